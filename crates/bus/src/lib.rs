@@ -1,0 +1,9 @@
+//! The Federation Side Bus, as machines: what a Matrix homeserver's outbound half decides.
+//!
+//! Floor 2 of the house, beside the kernel and without a door to it: the bus is machines, the
+//! kernel runs machines, `doors` brings them together.
+//!
+//! # Architecture Invariant
+//! No socket, thread, file, clock or random source; and nothing of the kernel.
+
+pub mod resolver;

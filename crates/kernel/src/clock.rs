@@ -1,0 +1,41 @@
+//! The kernel's clock: the one place on the I/O thread where the time is looked up.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use southbridge_words::{Instant, WallTime};
+
+/// Tells the time to the machines. Follows tokio's clock, so a paused runtime pauses the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: tokio::time::Instant,
+}
+
+impl Clock {
+    /// A clock whose origin is now.
+    pub fn start() -> Self {
+        // A little before now, so that what happened "just before the start" has a time as well.
+        let now = tokio::time::Instant::now();
+        Self { origin: now.checked_sub(HEAD_START).unwrap_or(now) }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        Instant::ZERO + self.origin.elapsed()
+    }
+
+    /// The same instant as tokio's timers see it; a far future for what is out of their range.
+    pub fn to_tokio(&self, at: Instant) -> tokio::time::Instant {
+        let after = at.saturating_since(Instant::ZERO).min(TIMER_MAX);
+        self.origin + after
+    }
+
+    /// The wall clock.
+    pub fn wall(&self) -> WallTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        WallTime::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+const HEAD_START: Duration = Duration::from_secs(1);
+/// Thirty years: tokio's own notion of "far".
+const TIMER_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

@@ -1,0 +1,135 @@
+//! One request and its response: what callers hand in, what they get back, and what can go wrong.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use southbridge_policy::ranker::{Demand, Down};
+use southbridge_words::{Class, Instant, Outcome, ServiceName, Step};
+
+use crate::discovery::{Discover, DiscoveryError};
+use crate::http::Violation;
+use crate::net::ConnectError;
+
+/// A request on its way in.
+#[derive(Clone)]
+pub struct Call {
+    /// Whose ranks, limits and statistics this counts for.
+    pub service: ServiceName,
+    /// How the name becomes a route.
+    pub discovery: Rc<dyn Discover>,
+    /// Method, path-and-query, headers, body. `Host` and framing headers are the kernel's business.
+    pub request: ::http::Request<Bytes>,
+    /// How urgent it is.
+    pub class: Class,
+    /// Whether to refuse at once when the host is down.
+    pub demand: Demand,
+    /// By when the head of the response must be here; the body must then keep flowing.
+    pub deadline: Instant,
+    /// Whether it may be sent again when its first sending may have reached the peer.
+    pub repeat: Repeat,
+    /// Whether the outcome says something about the host (false for side errands such as .well-known).
+    pub ranked: bool,
+}
+
+/// Whether sending a request twice does no harm (K16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Idempotent: GET, HEAD, and PUT with an id.
+    Safe,
+    /// The peer may do the work twice: only what surely never left is sent again.
+    Never,
+}
+
+/// Why an exchange ended without a response.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// Refused on our side before anything was done.
+    #[error("too much is waiting already: {what}")]
+    Overloaded {
+        /// Which bound was met, with its number.
+        what: String,
+    },
+    /// The host is known to be down.
+    #[error("{service} is down: {} failures in a row, failing for {:?}; next probe in {:?}", .down.failures, .down.failing_for, .down.retry_in)]
+    HostDown {
+        /// Which.
+        service: ServiceName,
+        /// What is known of it.
+        down: Down,
+    },
+    /// The name has no route.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// No connection could be had.
+    #[error("{service} cannot be reached")]
+    Connect {
+        /// Which.
+        service: ServiceName,
+        /// Why, shared by all that waited for it.
+        #[source]
+        source: Rc<ConnectError>,
+    },
+    /// Time ran out.
+    #[error("no response from {service} within {waited:?}; it was at the step {step}")]
+    DeadlinePassed {
+        /// Which.
+        service: ServiceName,
+        /// How far the request had come.
+        step: Step,
+        /// How long it had been given.
+        waited: Duration,
+    },
+    /// The connection broke.
+    #[error("{service} cut the connection at the step {step}: {reason}")]
+    Cut {
+        /// Which.
+        service: ServiceName,
+        /// How far the request had come.
+        step: Step,
+        /// What the connection said.
+        reason: String,
+    },
+    /// The peer answered with what HTTP does not allow, or more than we take.
+    #[error("{service} broke HTTP: {violation}")]
+    PeerMisbehaved {
+        /// Which.
+        service: ServiceName,
+        /// What it did.
+        violation: Violation,
+    },
+    /// The request itself cannot be sent.
+    #[error("the request cannot be sent: {reason}")]
+    BadRequest {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ExchangeError {
+    /// How far the request had come.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Overloaded { .. } | Self::HostDown { .. } | Self::BadRequest { .. } => Step::Admission,
+            Self::Discovery(_) => Step::Discovery,
+            Self::Connect { source, .. } => source.step(),
+            Self::DeadlinePassed { step, .. } | Self::Cut { step, .. } => *step,
+            Self::PeerMisbehaved { .. } => Step::Response,
+        }
+    }
+
+    /// What the error says about the host.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Overloaded { .. } | Self::HostDown { .. } | Self::BadRequest { .. } => Outcome::Abandoned,
+            Self::DeadlinePassed { step: Step::Admission, .. } => Outcome::Abandoned,
+            _ => Outcome::Failed { step: self.step() },
+        }
+    }
+
+    /// Whether asking again cannot make the peer do the work twice.
+    pub fn is_repeatable(&self) -> bool {
+        self.step() < Step::Request
+    }
+}

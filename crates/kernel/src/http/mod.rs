@@ -1,0 +1,39 @@
+//! HTTP over a connection that the pool lends.
+
+/// What a peer did that HTTP, or our limits, do not allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Not parseable.
+    #[error("its response cannot be read: {reason}")]
+    Unreadable {
+        /// What the reader said.
+        reason: String,
+    },
+    /// Framing that two readers may read in two ways.
+    #[error("the framing of its response is ambiguous: {reason}")]
+    AmbiguousFraming {
+        /// Which two ways.
+        reason: String,
+    },
+    /// More than the bound.
+    #[error("{what} exceeds {bytes_max} bytes")]
+    TooLarge {
+        /// What: head, body, overhead.
+        what: &'static str,
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// Slower than the minimum rate.
+    #[error("its body came at less than {rate_min} bytes a second")]
+    TooSlow {
+        /// The bound, in bytes a second.
+        rate_min: u64,
+    },
+    /// Ended before its announced end.
+    #[error("its body ended early: {reason}")]
+    Truncated {
+        /// What the connection said.
+        reason: String,
+    },
+}

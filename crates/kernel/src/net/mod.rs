@@ -1,0 +1,71 @@
+//! TCP and unix sockets: dialling with an address policy, racing, listening.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use southbridge_words::Step;
+
+/// Why no connection could be had. One error may be shared by everyone who waited.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Every address is one that must not be dialled (checked on the final socket address).
+    #[error("address {address} is denied ({range}); allow it with addresses.allow if it is meant")]
+    Denied {
+        /// The address.
+        address: SocketAddr,
+        /// Which rule denies it.
+        range: String,
+    },
+    /// No address answered.
+    #[error("no address answered: {}", list(.attempts))]
+    Unreachable {
+        /// What each said.
+        attempts: Vec<(SocketAddr, String)>,
+    },
+    /// No address answered in time.
+    #[error("no address answered within {waited:?}: {}", list(.attempts))]
+    TimedOut {
+        /// What each said.
+        attempts: Vec<(SocketAddr, String)>,
+        /// How long it was waited.
+        waited: Duration,
+    },
+    /// TLS could not be agreed on, or the certificate is not good.
+    #[error("TLS with {address} failed: {reason}")]
+    Handshake {
+        /// With whom.
+        address: SocketAddr,
+        /// What went wrong, what the peer offered, and which setting would help.
+        reason: String,
+    },
+    /// TLS took too long.
+    #[error("TLS with {address} took longer than {waited:?}")]
+    HandshakeTimedOut {
+        /// With whom.
+        address: SocketAddr,
+        /// How long it was waited.
+        waited: Duration,
+    },
+    /// Our own side ran out of something (descriptors, ports, memory).
+    #[error("this machine cannot open a connection: {reason}")]
+    Exhausted {
+        /// Of what.
+        reason: String,
+    },
+}
+
+impl ConnectError {
+    /// Connecting or handshaking.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Handshake { .. } | Self::HandshakeTimedOut { .. } => Step::Handshake,
+            _ => Step::Connect,
+        }
+    }
+}
+
+fn list(attempts: &[(SocketAddr, String)]) -> String {
+    let parts: Vec<String> = attempts.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    parts.join("; ")
+}
