@@ -1,1 +1,5 @@
-//! Under construction.
+//! The fake Internet that tests, the demo and the benchmarks use.
+
+pub mod certificates;
+pub mod dns;
+mod task;
