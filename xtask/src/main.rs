@@ -1,1 +1,101 @@
-fn main() {}
+//! The chores of Southbridge, one command each: `cargo xtask --help` lists them.
+//!
+//! Output is plain and colourless: a line when a step begins, a line when it ends, and for what
+//! fails, the remedy. Exit status 0 means that everything asked for was done and holds.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod check;
+mod fuzz;
+mod programs;
+mod shell;
+mod suite;
+mod synapse;
+mod tidy;
+
+use shell::Failure;
+
+/// The chores of Southbridge.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Format, clippy, cargo deny, docs, tidy (ruff and pyright once there is Python): no warnings.
+    Check(Check),
+    /// Every test: units, doc tests, then real peers such as Synapse.
+    Test(Test),
+    /// A federation of hundreds of homeservers on this machine, carried by Southbridge.
+    Demo(Passed),
+    /// What Southbridge costs, beside a bare client in the same run.
+    Bench(Passed),
+    /// Throws made-up input at a parser that reads what strangers send.
+    Fuzz(Fuzz),
+    /// The floor plan, the size of files, and that docs/conformance.md tells the truth.
+    Tidy,
+    /// Writes the manual pages and shell completions to target/man.
+    Man,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Also ask the advisory database (fetched from the network) about our dependencies.
+    #[arg(long)]
+    advisories: bool,
+}
+
+#[derive(Debug, Args)]
+struct Test {
+    /// Leave out the tests that need a real peer.
+    #[arg(long)]
+    quick: bool,
+    /// Run the tests whose name contains this, and nothing else.
+    filter: Option<String>,
+}
+
+/// What is handed on to another program, untouched.
+#[derive(Debug, Args)]
+struct Passed {
+    /// Arguments of the program itself; `--help` shows them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Fuzz {
+    /// Which target; all of them, one after another, when left out.
+    target: Option<String>,
+    /// How long each target runs, in seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+}
+
+fn main() -> ExitCode {
+    let done = match Xtask::parse().chore {
+        Chore::Check(asked) => check::run(asked.advisories),
+        Chore::Test(asked) => suite::run(asked.quick, asked.filter.as_deref()),
+        Chore::Demo(asked) => programs::demo(&asked.args),
+        Chore::Bench(asked) => programs::bench(&asked.args),
+        Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),
+        Chore::Tidy => tidy::run(),
+        Chore::Man => programs::man(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    eprintln!("xtask: {}", failure.what);
+    if let Some(remedy) = &failure.remedy {
+        eprintln!("xtask: remedy: {remedy}");
+    }
+    ExitCode::FAILURE
+}

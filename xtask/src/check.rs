@@ -1,0 +1,54 @@
+//! `cargo xtask check`: everything that can be known without running the program.
+
+use crate::shell::{self, Done, Failure, cargo, command, step};
+use crate::tidy;
+
+/// Runs every check, and stops at the first that fails.
+///
+/// # Errors
+/// The check that failed, and the remedy.
+pub fn run(advisories: bool) -> Done {
+    step("format", cargo().args(["fmt", "--all", "--check"]))
+        .map_err(|failure| failure.remedy("cargo fmt --all"))?;
+    tidy::run()?;
+    step("deny", &mut deny(advisories)?)?;
+    step(
+        "clippy",
+        cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    )?;
+    step(
+        "docs",
+        cargo().args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    python()
+}
+
+/// Licences, sources and bans always; the advisory database is a repository of its own that has to
+/// be fetched, so it is asked only when wanted.
+fn deny(advisories: bool) -> Result<std::process::Command, Failure> {
+    if !shell::succeeds(cargo().args(["deny", "--version"])) {
+        return Err(Failure::new("cargo deny is missing").remedy("cargo install --locked cargo-deny"));
+    }
+    let mut deny = cargo();
+    deny.args(["deny", "--log-level", "error", "--workspace", "--all-features", "--locked"]);
+    deny.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);
+    if advisories {
+        deny.arg("advisories");
+    }
+    Ok(deny)
+}
+
+fn python() -> Done {
+    if shell::tracked(&[".py", ".pyi"])?.is_empty() {
+        return Ok(());
+    }
+    for tool in ["ruff", "pyright"] {
+        if !shell::succeeds(command(tool).arg("--version")) {
+            return Err(Failure::new(format!("{tool} is missing")).remedy("pip install ruff pyright"));
+        }
+    }
+    step("ruff", command("ruff").args(["check", "--no-cache", "."]))?;
+    step("ruff format", command("ruff").args(["format", "--no-cache", "--check", "."]))
+        .map_err(|failure| failure.remedy("ruff format ."))?;
+    step("pyright", command("pyright").args(["--warnings", "."]))
+}

@@ -1,0 +1,73 @@
+//! Chores that build one of our own programs and hand over to it.
+
+use std::path::PathBuf;
+
+use crate::shell::{Done, Failure, announce, cargo, command, step, target_dir};
+use crate::synapse;
+
+/// Builds the daemon for release and runs `southbridge demo` with `args`.
+///
+/// # Errors
+/// It does not build, Synapse was asked for and cannot be had, or the demo failed.
+pub fn demo(args: &[String]) -> Done {
+    let daemon = release_daemon()?;
+    let mut demo = command(daemon);
+    if args.iter().any(|arg| arg == "--synapse") {
+        demo.env(synapse::PYTHON_VARIABLE, synapse::python()?);
+    }
+    announce("demo");
+    run(demo.arg("demo").args(args))
+}
+
+/// Builds and runs the benchmarks with `args`.
+///
+/// # Errors
+/// They do not build, or a bound was not met.
+pub fn bench(args: &[String]) -> Done {
+    step("build benches (release)", cargo().args(["build", "--release", "-p", "southbridge-benches"]))?;
+    announce("bench");
+    run(command(target_dir().join("release").join("southbridge-benches")).args(args))
+}
+
+/// Has the daemon write its manual pages and completions.
+///
+/// # Errors
+/// It does not build, or the directory cannot be written.
+pub fn man() -> Done {
+    let pages = target_dir().join("man");
+    std::fs::create_dir_all(&pages)
+        .map_err(|error| Failure::new(format!("{} cannot be made: {error}", pages.display())))?;
+    step("manual pages", command(dev_daemon()?).arg("man").arg(&pages))?;
+    eprintln!("    they are in {}", pages.display());
+    Ok(())
+}
+
+/// The daemon as users run it.
+///
+/// # Errors
+/// It does not build.
+pub fn release_daemon() -> Result<PathBuf, Failure> {
+    let args = ["build", "--release", "--locked", "-p", "southbridge-daemon", "--bin", "southbridge"];
+    step("build southbridge (release)", cargo().args(args))?;
+    Ok(target_dir().join("release").join("southbridge"))
+}
+
+/// The daemon as tests run it: quick to build, with overflow checks and assertions.
+///
+/// # Errors
+/// It does not build.
+pub fn dev_daemon() -> Result<PathBuf, Failure> {
+    let args = ["build", "--locked", "-p", "southbridge-daemon", "--bin", "southbridge"];
+    step("build southbridge (dev)", cargo().args(args))?;
+    Ok(target_dir().join("debug").join("southbridge"))
+}
+
+/// Runs a program whose own output says how it went.
+fn run(program: &mut std::process::Command) -> Done {
+    let name = program.get_program().display().to_string();
+    match program.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::new(format!("{name} ended with {status}"))),
+        Err(error) => Err(Failure::new(format!("{name} cannot be started: {error}"))),
+    }
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask test`: units and simulated worlds, doc tests, then real peers.
+//!
+//! Tests that need a real peer carry `#[ignore = "…"]` with the reason, so that a bare `cargo test`
+//! works anywhere; here the peers are put in place and those tests run as well.
+
+use std::process::Command;
+
+use crate::programs;
+use crate::shell::{self, Done, Failure, cargo, command, step};
+use crate::synapse;
+
+/// Tells tests which daemon to start.
+const DAEMON_VARIABLE: &str = "SOUTHBRIDGE_BIN";
+
+/// Runs every test, or those whose name contains `filter`; `quick` leaves real peers out.
+///
+/// # Errors
+/// What failed first, and what to install where something is missing.
+pub fn run(quick: bool, filter: Option<&str>) -> Done {
+    packages(&BUILD_PROGRAMS)?;
+    let daemon = programs::dev_daemon()?;
+    let runner = Runner::find();
+
+    step("tests", runner.command(&[], filter).env(DAEMON_VARIABLE, &daemon))?;
+    if filter.is_none() {
+        step("doc tests", cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
+    }
+    if quick {
+        return Ok(());
+    }
+    packages(&PEER_PROGRAMS)?;
+    let python = synapse::python()?;
+    let mut peers = runner.command(runner.ignored_only(), filter);
+    peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, python);
+    step("tests with real peers", &mut peers)
+}
+
+/// Who runs the tests.
+enum Runner {
+    /// One process a test, with a limit on the time of each.
+    Nextest,
+    /// What every toolchain has.
+    Cargo,
+}
+
+impl Runner {
+    fn find() -> Self {
+        if shell::succeeds(cargo().args(["nextest", "--version"])) {
+            return Self::Nextest;
+        }
+        eprintln!("    cargo-nextest is missing, cargo test runs the tests instead;");
+        eprintln!("    to have them faster and with a time limit each: cargo install --locked cargo-nextest");
+        Self::Cargo
+    }
+
+    fn command(&self, extra: &[&str], filter: Option<&str>) -> Command {
+        let mut command = cargo();
+        match self {
+            Self::Nextest => {
+                command.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
+                command.args(["--no-tests", "pass"]).args(extra).args(filter);
+            }
+            Self::Cargo => {
+                command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+                command.args(["--lib", "--bins", "--tests"]).args(filter).arg("--").args(extra);
+            }
+        }
+        command
+    }
+
+    fn ignored_only(&self) -> &'static [&'static str] {
+        match self {
+            Self::Nextest => &["--run-ignored", "only"],
+            Self::Cargo => &["--ignored"],
+        }
+    }
+}
+
+/// A program we need and the Debian package that has it.
+type Needed = (&'static [&'static str], &'static str);
+
+/// OpenSSL and SQLite are built from their sources.
+const BUILD_PROGRAMS: [Needed; 3] =
+    [(&["cc", "--version"], "gcc"), (&["perl", "-v"], "perl"), (&["make", "--version"], "make")];
+
+const PEER_PROGRAMS: [Needed; 2] =
+    [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), (&["ip", "-V"], "iproute2")];
+
+/// Makes sure that programs are there: by apt-get where we may, else by saying what to install.
+fn packages(needed: &[Needed]) -> Done {
+    let mut missing: Vec<&str> = needed
+        .iter()
+        .filter(|(probe, _)| !shell::succeeds(command(probe[0]).args(&probe[1..])))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.dedup();
+    let missing = missing.join(" ");
+    let advice = format!("install them; on Debian: apt-get install {missing}");
+    if !may_install() {
+        return Err(Failure::new(format!("missing: {missing}")).remedy(advice));
+    }
+    let mut apt = command("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "--yes", "--no-install-recommends"]);
+    step("install packages", apt.args(missing.split(' '))).map_err(|failure| failure.remedy(advice))
+}
+
+fn may_install() -> bool {
+    let root = shell::output(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    root && shell::succeeds(command("apt-get").arg("--version"))
+}
