@@ -30,6 +30,7 @@ impl Clock {
     }
 
     /// The wall clock.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn wall(&self) -> WallTime {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         WallTime::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

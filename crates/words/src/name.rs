@@ -234,10 +234,10 @@ fn parse_port(port: &str) -> Result<u16, InvalidServerName> {
 }
 
 fn check_dns_name(host: &str) -> Result<(), InvalidServerName> {
-    if !host.is_ascii() {
-        if let Ok(punycode) = idna::domain_to_ascii(host) {
-            return Err(InvalidServerName::Unicode { punycode });
-        }
+    if !host.is_ascii()
+        && let Ok(punycode) = idna::domain_to_ascii(host)
+    {
+        return Err(InvalidServerName::Unicode { punycode });
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if let Some((at, found)) = host.char_indices().find(|(_, c)| !allowed(*c)) {
