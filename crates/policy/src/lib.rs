@@ -11,6 +11,7 @@ pub mod admission;
 pub mod budget;
 pub mod freshness;
 pub mod lane;
+pub mod limits;
 pub mod pool;
 pub mod racing;
 pub mod ranker;

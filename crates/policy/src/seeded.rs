@@ -1,5 +1,7 @@
 //! Chance that can be replayed.
 
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+
 /// A small generator of pseudo-random numbers (SplitMix64): for jitter and weighted choice, never for secrets.
 #[derive(Clone, Debug)]
 pub struct Seeded(u64);
@@ -29,6 +31,29 @@ impl Seeded {
     pub fn factor(&mut self, low: f64, high: f64) -> f64 {
         let unit = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         low + unit * (high - low)
+    }
+}
+
+/// Hashing for maps whose keys come from the network: who does not know the seed cannot make keys collide.
+///
+/// The standard library's own state asks the system for a key, which a machine must not.
+#[derive(Clone, Copy, Debug)]
+pub struct SeededState(u64);
+
+impl SeededState {
+    /// The hash function that `seed` names.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+}
+
+impl BuildHasher for SeededState {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
     }
 }
 
