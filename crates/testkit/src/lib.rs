@@ -2,4 +2,7 @@
 
 pub mod certificates;
 pub mod dns;
+pub mod homeserver;
+#[cfg(test)]
+mod probe;
 mod task;
