@@ -9,6 +9,7 @@
 mod class;
 mod endpoint;
 mod host;
+mod lookup;
 mod name;
 mod outcome;
 mod secret;
@@ -18,6 +19,7 @@ mod time;
 pub use class::{Class, PerClass};
 pub use endpoint::{CertificateName, Endpoint};
 pub use host::{HostRecord, HostState};
+pub use lookup::{Answer, LookupFailure, SrvRecord};
 pub use name::{HostPart, InvalidServerName, ServerName, ServiceName};
 pub use outcome::{Outcome, Step};
 pub use secret::Secret;

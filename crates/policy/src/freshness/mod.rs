@@ -86,13 +86,22 @@ pub struct Known<V> {
     pub stale: bool,
 }
 
+/// A failure that nothing can stand in for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing<E> {
+    /// What the source said.
+    pub error: E,
+    /// When its source is tried again.
+    pub retry_at: Instant,
+}
+
 /// What asking came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked<V, E, T> {
     /// It is at hand.
     Known(Known<V>),
     /// Its source failed lately, and nothing can stand in.
-    Failed(E),
+    Failed(Failing<E>),
     /// The waiter will be given back by [`StepCache::handle_fetched`].
     Waiting,
     /// A bound was met; here is the waiter back.
@@ -115,7 +124,7 @@ pub struct Settled<V, E, T> {
     /// Who waited, in the order they came. Nobody, for a refresh in the background.
     pub waiters: Vec<T>,
     /// The answer for all of them.
-    pub answer: Result<Known<V>, E>,
+    pub answer: Result<Known<V>, Failing<E>>,
 }
 
 impl<K, V, E, T> StepCache<K, V, E, T>
@@ -162,8 +171,8 @@ where
         if let Some(known) = self.known(key, now) {
             return Asked::Known(known);
         }
-        if let Some(error) = self.failure(key, now) {
-            return Asked::Failed(error);
+        if let Some(failing) = self.failure(key, now) {
+            return Asked::Failed(failing);
         }
         if self.waiting >= self.limits.waiting_max {
             self.counters.refused += 1;
@@ -210,7 +219,7 @@ where
         let entry = &mut self.entries[slot as usize];
         let answer = match entry.stand_in(now) {
             Some(value) => Ok(Known { value, fresh_until: now, stale: now >= entry.fresh_until }),
-            None => Err(error),
+            None => Err(Failing { error, retry_at: now }),
         };
         if entry.value.is_none() && entry.error.is_none() {
             self.forget(key);
@@ -278,13 +287,14 @@ where
     }
 
     /// The failure to answer at once, if there is one.
-    fn failure(&mut self, key: &K, now: Instant) -> Option<E> {
+    fn failure(&mut self, key: &K, now: Instant) -> Option<Failing<E>> {
         let slot = *self.index.get(key)?;
         let entry = &self.entries[slot as usize];
-        let error = entry.error.clone().filter(|_| now < entry.retry_at)?;
+        let retry_at = entry.retry_at;
+        let error = entry.error.clone().filter(|_| now < retry_at)?;
         self.on_served(slot, now);
         self.counters.failed += 1;
-        Some(error)
+        Some(Failing { error, retry_at })
     }
 
     /// An answer was served from `slot`: note the use, and refresh it when that is due.
@@ -417,7 +427,7 @@ impl<K, V: Clone, E: Clone> Entry<K, V, E> {
         limits: &FreshnessLimits,
         seeded: &mut Seeded,
         now: Instant,
-    ) -> Result<Known<V>, E> {
+    ) -> Result<Known<V>, Failing<E>> {
         self.failures = self.failures.saturating_add(1);
         let remembered = limits.failure_time(self.failures, seeded);
         self.retry_at = now + remembered;
@@ -425,7 +435,7 @@ impl<K, V: Clone, E: Clone> Entry<K, V, E> {
         let known = self.known(now);
         // With a value at hand nobody waits for the next try, so it need not come early.
         self.due_at = if known.is_some() { self.retry_at } else { now + refresh_after(remembered) };
-        known.ok_or(error)
+        known.ok_or(Failing { error, retry_at: self.retry_at })
     }
 }
 

@@ -35,7 +35,7 @@ fn fetch(
     assert_eq!(due(cache), ["a"]);
     let settled = cache.handle_fetched(&"a", fetched, now).expect("it was being fetched");
     assert_eq!(settled.waiters, [1]);
-    settled.answer
+    settled.answer.map_err(|failing| failing.error)
 }
 
 /// Alice, Bob and Carol ask for one key at once: it is fetched once, and all are told in their order.
@@ -64,7 +64,8 @@ fn what_is_asked_for_late_is_refreshed_ahead() {
     assert!(matches!(cache.ask(&"a", 2, late), Asked::Known(Known { value: 9, stale: false, .. })));
     assert!(cache.known(&"a", late).is_some());
     assert_eq!(due(&mut cache), ["a"]);
-    let settled = cache.handle_fetched(&"a", Ok(Fetched::Present(10, 100 * SECOND)), late).expect("in flight");
+    let settled =
+        cache.handle_fetched(&"a", Ok(Fetched::Present(10, 100 * SECOND)), late).expect("in flight");
     assert!(settled.waiters.is_empty());
     assert_eq!(cache.known(&"a", T0 + 120 * SECOND).map(|known| known.value), Some(10));
 }
@@ -111,7 +112,8 @@ fn a_failure_is_remembered_for_a_doubling_time() {
         assert_eq!(fetch(&mut cache, Err("servfail"), now), Err("servfail"));
         let remembered = cache.entries.iter().next().expect("one entry").1.retry_at.saturating_since(now);
         assert!((SECOND * whole).mul_f64(0.8) <= remembered && remembered <= SECOND * whole);
-        assert_eq!(cache.ask(&"a", 5, now + remembered / 2), Asked::Failed("servfail"));
+        let failing = Failing { error: "servfail", retry_at: now + remembered };
+        assert_eq!(cache.ask(&"a", 5, now + remembered / 2), Asked::Failed(failing));
         now += remembered;
     }
     fetch(&mut cache, Ok(Fetched::Present(1, SECOND)), now).expect("it is back");
@@ -174,7 +176,8 @@ fn an_abandoned_fetch_is_not_held_against_the_source() {
     let mut cache = cache();
     assert_eq!(cache.ask(&"a", 1, T0), Asked::Waiting);
     let settled = cache.handle_abandoned(&"a", "overloaded", T0).expect("in flight");
-    assert_eq!((settled.waiters, settled.answer), (vec![1], Err("overloaded")));
+    let failing = Failing { error: "overloaded", retry_at: T0 };
+    assert_eq!((settled.waiters, settled.answer), (vec![1], Err(failing)));
     assert!(cache.is_empty());
     due(&mut cache);
     fetch(&mut cache, Ok(Fetched::Present(3, 10 * SECOND)), T0).expect("asked again at once");
@@ -199,7 +202,7 @@ fn an_expired_value_is_fetched_and_can_still_stand_in() {
     let known = fetch(&mut cache, Err("timeout"), T0 + 2 * SECOND).expect("stale");
     assert!(known.stale);
     cache.forget_value(&"a");
-    assert_eq!(cache.ask(&"a", 1, T0 + 2 * SECOND), Asked::Failed("timeout"));
+    assert!(matches!(cache.ask(&"a", 1, T0 + 2 * SECOND), Asked::Failed(Failing { error: "timeout", .. })));
 }
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
