@@ -1,5 +1,11 @@
 //! TCP and unix sockets: dialling with an address policy, racing, listening.
 
+mod address;
+mod dial;
+
+pub use address::{AddressPolicy, DeniedRange};
+pub use dial::{DialOptions, dial};
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
