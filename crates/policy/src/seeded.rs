@@ -1,5 +1,7 @@
 //! Chance that can be replayed.
 
+#[allow(clippy::disallowed_types, reason = "given our own hash; nothing shows its order")]
+use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 
 /// A small generator of pseudo-random numbers (SplitMix64): for jitter and weighted choice, never for secrets.
@@ -33,6 +35,10 @@ impl Seeded {
         low + unit * (high - low)
     }
 }
+
+/// A map whose keys come from the network. For lookups only: its order is nobody's business.
+#[allow(clippy::disallowed_types, reason = "given our own hash; nothing shows its order")]
+pub type SeededMap<K, V> = HashMap<K, V, SeededState>;
 
 /// Hashing for maps whose keys come from the network: who does not know the seed cannot make keys collide.
 ///

@@ -3,17 +3,17 @@
 //! Every operation takes constant time, whatever the number of hosts. Names come from the network, so
 //! the hash is keyed with the seed and cannot be made to collide from outside.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use slab::Slab;
 use southbridge_words::{HostState, Instant, ServiceName};
 
 use super::host::Host;
-use crate::seeded::SeededState;
+use crate::seeded::{SeededMap, SeededState};
 
 #[derive(Debug)]
 pub(super) struct Shelf {
-    places: HashMap<ServiceName, u32, SeededState>,
+    places: SeededMap<ServiceName, u32>,
     books: Slab<Book>,
     rows: [Row; 2],
     counts: [u32; 5],
@@ -51,7 +51,7 @@ enum RowKind {
 impl Shelf {
     pub(super) fn new(hosts_max: u32, seed: u64) -> Self {
         Self {
-            places: HashMap::with_hasher(SeededState::new(seed)),
+            places: SeededMap::with_hasher(SeededState::new(seed)),
             books: Slab::new(),
             rows: [Row { oldest: NOWHERE, newest: NOWHERE }; 2],
             counts: [0; 5],

@@ -1,6 +1,6 @@
 //! What holds whatever the outcomes and their timing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -47,14 +47,14 @@ fn facts() -> impl Strategy<Value = Vec<Fact>> {
 /// A ranker and what must be true of it.
 struct Play {
     ranker: Ranker,
-    in_flight: HashMap<u8, u32>,
+    in_flight: BTreeMap<u8, u32>,
     now: Instant,
     advice: Vec<Advice>,
 }
 
 impl Play {
     fn new(limits: RankerLimits, seed: u64) -> Self {
-        Self { ranker: Ranker::new(limits, seed), in_flight: HashMap::new(), now: T0, advice: Vec::new() }
+        Self { ranker: Ranker::new(limits, seed), in_flight: BTreeMap::new(), now: T0, advice: Vec::new() }
     }
 
     fn act(&mut self, fact: Fact) {
