@@ -5,4 +5,5 @@ pub mod dns;
 pub mod homeserver;
 #[cfg(test)]
 mod probe;
+pub mod raw;
 mod task;
