@@ -104,7 +104,10 @@ fn packages(needed: &[Needed]) -> Done {
     }
     let mut apt = command("apt-get");
     apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "--yes", "--no-install-recommends"]);
-    step("install packages", apt.args(missing.split(' '))).map_err(|failure| failure.remedy(advice))
+    apt.args(missing.split(' '));
+    step("refresh the list of packages", command("apt-get").args(["update", "--quiet"]))
+        .and_then(|()| step("install packages", &mut apt))
+        .map_err(|failure| failure.remedy(advice))
 }
 
 fn may_install() -> bool {
