@@ -111,8 +111,10 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// The line without its comment and without the insides of its strings, near enough.
 fn code_of(line: &str) -> &str {
-    let comment =
-        line.match_indices("//").map(|(at, _)| at).find(|at| line[..*at].matches('"').count() % 2 == 0);
+    let comment = line
+        .match_indices("//")
+        .map(|(at, _)| at)
+        .find(|at| line[..*at].matches('"').count().is_multiple_of(2));
     let code = comment.map_or(line, |at| &line[..at]);
     code.find('"').map_or(code, |at| &code[..at])
 }
