@@ -49,6 +49,8 @@ pub fn target_dir() -> PathBuf {
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(checkout()).env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1");
+    // rustfmt asks the terminal.
+    command.env("TERM", "dumb");
     command
 }
 

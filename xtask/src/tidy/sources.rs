@@ -67,7 +67,12 @@ fn unfinished(path: &Path, text: &str, findings: &mut Findings) {
     }
 }
 
+/// The tests of a module may lie in a file of their own, and need no opening: the module has one.
 fn opening(path: &Path, text: &str, findings: &mut Findings) {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+    if stem.is_some_and(|stem| stem == "tests" || stem.ends_with("_tests")) {
+        return;
+    }
     let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!"));
     if !first.is_some_and(|line| line.starts_with("//! ")) {
         findings.problem(path.display(), "no module doc: it opens with what it is for (`//! …`)");
