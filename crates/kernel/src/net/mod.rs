@@ -4,6 +4,7 @@ mod address;
 mod dial;
 
 pub use address::{AddressPolicy, DeniedRange};
+pub(crate) use dial::describe;
 pub use dial::{DialOptions, dial};
 
 use std::net::SocketAddr;
