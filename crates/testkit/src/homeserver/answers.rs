@@ -27,6 +27,10 @@ pub(super) async fn answer(script: &HostScript, asked: Asked) -> Response<Answer
     if !script.latency.is_zero() {
         tokio::time::sleep(script.latency).await;
     }
+    // A host that has turned mute is so on connections from better days as well.
+    if matches!(script.behaviour, Behaviour::HangAfterAccept | Behaviour::HangAfterTls) {
+        return pending().await;
+    }
     if let Some((_, canned)) = script.canned.iter().find(|(prefix, _)| asked.target.starts_with(prefix)) {
         return respond(canned.clone());
     }

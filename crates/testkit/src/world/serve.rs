@@ -1,0 +1,96 @@
+//! The world in a process of its own: it says in JSON where it is, and takes orders line by line.
+//!
+//! Orders on standard input, each answered by one line of JSON on standard output:
+//!
+//! - `storm BLACK_HOLE_SHARE SLOW_SHARE`: draws the health of all hosts afresh;
+//! - `calm`: all hosts are healthy;
+//! - `counts`: what the homeservers and the DNS server have seen.
+//!
+//! It ends with its standard input, so that it cannot outlive whoever started it.
+
+use std::io::{self, BufRead, Write};
+
+use serde_json::{Value, json};
+
+use super::{FederationSpec, World};
+
+/// Starts a world, writes where it is as one line of JSON to `output`, and takes orders from `input`
+/// until its end.
+///
+/// # Errors
+/// When the world cannot start, or nobody listens to what it says.
+pub fn serve_forever(spec: FederationSpec, input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+    let world = World::start(spec)?;
+    say(&mut output, &world.describe())?;
+    for line in input.lines() {
+        let reply = obey(&world, &line?);
+        say(&mut output, &reply)?;
+    }
+    Ok(())
+}
+
+fn say(output: &mut impl Write, what: &Value) -> io::Result<()> {
+    writeln!(output, "{what}")?;
+    output.flush()
+}
+
+fn obey(world: &World, order: &str) -> Value {
+    let words: Vec<&str> = order.split_whitespace().collect();
+    match words[..] {
+        ["storm", black_hole, slow] => match (black_hole.parse(), slow.parse()) {
+            (Ok(black_hole), Ok(slow)) => {
+                world.storm(black_hole, slow);
+                json!({ "ok": true })
+            }
+            _ => json!({ "error": "storm takes two shares, for example: storm 0.2 0.1" }),
+        },
+        ["calm"] => {
+            world.storm(0.0, 0.0);
+            json!({ "ok": true })
+        }
+        ["counts"] => world.counts(),
+        _ => json!({ "error": "the orders are: storm BLACK_HOLE_SHARE SLOW_SHARE, calm, counts" }),
+    }
+}
+
+impl World {
+    /// All that another process needs to know, as JSON: `dns`, `ca`, `well_known_port`, `default_port`,
+    /// `federation_port`, and `hosts` with `name`, `route`, `health` and `http2` of each.
+    pub fn describe(&self) -> Value {
+        let hosts: Vec<Value> = self
+            .hosts()
+            .iter()
+            .map(|host| {
+                json!({
+                    "name": self.name(host),
+                    "route": host.route.name(),
+                    "health": host.health.name(),
+                    "http2": host.http2,
+                })
+            })
+            .collect();
+        json!({
+            "dns": self.dns_address().to_string(),
+            "ca": self.ca_path(),
+            "well_known_port": self.ports().well_known,
+            "default_port": self.ports().default,
+            "federation_port": self.ports().federation,
+            "hosts": hosts,
+        })
+    }
+
+    /// What was seen so far, as JSON.
+    pub fn counts(&self) -> Value {
+        let counts = self.homeservers().counts();
+        json!({
+            "accepted": counts.accepted,
+            "open": counts.open,
+            "open_max": counts.open_max,
+            "handshakes": counts.handshakes,
+            "resumed": counts.resumed,
+            "handshakes_failed": counts.handshakes_failed,
+            "requests": counts.requests,
+            "dns_queries": self.dns().queries_total(),
+        })
+    }
+}
