@@ -1,43 +1,8 @@
-//! The Connection Pool: alone decides that a connection is opened, and lends what is open.
+//! The words between the pool and whoever runs it: requests, leases, decisions, counts.
 
-use std::time::Duration;
-
-use southbridge_words::{Class, ConnId, Instant, PeerId, PerClass, Ticket};
+use southbridge_words::{Class, ConnId, Instant, PeerId, Ticket};
 
 use crate::lane::Lane;
-
-/// What the pool may hold at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolLimits {
-    /// Connections in all, from dial to close.
-    pub connections_max: u32,
-    /// Connections whose TCP handshake is in progress: cheap, but each holds a descriptor.
-    pub dials_max: u32,
-    /// Connections whose TLS handshake is in progress: each costs a third of a millisecond of CPU.
-    pub handshakes_max: u32,
-    /// How many of the dials may be for the limited lane.
-    pub limited_dials_max: u32,
-    /// How many of the TLS handshakes may be for the limited lane.
-    pub limited_handshakes_max: u32,
-    /// How many of the connections may be lent to, or opened for, the limited lane.
-    pub limited_connections_max: u32,
-    /// Connections that carry one request at a time (HTTP/1.1), for one peer.
-    pub exclusive_per_peer_max: u32,
-    /// Connections that carry many requests at a time (HTTP/2), for one peer.
-    pub shared_per_peer_max: u32,
-    /// Requests waiting in all.
-    pub waiting_max: u32,
-    /// Requests waiting for one peer.
-    pub waiting_per_peer_max: u32,
-    /// Idle connections kept for one peer.
-    pub idle_per_peer_max: u32,
-    /// How long an idle connection is kept.
-    pub idle_max: Duration,
-    /// How long a lease lasts before it is revoked, if somebody else waits for what it holds.
-    pub lease_max: Duration,
-    /// The share of each class in what is scarce.
-    pub weights: PerClass<u32>,
-}
 
 /// A request for the use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +17,8 @@ pub struct Want {
     pub lane: Lane,
     /// Past when nobody waits for it.
     pub deadline: Instant,
-    /// Take no connection that was used before (the retry of a keep-alive race).
+    /// Take no connection that was used before (the retry of a keep-alive race). One that carries many
+    /// requests at a time will do, if it was opened after this request came.
     pub fresh: bool,
 }
 
@@ -120,12 +86,12 @@ pub enum Action {
         /// Why.
         refusal: Refusal,
     },
-    /// Take `conn` back from whoever holds it, and close it.
+    /// Take `conn` back from whoever holds it, and close it. The pool counts it as gone from now on.
     Revoke {
         /// Which.
         conn: ConnId,
     },
-    /// Close `conn`: nobody uses it.
+    /// Close `conn`: nobody uses it. The pool counts it as gone from now on; it may be gone already.
     Close {
         /// Which.
         conn: ConnId,
@@ -179,48 +145,4 @@ pub struct PeerUse {
     pub idle: u32,
     pub leases: u32,
     pub waiting: u32,
-}
-
-/// The Connection Pool (F12), as a machine.
-#[derive(Debug)]
-pub struct Pool {}
-
-#[allow(clippy::todo, unused_variables, missing_docs)]
-impl Pool {
-    pub fn new(limits: PoolLimits) -> Self {
-        todo!()
-    }
-    pub fn handle_request(&mut self, want: Want, now: Instant) -> Result<(), PoolFull> {
-        todo!()
-    }
-    /// TCP is up: asks for a TLS slot.
-    pub fn handle_dialled(&mut self, conn: ConnId, now: Instant) {}
-    pub fn handle_connected(&mut self, conn: ConnId, capacity: Capacity, now: Instant) {}
-    /// The dial or the handshake failed.
-    pub fn handle_connect_failed(&mut self, conn: ConnId, now: Instant) {}
-    pub fn handle_capacity(&mut self, conn: ConnId, streams_max: u32, now: Instant) {}
-    pub fn handle_returned(&mut self, lease: Lease, returned: Returned, now: Instant) {}
-    /// The peer closed it, or said GOAWAY: it takes no new requests; leases on it go on.
-    pub fn handle_draining(&mut self, conn: ConnId, now: Instant) {}
-    /// Gone altogether; leases on it are void (returning one later is harmless).
-    pub fn handle_closed(&mut self, conn: ConnId, now: Instant) {}
-    /// The caller of `ticket` gave up before a lease.
-    pub fn handle_cancelled(&mut self, ticket: Ticket, now: Instant) {}
-    pub fn handle_timeout(&mut self, now: Instant) {}
-    pub fn poll(&mut self) -> Option<Action> {
-        todo!()
-    }
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
-    }
-    pub fn usage(&self) -> PoolUse {
-        todo!()
-    }
-    pub fn peer_usage(&self, peer: PeerId) -> PeerUse {
-        todo!()
-    }
-    /// Whether nothing is held for `peer` any more, so that its number may be forgotten.
-    pub fn is_unused(&self, peer: PeerId) -> bool {
-        todo!()
-    }
 }

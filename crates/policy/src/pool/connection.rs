@@ -1,0 +1,152 @@
+//! One connection, as the pool sees it.
+
+use smallvec::SmallVec;
+use southbridge_words::{Class, ConnId, Instant, PeerId, Ticket};
+
+use super::list::Key;
+use super::terms::PoolUse;
+use crate::lane::Lane;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// TCP is being established.
+    Dialling,
+    /// TCP is up; TLS waits for its turn, at this place in its queue.
+    Queued(Key),
+    /// TLS is being established.
+    Handshaking,
+    /// Requests may be sent.
+    Open,
+}
+
+/// What the pool knows of a connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) peer: PeerId,
+    pub(super) stage: Stage,
+    /// The most urgent class, and the better lane, of those it was opened for.
+    pub(super) class: Class,
+    pub(super) lane: Lane,
+    /// The turn at which it was dialled: comparable with the turn at which a request came.
+    pub(super) born: u64,
+    pub(super) shared: bool,
+    /// Requests it carries at a time.
+    pub(super) streams_max: u32,
+    pub(super) leases: SmallVec<[Key; 1]>,
+    pub(super) limited_leases: u32,
+    pub(super) overdue_leases: u32,
+    /// Whether it has carried a request.
+    pub(super) used: bool,
+    /// Whether it takes no new requests.
+    pub(super) draining: bool,
+    /// Since when it has been lent without a pause.
+    pub(super) busy_since: Instant,
+    /// Since when it has been lent to the limited lane without a pause.
+    pub(super) limited_since: Instant,
+    /// Its place among the idle.
+    pub(super) idle: Option<Key>,
+    /// Its place among those that may be revoked.
+    pub(super) revocable: Option<(Lane, Key)>,
+}
+
+/// A lease as the pool remembers it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) conn: ConnId,
+    pub(super) ticket: Ticket,
+    pub(super) lane: Lane,
+    pub(super) deadline: Instant,
+    /// Its index among the leases of its connection.
+    pub(super) at: u32,
+    pub(super) overdue: bool,
+}
+
+impl Conn {
+    pub(super) fn new(peer: PeerId, class: Class, lane: Lane, born: u64) -> Self {
+        Self {
+            peer,
+            stage: Stage::Dialling,
+            class,
+            lane,
+            born,
+            shared: false,
+            streams_max: 0,
+            leases: SmallVec::new(),
+            limited_leases: 0,
+            overdue_leases: 0,
+            used: false,
+            draining: false,
+            busy_since: Instant::ZERO,
+            limited_since: Instant::ZERO,
+            idle: None,
+            revocable: None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_open() && self.leases.is_empty() && !self.draining
+    }
+
+    /// Whether one more request can be sent on it now.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_open() && !self.draining && (self.leases.len() as u64) < u64::from(self.streams_max)
+    }
+
+    /// Whether it counts for the limited lane: opened for it, or lent to it.
+    pub(super) fn is_limited(&self) -> bool {
+        match self.stage {
+            Stage::Open => self.limited_leases > 0,
+            _ => self.lane == Lane::Limited,
+        }
+    }
+
+    /// The lane it counts for.
+    pub(super) fn counted_lane(&self) -> Lane {
+        if self.is_limited() { Lane::Limited } else { Lane::Open }
+    }
+
+    /// Whether taking it back cuts off nobody who is in time. A shared connection has many holders, and
+    /// is taken back only when all of them are overdue.
+    pub(super) fn is_revocable(&self) -> bool {
+        self.overdue_leases > 0 && self.overdue_leases as usize == self.leases.len()
+    }
+
+    /// What it adds to the counts of the pool.
+    pub(super) fn footprint(&self) -> PoolUse {
+        let limited = u32::from(self.is_limited());
+        let dials = u32::from(self.stage == Stage::Dialling);
+        let handshakes = u32::from(self.stage == Stage::Handshaking);
+        PoolUse {
+            connections: 1,
+            dials,
+            handshakes,
+            limited_dials: dials & limited,
+            limited_handshakes: handshakes & limited,
+            limited_connections: limited,
+            idle: u32::from(self.is_idle()),
+            leases: u32::try_from(self.leases.len()).unwrap_or(u32::MAX),
+            waiting: 0,
+        }
+    }
+}
+
+impl PoolUse {
+    /// Counts `after` in the place of `before`.
+    pub(super) fn replace(&mut self, before: &Self, after: &Self) {
+        let swap = |count: &mut u32, before: u32, after: u32| *count = *count - before + after;
+        swap(&mut self.connections, before.connections, after.connections);
+        swap(&mut self.dials, before.dials, after.dials);
+        swap(&mut self.handshakes, before.handshakes, after.handshakes);
+        swap(&mut self.limited_dials, before.limited_dials, after.limited_dials);
+        swap(&mut self.limited_handshakes, before.limited_handshakes, after.limited_handshakes);
+        swap(&mut self.limited_connections, before.limited_connections, after.limited_connections);
+        swap(&mut self.idle, before.idle, after.idle);
+        swap(&mut self.leases, before.leases, after.leases);
+        swap(&mut self.waiting, before.waiting, after.waiting);
+    }
+}

@@ -1,0 +1,239 @@
+//! What the waiting requests of one peer need, and what its connections have for them.
+
+use southbridge_words::{Class, ConnId, Instant, PeerId};
+
+use super::Pool;
+use super::connection::{Conn, Stage};
+use super::list::Key;
+use super::peer::{FLOWS, LANES, Peer, Room, Spoken, unflow};
+use super::turns::{WAYS, Way};
+use crate::lane::Lane;
+
+/// What a peer's connections have for one lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Supply {
+    /// The best for a request that is not particular.
+    pub(super) any: Option<ConnId>,
+    /// One that has carried nothing yet.
+    pub(super) unused: Option<ConnId>,
+    /// The youngest that carries many requests, and when it was dialled.
+    newest: Option<(u64, ConnId)>,
+}
+
+/// The connections of one peer, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Census {
+    /// All.
+    pub(super) total: u32,
+    /// From dial to the end of the handshake.
+    pub(super) connecting: u32,
+    /// Of those, how many wait for a handshake slot of ours.
+    queued: u32,
+    /// Open, one request at a time.
+    exclusive: u32,
+    /// Open and taking no new requests.
+    draining: u32,
+}
+
+impl Census {
+    /// Connections that serve waiting requests, or will.
+    pub(super) fn serving(&self) -> u32 {
+        self.total - self.draining
+    }
+}
+
+/// What the waiting requests of one peer need.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Needs {
+    /// The most urgent class for each seat.
+    pub(super) seats: [Option<Class>; WAYS],
+    /// Requests that no open connection has anything for.
+    pub(super) unserved: u32,
+    /// Of those, how many will not take a connection that was used before.
+    pub(super) unserved_fresh: u32,
+    pub(super) census: Census,
+    /// When to look again, if nothing happens before.
+    pub(super) look_at: Option<Instant>,
+}
+
+impl Needs {
+    /// Whether more connections are needed than are on their way.
+    pub(super) fn are_uncovered(&self) -> bool {
+        self.unserved > self.census.connecting
+    }
+}
+
+impl Pool {
+    /// What `peer` has for `lane` now.
+    pub(super) fn supply(&self, peer: &Peer, lane: Lane) -> Supply {
+        // While somebody waits for an unused connection, nobody else gets one.
+        let keeps_unused = peer.room.as_ref().is_some_and(|room| room.fresh[lane as usize] > 0);
+        let mut supply = Supply::default();
+        let mut best = None;
+        for &id in peer.shared.iter().chain(&peer.idle) {
+            let conn = self.conn(id);
+            if !conn.has_room() || self.overstays(peer, conn) {
+                continue;
+            }
+            if !conn.used {
+                supply.unused = Some(id);
+            }
+            if conn.shared && supply.newest.is_none_or(|(born, _)| born < conn.born) {
+                supply.newest = Some((conn.born, id));
+            }
+            let rank = (lane == Lane::Limited && self.rides(peer, conn), !conn.leases.is_empty());
+            // Of idle ones the last in the list is the one used most recently.
+            let is_better = best.is_none_or(|best| rank > best || (rank == best && conn.idle.is_some()));
+            if is_better && (conn.used || !keeps_unused) {
+                best = Some(rank);
+                supply.any = Some(id);
+            }
+        }
+        supply
+    }
+
+    /// What the requests that wait for `peer` need.
+    pub(super) fn needs(&self, peer: &Peer, room: &Room) -> Needs {
+        let mut needs = Needs { census: self.census(peer), ..Needs::default() };
+        let mut unserved: [Option<Class>; 2] = [None; 2];
+        for lane in LANES {
+            let supply = self.supply(peer, lane);
+            for class in Class::ALL {
+                for fresh in [true, false] {
+                    let waiting = room.queue(class, lane, fresh).len();
+                    if waiting == 0 {
+                        continue;
+                    }
+                    let most_urgent = match self.fit(room, (class, lane, fresh), &supply) {
+                        Some(conn) => &mut needs.seats[self.warm_way(peer, lane, conn) as usize],
+                        None => {
+                            needs.unserved += waiting;
+                            needs.unserved_fresh += if fresh { waiting } else { 0 };
+                            &mut unserved[lane as usize]
+                        }
+                    };
+                    most_urgent.get_or_insert(class);
+                }
+            }
+        }
+        if needs.are_uncovered() {
+            needs.look_at = self.next_look(peer, &needs);
+            if needs.look_at.is_none() && self.may_dial(peer, &needs.census) {
+                needs.seats[Way::Dial as usize] = unserved[Lane::Open as usize];
+                needs.seats[Way::DialLimited as usize] = unserved[Lane::Limited as usize];
+            }
+        }
+        needs
+    }
+
+    /// Whose turn it is among those that `peer`'s connections can serve in one of `ways`, and on what.
+    pub(super) fn choose(&mut self, id: PeerId, ways: &[Way]) -> Option<(Key, ConnId)> {
+        let peer = self.peers.get(&id)?;
+        let room = peer.room.as_ref()?;
+        let supplies = LANES.map(|lane| self.supply(peer, lane));
+        let choices: [Option<(Key, ConnId)>; FLOWS] = std::array::from_fn(|number| {
+            let (class, lane) = unflow(number);
+            [true, false].into_iter().find_map(|fresh| {
+                let key = room.queue(class, lane, fresh).first()?;
+                let conn = self.fit(room, (class, lane, fresh), &supplies[lane as usize])?;
+                ways.contains(&self.warm_way(peer, lane, conn)).then_some((key, conn))
+            })
+        });
+        let room = self.peers.get_mut(&id)?.room.as_mut()?;
+        let number = room.turns.next(&self.strides, |number| choices[number].is_some())?;
+        choices[number]
+    }
+
+    pub(super) fn census(&self, peer: &Peer) -> Census {
+        let mut census = Census::default();
+        for &id in &peer.conns {
+            let conn = self.conn(id);
+            census.total += 1;
+            census.connecting += u32::from(!conn.is_open());
+            census.queued += u32::from(matches!(conn.stage, Stage::Queued(_)));
+            census.exclusive += u32::from(conn.is_open() && !conn.shared);
+            census.draining += u32::from(conn.draining);
+        }
+        census
+    }
+
+    /// Whether what is open or on its way is all that `peer` may have.
+    pub(super) fn is_at_bound(&self, peer: &Peer, census: &Census) -> bool {
+        let has_all_shared = peer.shared.len() as u64 >= u64::from(self.limits.shared_per_peer_max);
+        self.is_full(census)
+            || census.exclusive + census.connecting >= self.limits.exclusive_per_peer_max
+            || (peer.spoken == Some(Spoken::Shared) && has_all_shared)
+    }
+
+    /// Whether a peer has as many connections as any peer may, those included that take no new requests.
+    pub(super) fn is_full(&self, census: &Census) -> bool {
+        census.total >= self.limits.exclusive_per_peer_max.saturating_add(self.limits.shared_per_peer_max)
+    }
+
+    /// The connection for the first request of a queue.
+    fn fit(&self, room: &Room, queue: (Class, Lane, bool), supply: &Supply) -> Option<ConnId> {
+        let (class, lane, fresh) = queue;
+        if !fresh {
+            return supply.any;
+        }
+        let first = self.waiters.front(room.queue(class, lane, fresh))?;
+        let newest = supply.newest.filter(|(born, _)| *born > first.came);
+        supply.unused.or(newest.map(|(_, conn)| conn))
+    }
+
+    pub(super) fn warm_way(&self, peer: &Peer, lane: Lane, conn: ConnId) -> Way {
+        match lane {
+            Lane::Limited if !self.rides(peer, self.conn(conn)) => Way::WarmLimited,
+            _ => Way::Warm,
+        }
+    }
+
+    fn may_dial(&self, peer: &Peer, census: &Census) -> bool {
+        if self.is_at_bound(peer, census) {
+            return false;
+        }
+        match peer.spoken {
+            Some(Spoken::Exclusive) => true,
+            // One connection may be enough for all of them.
+            Some(Spoken::Shared) => census.connecting == 0,
+            None => census.connecting < 2,
+        }
+    }
+
+    /// Until when `peer` is not to be dialled, although it needs it; the far future stands for the next fact.
+    fn next_look(&self, peer: &Peer, needs: &Needs) -> Option<Instant> {
+        let census = &needs.census;
+        let is_paused = census.serving() > 0 && peer.paused_until > self.now;
+        if is_paused {
+            return Some(peer.paused_until);
+        }
+        let patience_ends = peer.tried_at + super::PATIENCE;
+        let is_patient = peer.spoken.is_none() && census.connecting == 1;
+        if is_patient && census.queued > 0 {
+            return Some(Instant::FAR_FUTURE);
+        }
+        (is_patient && patience_ends > self.now).then_some(patience_ends)
+    }
+
+    /// Whether `conn`, busy all the time, has to make room for another peer that waits for a connection.
+    fn overstays(&self, peer: &Peer, conn: &Conn) -> bool {
+        !conn.leases.is_empty()
+            && self.usage.connections >= self.limits.connections_max
+            && conn.busy_since + self.limits.lease_max <= self.now
+            && self.idle.is_empty()
+            && self.others_seated(peer, [Way::Dial, Way::DialLimited]) > 0
+    }
+
+    /// Whether `conn` takes a request of the limited lane without counting more for it than it does.
+    fn rides(&self, peer: &Peer, conn: &Conn) -> bool {
+        conn.is_limited()
+            && (self.limited_lane_has_room()
+                || conn.limited_since + self.limits.lease_max > self.now
+                || self.others_seated(peer, [Way::WarmLimited, Way::DialLimited]) == 0)
+    }
+
+    fn others_seated(&self, peer: &Peer, ways: [Way; 2]) -> u32 {
+        let own = |way| peer.room.as_ref().map_or(0, |room| room.seats(way));
+        ways.into_iter().map(|way| self.seated(way) - own(way)).sum()
+    }
+}

@@ -1,0 +1,120 @@
+//! One peer, as the pool sees it, and the room where the requests for it wait.
+
+use smallvec::SmallVec;
+use southbridge_words::{Class, ConnId, Instant};
+
+use super::fair::Fair;
+use super::list::{Key, List};
+use super::terms::Want;
+use super::turns::{WAYS, Way};
+use crate::lane::Lane;
+
+/// What a peer's connections can carry, as far as they have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// One request at a time.
+    Exclusive,
+    /// Many.
+    Shared,
+}
+
+/// What the pool holds for one peer. Kept only while it holds anything.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// All its connections, the oldest first. Their number is bounded per peer.
+    pub(super) conns: SmallVec<[ConnId; 4]>,
+    /// Those lent to nobody, the longest idle first.
+    pub(super) idle: SmallVec<[ConnId; 4]>,
+    /// Those that carry many requests and take new ones, the oldest first.
+    pub(super) shared: SmallVec<[ConnId; 2]>,
+    pub(super) spoken: Option<Spoken>,
+    /// When it was last dialled, or a dial of it last made progress.
+    pub(super) tried_at: Instant,
+    /// Before when it is not dialled again, if one of its connections can serve meanwhile.
+    pub(super) paused_until: Instant,
+    /// When to look at it again.
+    pub(super) look_at: Option<Instant>,
+    /// Those who wait; absent when nobody does.
+    pub(super) room: Option<Box<Room>>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) want: Want,
+    /// The turn at which it came.
+    pub(super) came: u64,
+}
+
+/// Where the requests for one peer wait: a queue for each class, lane and need of freshness.
+#[derive(Debug)]
+pub(super) struct Room {
+    queues: [List; QUEUES],
+    pub(super) waiting: u32,
+    pub(super) fresh: [u32; 2],
+    /// Shares what the peer's own connections carry among classes and lanes.
+    pub(super) turns: Fair<FLOWS>,
+    /// Where the peer queues for what all peers share.
+    pub(super) seats: [Option<Seat>; WAYS],
+}
+
+/// A peer's place in the queue of its most urgent class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) class: Class,
+    pub(super) key: Key,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self {
+            queues: [List::EMPTY; QUEUES],
+            waiting: 0,
+            fresh: [0; 2],
+            turns: Fair::new(),
+            seats: [None; WAYS],
+        }
+    }
+
+    pub(super) fn queue(&self, class: Class, lane: Lane, fresh: bool) -> &List {
+        &self.queues[flow(class, lane) * 2 + usize::from(fresh)]
+    }
+
+    /// The queue that `want` belongs in.
+    pub(super) fn queue_of(&mut self, want: &Want) -> &mut List {
+        &mut self.queues[flow(want.class, want.lane) * 2 + usize::from(want.fresh)]
+    }
+
+    /// How many peers' seats of `way` are this peer's: zero or one.
+    pub(super) fn seats(&self, way: Way) -> u32 {
+        u32::from(self.seats[way as usize].is_some())
+    }
+}
+
+/// The number of a class in a lane.
+pub(super) const fn flow(class: Class, lane: Lane) -> usize {
+    class as usize * 2 + lane as usize
+}
+
+/// The class and lane whose number is `flow`.
+pub(super) fn unflow(flow: usize) -> (Class, Lane) {
+    (Class::ALL[flow / 2], LANES[flow % 2])
+}
+
+pub(super) const LANES: [Lane; 2] = [Lane::Open, Lane::Limited];
+/// Classes times lanes.
+pub(super) const FLOWS: usize = Class::ALL.len() * LANES.len();
+const QUEUES: usize = FLOWS * 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_names_one_class_and_one_lane() {
+        for number in 0..FLOWS {
+            let (class, lane) = unflow(number);
+            assert_eq!(flow(class, lane), number);
+        }
+    }
+}

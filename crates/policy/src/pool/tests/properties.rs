@@ -1,0 +1,190 @@
+//! What holds whatever happens, and in whatever order.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use southbridge_words::{Class, ConnId, PerClass};
+
+use super::super::*;
+use super::world::{LineStage, PEERS, World};
+use crate::lane::Lane;
+
+/// Something that happens. Numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Event {
+    Request { peer: u32, class: usize, lane: Lane, patience: u64, fresh: bool },
+    Dialled(usize),
+    Connected(usize, Option<u32>),
+    Failed(usize),
+    Returned(usize, usize, Returned),
+    Draining(usize),
+    Closed(usize),
+    Capacity(usize, u32),
+    Cancel(usize),
+    Pass(u64),
+}
+
+fn lanes() -> impl Strategy<Value = Lane> {
+    prop_oneof![Just(Lane::Open), Just(Lane::Limited)]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let any = 0..1000_usize;
+    prop_oneof![
+        10 => (0..PEERS, 0..6_usize, lanes(), 1..20_000_u64, prop::bool::weighted(0.1)).prop_map(
+            |(peer, class, lane, patience, fresh)| Event::Request { peer, class, lane, patience, fresh }
+        ),
+        6 => any.clone().prop_map(Event::Dialled),
+        6 => (any.clone(), prop::option::weighted(0.1, 0..4_u32)).prop_map(|(at, odd)| Event::Connected(at, odd)),
+        1 => any.clone().prop_map(Event::Failed),
+        8 => (any.clone(), any.clone(), prop_oneof![4 => Just(Returned::Reusable), 1 => Just(Returned::Spent)])
+            .prop_map(|(line, lease, returned)| Event::Returned(line, lease, returned)),
+        1 => any.clone().prop_map(Event::Draining),
+        1 => any.clone().prop_map(Event::Closed),
+        1 => (any.clone(), 0..5_u32).prop_map(|(at, streams)| Event::Capacity(at, streams)),
+        1 => any.prop_map(Event::Cancel),
+        3 => (1..4_000_u64).prop_map(Event::Pass),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = PoolLimits> {
+    let counts = (1..9_u32, 1..5_u32, 1..4_u32, 1..4_u32, 1..3_u32, 1..5_u32);
+    let peers = (1..5_u32, 1..3_u32, 1..60_u32, 0..3_u32, 1..30_u64, 1..12_u64);
+    (counts, peers).prop_map(|((connections_max, dials, handshakes, d, h, c), peers)| PoolLimits {
+        connections_max,
+        dials_max: dials.min(connections_max),
+        handshakes_max: handshakes.min(connections_max),
+        limited_dials_max: d.min(dials).min(connections_max),
+        limited_handshakes_max: h.min(handshakes).min(connections_max),
+        limited_connections_max: c.min(connections_max),
+        exclusive_per_peer_max: peers.0.min(connections_max),
+        shared_per_peer_max: peers.1.min(connections_max),
+        waiting_max: 60,
+        waiting_per_peer_max: peers.2,
+        idle_per_peer_max: peers.3,
+        idle_max: Duration::from_secs(peers.4),
+        lease_max: Duration::from_secs(peers.5),
+        weights: PerClass([16, 12, 8, 6, 3, 1]),
+    })
+}
+
+/// What peer speaks: the even ones HTTP/1.1, the odd ones HTTP/2.
+fn spoken_by(peer: PeerId) -> Capacity {
+    if peer.0.is_multiple_of(2) { Capacity::Exclusive } else { Capacity::Shared { streams_max: 3 } }
+}
+
+fn pick(world: &World, at: usize, stages: &[LineStage]) -> Option<ConnId> {
+    let of_stage = world.lines.iter().filter(|(_, line)| stages.contains(&line.stage));
+    let conns: Vec<ConnId> = of_stage.map(|(id, _)| *id).collect();
+    conns.get(at.checked_rem(conns.len())?).copied()
+}
+
+fn play(world: &mut World, event: &Event) -> Option<()> {
+    let connecting = [LineStage::Dialling, LineStage::Dialled, LineStage::Handshaking];
+    let open = [LineStage::Open];
+    match *event {
+        Event::Request { peer, class, lane, patience, fresh } => {
+            world.request(peer, Class::ALL[class], lane, Duration::from_millis(patience), fresh);
+        }
+        Event::Dialled(at) => world.dialled(pick(world, at, &connecting[..1])?),
+        Event::Connected(at, odd) => {
+            let conn = pick(world, at, &connecting[2..])?;
+            let usual = spoken_by(world.lines[&conn].peer);
+            let capacity = odd.map_or(usual, |streams_max| match usual {
+                Capacity::Exclusive => Capacity::Shared { streams_max },
+                Capacity::Shared { .. } => Capacity::Exclusive,
+            });
+            world.connected(conn, capacity);
+        }
+        Event::Failed(at) => world.failed(pick(world, at, &connecting)?),
+        Event::Returned(line, lease, returned) => {
+            let lent: Vec<ConnId> =
+                world.lines.iter().filter(|(_, line)| !line.leases.is_empty()).map(|(id, _)| *id).collect();
+            let conn = *lent.get(line.checked_rem(lent.len())?)?;
+            let lease = lease % world.lines[&conn].leases.len();
+            world.returned(conn, lease, returned);
+        }
+        Event::Draining(at) => world.draining(pick(world, at, &open)?),
+        Event::Closed(at) => {
+            let all = [connecting.as_slice(), open.as_slice()].concat();
+            world.closed(pick(world, at, &all)?);
+        }
+        Event::Capacity(at, streams_max) => world.capacity(pick(world, at, &open)?, streams_max),
+        Event::Cancel(at) => {
+            let ticket = *world.waiting.keys().nth(at.checked_rem(world.waiting.len())?)?;
+            world.cancel(ticket);
+        }
+        Event::Pass(millis) => world.pass(Duration::from_millis(millis)),
+    }
+    Some(())
+}
+
+/// Everything goes well from now on, until nobody waits.
+fn make_peace(world: &mut World) {
+    for _ in 0..2_000 {
+        if world.waiting.is_empty()
+            && world.lent.is_empty()
+            && world.pool.usage().idle == world.pool.usage().connections
+        {
+            return;
+        }
+        for conn in world.lines.keys().copied().collect::<Vec<_>>() {
+            let Some(line) = world.lines.get(&conn) else { continue };
+            match line.stage {
+                LineStage::Dialling => world.dialled(conn),
+                LineStage::Handshaking => world.connected(conn, spoken_by(line.peer)),
+                LineStage::Open if !line.leases.is_empty() => world.returned(conn, 0, Returned::Reusable),
+                LineStage::Open if line.capacity != Capacity::Exclusive => world.capacity(conn, 3),
+                LineStage::Dialled | LineStage::Open => {}
+            }
+        }
+        // Less than anybody's patience in all: nobody is to be rid of by waiting.
+        world.pass(Duration::from_millis(5));
+    }
+    panic!("somebody starves: {:?}\n{:#?}", world.waiting, world.pool);
+}
+
+fn tell(limits: &PoolLimits, story: &[Event]) -> World {
+    let mut world = World::new(limits.clone());
+    for event in story {
+        play(&mut world, event);
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens: no bound is exceeded at any time, every ticket ends once and in its turn, nothing in
+    /// use is closed, nothing in time is revoked, and nobody waits for what is free. (The world checks it.)
+    #[test]
+    fn the_pool_keeps_its_word(limits in limits(), story in prop::collection::vec(events(), 1..200)) {
+        prop_assert_eq!(limits.validate(), Ok(()));
+        tell(&limits, &story);
+    }
+
+    /// Whatever happened: as soon as all goes well, everybody is served, everything comes back, and after a
+    /// while nothing is left of it.
+    #[test]
+    fn nobody_starves_and_nothing_is_lost(limits in limits(), story in prop::collection::vec(events(), 1..200)) {
+        let mut world = tell(&limits, &story);
+        for peer in 0..PEERS {
+            world.request(peer, Class::Backfill, Lane::Limited, Duration::from_secs(3600), false);
+            world.request(peer, Class::Interactive, Lane::Open, Duration::from_secs(3600), true);
+        }
+        make_peace(&mut world);
+        let usage = world.pool.usage();
+        let idle = usage.idle;
+        prop_assert_eq!(usage, PoolUse { connections: idle, idle, ..PoolUse::default() });
+        world.pass(limits.idle_max);
+        prop_assert_eq!(world.pool.usage(), PoolUse::default());
+        prop_assert_eq!(world.pool.poll_timeout(), None);
+        prop_assert!((0..PEERS).all(|peer| world.pool.is_unused(PeerId(peer))));
+    }
+
+    /// The same facts lead to the same decisions.
+    #[test]
+    fn the_pool_decides_alike(limits in limits(), story in prop::collection::vec(events(), 1..100)) {
+        prop_assert_eq!(tell(&limits, &story).log, tell(&limits, &story).log);
+    }
+}

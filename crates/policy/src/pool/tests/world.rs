@@ -1,0 +1,308 @@
+//! A small world that does what the pool says, and holds it to its word.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use southbridge_words::{Class, ConnId, Instant, PeerId, Ticket};
+
+use super::super::*;
+use crate::lane::Lane;
+
+/// A connection as the world sees it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) peer: PeerId,
+    pub(super) stage: LineStage,
+    pub(super) capacity: Capacity,
+    pub(super) leases: Vec<Lease>,
+    pub(super) used: bool,
+    pub(super) draining: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineStage {
+    Dialling,
+    Dialled,
+    Handshaking,
+    Open,
+}
+
+impl Line {
+    fn is_shared(&self) -> bool {
+        self.stage == LineStage::Open && self.capacity != Capacity::Exclusive
+    }
+
+    fn streams_max(&self) -> usize {
+        match self.capacity {
+            Capacity::Exclusive => 1,
+            Capacity::Shared { streams_max } => streams_max as usize,
+        }
+    }
+}
+
+/// The pool, what it was told, and what it said.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) pool: Pool,
+    pub(super) limits: PoolLimits,
+    pub(super) now: Instant,
+    pub(super) lines: BTreeMap<ConnId, Line>,
+    /// Those that wait, in the order they came.
+    pub(super) waiting: BTreeMap<Ticket, Want>,
+    pub(super) lent: BTreeMap<Ticket, Want>,
+    pub(super) log: Vec<String>,
+    tickets: u64,
+}
+
+impl World {
+    pub(super) fn new(limits: PoolLimits) -> Self {
+        Self {
+            pool: Pool::new(limits.clone()),
+            limits,
+            now: Instant::ZERO + Duration::from_secs(1),
+            lines: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            log: Vec::new(),
+            tickets: 0,
+        }
+    }
+
+    pub(super) fn request(&mut self, peer: u32, class: Class, lane: Lane, patience: Duration, fresh: bool) {
+        self.tickets += 1;
+        let (ticket, deadline) = (Ticket(self.tickets), self.now + patience);
+        let want = Want { ticket, peer: PeerId(peer), class, lane, deadline, fresh };
+        self.waiting.insert(ticket, want);
+        match self.pool.handle_request(want, self.now) {
+            Ok(()) => {}
+            Err(PoolFull { held, held_max, .. }) => {
+                assert!(held >= held_max);
+                self.waiting.remove(&ticket);
+            }
+        }
+        self.obey();
+    }
+
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+        self.pool.handle_cancelled(ticket, self.now);
+        self.obey();
+    }
+
+    pub(super) fn dialled(&mut self, conn: ConnId) {
+        self.lines.get_mut(&conn).expect("a line").stage = LineStage::Dialled;
+        self.pool.handle_dialled(conn, self.now);
+        self.obey();
+    }
+
+    pub(super) fn connected(&mut self, conn: ConnId, capacity: Capacity) {
+        let line = self.lines.get_mut(&conn).expect("a line");
+        (line.stage, line.capacity) = (LineStage::Open, capacity);
+        self.pool.handle_connected(conn, capacity, self.now);
+        self.obey();
+    }
+
+    pub(super) fn failed(&mut self, conn: ConnId) {
+        self.lines.remove(&conn);
+        self.pool.handle_connect_failed(conn, self.now);
+        self.obey();
+    }
+
+    pub(super) fn returned(&mut self, conn: ConnId, at: usize, returned: Returned) {
+        let line = self.lines.get_mut(&conn).expect("a line");
+        let lease = line.leases.remove(at);
+        line.draining |= returned == Returned::Spent;
+        self.lent.remove(&lease.ticket);
+        self.pool.handle_returned(lease, returned, self.now);
+        self.obey();
+    }
+
+    pub(super) fn draining(&mut self, conn: ConnId) {
+        self.lines.get_mut(&conn).expect("a line").draining = true;
+        self.pool.handle_draining(conn, self.now);
+        self.obey();
+    }
+
+    pub(super) fn closed(&mut self, conn: ConnId) {
+        let line = self.lines.remove(&conn).expect("a line");
+        self.lent.retain(|ticket, _| line.leases.iter().all(|lease| lease.ticket != *ticket));
+        self.pool.handle_closed(conn, self.now);
+        self.obey();
+        self.give_back_in_vain(line);
+    }
+
+    pub(super) fn capacity(&mut self, conn: ConnId, streams_max: u32) {
+        let line = self.lines.get_mut(&conn).expect("a line");
+        if line.is_shared() {
+            line.capacity = Capacity::Shared { streams_max };
+        }
+        self.pool.handle_capacity(conn, streams_max, self.now);
+        self.obey();
+    }
+
+    /// Lets time pass, with every timeout at its time.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.pool.poll_timeout().filter(|at| *at <= end) {
+            assert!(at >= self.now, "a timeout was missed");
+            self.now = at;
+            self.pool.handle_timeout(at);
+            self.obey();
+            assert!(self.pool.poll_timeout().is_none_or(|next| next > at), "the pool would spin");
+        }
+        self.now = end;
+        self.pool.handle_timeout(end);
+        self.obey();
+    }
+
+    /// Does what the pool says, checking each word.
+    fn obey(&mut self) {
+        let mut revoked = Vec::new();
+        while let Some(action) = self.pool.poll() {
+            self.log.push(format!("{:?} {action:?}", self.now));
+            match action {
+                Action::Dial { conn, peer } => self.obey_dial(conn, peer),
+                Action::Handshake { conn } => {
+                    let line = self.lines.get_mut(&conn).expect("a handshake on what was dialled");
+                    assert_eq!(line.stage, LineStage::Dialled);
+                    line.stage = LineStage::Handshaking;
+                }
+                Action::Lend { ticket, lease } => self.obey_lend(ticket, lease),
+                Action::Refuse { ticket, refusal } => {
+                    let want = self.waiting.remove(&ticket).expect("a refusal for who waits");
+                    match refusal {
+                        Refusal::DeadlinePassed => assert!(want.deadline <= self.now),
+                        Refusal::ConnectFailed { conn } => {
+                            assert!(!self.lines.contains_key(&conn), "{conn} has not failed");
+                        }
+                    }
+                }
+                Action::Revoke { conn } => {
+                    let line = self.lines.remove(&conn).expect("revokes what is lent");
+                    assert!(!line.leases.is_empty());
+                    assert!(
+                        line.leases.iter().all(|lease| lease.deadline <= self.now),
+                        "revoked before its time"
+                    );
+                    assert!(self.pool.usage().waiting > 0 || !self.waiting.is_empty(), "revoked for nobody");
+                    revoked.push(line);
+                }
+                Action::Close { conn } => {
+                    if let Some(line) = self.lines.remove(&conn) {
+                        assert!(line.leases.is_empty(), "{conn} is in use");
+                        assert_eq!(line.stage, LineStage::Open);
+                    }
+                }
+            }
+            self.check_lines();
+        }
+        revoked.into_iter().for_each(|line| self.give_back_in_vain(line));
+        self.check_counts();
+        self.pool.check();
+    }
+
+    fn obey_dial(&mut self, conn: ConnId, peer: PeerId) {
+        assert!(self.waiting.values().any(|want| want.peer == peer), "a dial for nobody");
+        let (stage, capacity) = (LineStage::Dialling, Capacity::Exclusive);
+        let line = Line { peer, stage, capacity, leases: Vec::new(), used: false, draining: false };
+        assert!(self.lines.insert(conn, line).is_none(), "{conn} was used twice");
+    }
+
+    fn obey_lend(&mut self, ticket: Ticket, lease: Lease) {
+        let want = self.waiting.remove(&ticket).expect("lends to who waits");
+        let is_alike = |other: &Want| {
+            (other.peer, other.class, other.lane, other.fresh)
+                == (want.peer, want.class, want.lane, want.fresh)
+        };
+        let earlier = self.waiting.range(..ticket).find(|(_, other)| is_alike(other));
+        assert_eq!(earlier, None, "{ticket} went before its turn");
+        assert!(want.deadline > self.now, "lent to who has expired");
+        assert_eq!((lease.ticket, lease.deadline), (ticket, self.now + self.limits.lease_max));
+        let line = self.lines.get_mut(&lease.conn).expect("lends what is there");
+        assert_eq!((line.peer, line.stage, line.draining), (want.peer, LineStage::Open, false));
+        assert!(line.leases.len() < line.streams_max(), "lends what is free");
+        assert!(!(want.fresh && line.used && !line.is_shared()), "a fresh one was asked for");
+        assert_eq!(lease.reused, std::mem::replace(&mut line.used, true));
+        line.leases.push(lease);
+        self.lent.insert(ticket, want);
+    }
+
+    fn give_back_in_vain(&mut self, line: Line) {
+        for lease in line.leases {
+            self.lent.remove(&lease.ticket);
+            let usage = self.pool.usage();
+            self.pool.handle_returned(lease, Returned::Spent, self.now);
+            assert_eq!(self.pool.usage(), usage);
+            assert_eq!(self.pool.poll(), None);
+        }
+    }
+
+    /// The bounds, as the world counts for itself. They hold after every single action.
+    fn check_lines(&self) {
+        let count = |is: &dyn Fn(&Line) -> bool| self.lines.values().filter(|line| is(line)).count() as u32;
+        let limits = &self.limits;
+        assert!(count(&|_| true) <= limits.connections_max);
+        assert!(count(&|line| line.stage == LineStage::Dialling) <= limits.dials_max);
+        assert!(count(&|line| line.stage == LineStage::Handshaking) <= limits.handshakes_max);
+        let is_limited =
+            |lease: &Lease| self.lent.get(&lease.ticket).is_some_and(|want| want.lane == Lane::Limited);
+        assert!(count(&|line| line.leases.iter().any(is_limited)) <= limits.limited_connections_max);
+    }
+
+    /// What the pool says that it holds is what is there, and within bounds.
+    fn check_counts(&self) {
+        let (usage, limits) = (self.pool.usage(), &self.limits);
+        let count = |is: &dyn Fn(&Line) -> bool| self.lines.values().filter(|line| is(line)).count() as u32;
+        let is_open = |line: &Line| line.stage == LineStage::Open;
+        assert_eq!(usage.connections, count(&|_| true));
+        assert_eq!(usage.dials, count(&|line| line.stage == LineStage::Dialling));
+        assert_eq!(usage.handshakes, count(&|line| line.stage == LineStage::Handshaking));
+        assert_eq!(usage.idle, count(&|line| is_open(line) && line.leases.is_empty()));
+        assert_eq!(usage.leases as usize, self.lent.len());
+        assert_eq!(usage.waiting as usize, self.waiting.len());
+        assert!(usage.limited_dials <= limits.limited_dials_max);
+        assert!(usage.limited_handshakes <= limits.limited_handshakes_max);
+        assert!(usage.limited_connections <= limits.limited_connections_max);
+        for peer in (0..PEERS).map(PeerId) {
+            let count = |is: &dyn Fn(&Line) -> bool| count(&|line| line.peer == peer && is(line));
+            assert!(count(&|line| is_open(line) && !line.is_shared()) <= limits.exclusive_per_peer_max);
+            assert!(count(&|_| true) <= limits.exclusive_per_peer_max + limits.shared_per_peer_max);
+            let held = self.pool.peer_usage(peer);
+            assert!(held.idle <= limits.idle_per_peer_max);
+            assert_eq!(held.idle, count(&|line| is_open(line) && line.leases.is_empty()));
+            assert_eq!(held.connecting, count(&|line| !is_open(line)));
+            assert_eq!(self.pool.is_unused(peer), held == PeerUse::default());
+        }
+    }
+}
+
+pub(super) const PEERS: u32 = 5;
+
+impl Pool {
+    /// Panics if what is kept twice differs, or if somebody waits who could be served.
+    fn check(&self) {
+        let mut counted = PoolUse { waiting: self.usage.waiting, ..PoolUse::default() };
+        for conn in self.conns.values() {
+            counted.replace(&PoolUse::default(), &conn.footprint());
+            assert_eq!(conn.is_idle(), conn.idle.is_some());
+            assert_eq!(conn.is_revocable(), conn.revocable.is_some());
+        }
+        assert_eq!(counted, self.usage);
+        assert_eq!(self.idle.len(), self.usage.idle);
+        assert_eq!(self.in_time.len() + self.overdue.len(), self.usage.leases);
+        assert_eq!(self.deadlines.len(), self.waiter_keys.len());
+        for peer in self.peers.values() {
+            let takes_new = |id: &&ConnId| self.conn(**id).shared && !self.conn(**id).draining;
+            assert_eq!(peer.conns.iter().filter(takes_new).count(), peer.shared.len());
+            assert!(peer.shared.len() <= self.limits.shared_per_peer_max as usize);
+            let Some(room) = &peer.room else {
+                assert!(!peer.conns.is_empty() && peer.look_at.is_none());
+                continue;
+            };
+            let needs = self.needs(peer, room);
+            let seats = std::array::from_fn(|way| room.seats[way].map(|seat| seat.class));
+            assert_eq!(needs.seats, seats, "{peer:?}");
+            assert_eq!(needs.seats[turns::Way::Warm as usize], None, "somebody could be served: {peer:?}");
+        }
+    }
+}

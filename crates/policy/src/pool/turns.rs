@@ -1,0 +1,239 @@
+//! Who is served next with what all peers share: slots for connections, dials and handshakes.
+//!
+//! A peer with waiting requests has a *seat* for each way in which it could be served, in the queue of
+//! the most urgent class that waits there. Classes take turns by weight, peers of one class by rotation,
+//! so that a thousand requests for one peer do not delay the one request for another.
+
+use southbridge_words::{Class, ConnId, PeerId, PerClass};
+
+use super::Pool;
+use super::connection::Stage;
+use super::fair::{Fair, stride};
+use super::list::{Key, List, Lists};
+use super::peer::{FLOWS, Seat, flow, unflow};
+use super::terms::{Action, PoolUse};
+use crate::lane::Lane;
+
+/// In what way a waiting request can be served next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// On a connection of its own peer, with nothing else needed.
+    Warm,
+    /// On a connection of its own peer, once the limited lane has room for it.
+    WarmLimited,
+    /// By a dial for the open lane.
+    Dial,
+    /// By a dial for the limited lane.
+    DialLimited,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; WAYS] = [Self::Warm, Self::WarmLimited, Self::Dial, Self::DialLimited];
+
+    // What a turn counts. A dial costs a handshake, so a warm connection may serve eight requests of its
+    // own peer before it must make room for another's; and the open lane gets four turns for one of the other.
+    const fn cost(self) -> u64 {
+        match self {
+            Self::Warm => 1,
+            Self::WarmLimited => 4,
+            Self::Dial => 8,
+            Self::DialLimited => 32,
+        }
+    }
+}
+
+/// Queues that take turns.
+#[derive(Debug)]
+pub(super) struct Rings<T, const N: usize> {
+    entries: Lists<T>,
+    queues: [List; N],
+    fair: Fair<N>,
+    strides: [u64; N],
+}
+
+impl<T: Copy, const N: usize> Rings<T, N> {
+    pub(super) fn new(strides: [u64; N]) -> Self {
+        Self { entries: Lists::new(), queues: [List::EMPTY; N], fair: Fair::new(), strides }
+    }
+
+    pub(super) fn push_back(&mut self, queue: usize, value: T) -> Key {
+        self.entries.push_back(&mut self.queues[queue], value)
+    }
+
+    pub(super) fn remove(&mut self, queue: usize, key: Key) -> T {
+        self.entries.remove(&mut self.queues[queue], key)
+    }
+
+    pub(super) fn transfer(&mut self, from: usize, to: usize, key: Key) {
+        let [from, to] = self.queues.get_disjoint_mut([from, to]).expect("two different queues");
+        self.entries.transfer(from, to, key);
+    }
+
+    pub(super) fn len(&self, queues: impl Iterator<Item = usize>) -> u32 {
+        queues.map(|queue| self.queues[queue].len()).sum()
+    }
+
+    /// The next queue among those that are `open`, and who stands first in it.
+    fn next(&mut self, open: impl Fn(usize) -> bool) -> Option<(usize, Key, T)> {
+        let queues = &self.queues;
+        let queue = self.fair.next(&self.strides, |queue| !queues[queue].is_empty() && open(queue))?;
+        let key = queues[queue].first()?;
+        Some((queue, key, *self.entries.get(key)))
+    }
+}
+
+pub(super) fn seat_strides(weights: &PerClass<u32>) -> [u64; SEATS] {
+    std::array::from_fn(|queue| {
+        let (way, class) = unseat_number(queue);
+        stride(weights[class], way.cost())
+    })
+}
+
+pub(super) fn flow_strides(weights: &PerClass<u32>) -> [u64; FLOWS] {
+    std::array::from_fn(|flow| {
+        let (class, lane) = unflow(flow);
+        stride(weights[class], if lane == Lane::Limited { 4 } else { 1 })
+    })
+}
+
+impl Pool {
+    /// Gives away whatever is free to whoever's turn it is.
+    pub(super) fn settle(&mut self) {
+        while self.start_handshake() {}
+        while self.usage.waiting > 0 && self.take_turn() {}
+    }
+
+    /// How many seats of `way` are taken.
+    pub(super) fn seated(&self, way: Way) -> u32 {
+        self.seats.len(Class::ALL.into_iter().map(|class| seat_number(way, class)))
+    }
+
+    /// Gives `peer` the seat of `way` in the queue of `class`, or none.
+    pub(super) fn seat(&mut self, peer: PeerId, way: Way, class: Option<Class>) {
+        let Some(room) = self.peers.get_mut(&peer).and_then(|peer| peer.room.as_mut()) else { return };
+        let taken = &mut room.seats[way as usize];
+        if taken.map(|seat| seat.class) == class {
+            return;
+        }
+        if let Some(seat) = taken.take() {
+            self.seats.remove(seat_number(way, seat.class), seat.key);
+        }
+        *taken = class.map(|class| {
+            let key = self.seats.push_back(seat_number(way, class), peer);
+            Seat { class, key }
+        });
+    }
+
+    fn is_seated(&self, peer: PeerId, way: Way) -> bool {
+        let room = self.peers.get(&peer).and_then(|peer| peer.room.as_ref());
+        room.is_some_and(|room| room.seats(way) > 0)
+    }
+
+    fn start_handshake(&mut self) -> bool {
+        if self.usage.handshakes >= self.limits.handshakes_max {
+            return false;
+        }
+        let limited = self.usage.limited_handshakes < self.limits.limited_handshakes_max;
+        let open = |queue: usize| limited || unflow(queue).1 == Lane::Open;
+        let Some((queue, key, conn)) = self.dialled.next(open) else { return false };
+        self.dialled.remove(queue, key);
+        let peer = self.change(conn, |conn| {
+            conn.stage = Stage::Handshaking;
+            conn.peer
+        });
+        self.peer_mut(peer).tried_at = self.now;
+        self.actions.push_back(Action::Handshake { conn });
+        self.reseat(peer);
+        true
+    }
+
+    fn take_turn(&mut self) -> bool {
+        let open = self.open_ways();
+        let Some((queue, _, peer)) = self.seats.next(|queue| open[queue / Class::ALL.len()]) else {
+            return false;
+        };
+        let (way, class) = unseat_number(queue);
+        // It queues again behind the others, if it needs more than this.
+        self.seat(peer, way, None);
+        match way {
+            Way::Warm => self.turn_warm(peer, way),
+            Way::WarmLimited => {
+                self.make_room_in_limited_lane();
+                self.turn_warm(peer, way);
+            }
+            Way::Dial => self.turn_dial(peer, class, Lane::Open),
+            Way::DialLimited => {
+                self.make_room_in_limited_lane();
+                self.turn_dial(peer, class, Lane::Limited);
+            }
+        }
+        true
+    }
+
+    fn turn_warm(&mut self, peer: PeerId, way: Way) {
+        let lent = self.lend_next(peer, &[way]);
+        self.reseat(peer);
+        if !lent {
+            // What others do can leave a seat behind the times. It must not come again, or it would for ever.
+            debug_assert!(!self.is_seated(peer, way), "a seat is given only to who can be served");
+            self.seat(peer, way, None);
+        }
+    }
+
+    fn turn_dial(&mut self, peer: PeerId, class: Class, lane: Lane) {
+        self.make_room_for_connection();
+        self.dial(peer, class, lane);
+        self.reseat(peer);
+    }
+
+    /// Which ways lead somewhere now.
+    fn open_ways(&self) -> [bool; WAYS] {
+        let (PoolUse { connections, dials, .. }, limits) = (self.usage, &self.limits);
+        let can_revoke = |lane: Lane| !self.revocable[lane as usize].is_empty();
+        let connection = connections < limits.connections_max
+            || !self.idle.is_empty()
+            || can_revoke(Lane::Open)
+            || can_revoke(Lane::Limited);
+        let limited = self.limited_lane_has_room() || can_revoke(Lane::Limited);
+        // Who has dialled should not wait for long with TCP up: the far side loses patience.
+        let backlog = |lane| self.dialled.len(Class::ALL.into_iter().map(|class| flow(class, lane)));
+        let dial = connection && dials < limits.dials_max && backlog(Lane::Open) < limits.handshakes_max;
+        let dial_limited = connection
+            && limited
+            && dials < limits.dials_max
+            && self.usage.limited_dials < limits.limited_dials_max
+            && backlog(Lane::Limited) < limits.limited_handshakes_max;
+        [true, limited, dial, dial_limited]
+    }
+
+    pub(super) fn limited_lane_has_room(&self) -> bool {
+        self.usage.limited_connections < self.limits.limited_connections_max
+    }
+
+    /// Lets `conn`, which waits for its handshake or will, go in the queue of a more urgent request.
+    pub(super) fn promote(&mut self, conn: ConnId, class: Class, lane: Lane) {
+        let (stage, from, to) = self.change(conn, |conn| {
+            let from = flow(conn.class, conn.lane);
+            conn.class = conn.class.min(class);
+            conn.lane = conn.lane.min(lane);
+            (conn.stage, from, flow(conn.class, conn.lane))
+        });
+        if let Stage::Queued(key) = stage
+            && from != to
+        {
+            self.dialled.transfer(from, to, key);
+        }
+    }
+}
+
+const fn seat_number(way: Way, class: Class) -> usize {
+    way as usize * Class::ALL.len() + class as usize
+}
+
+fn unseat_number(queue: usize) -> (Way, Class) {
+    (Way::ALL[queue / Class::ALL.len()], Class::ALL[queue % Class::ALL.len()])
+}
+
+pub(super) const WAYS: usize = 4;
+/// Ways times classes.
+pub(super) const SEATS: usize = WAYS * Class::ALL.len();
