@@ -24,7 +24,6 @@
 mod limits;
 mod recency;
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::time::Duration;
@@ -33,7 +32,7 @@ use slab::Slab;
 use southbridge_words::Instant;
 
 use self::recency::Recency;
-use crate::seeded::Seeded;
+use crate::seeded::{Seeded, SeededMap, SeededState};
 pub use limits::{FreshnessCounters, FreshnessLimits};
 
 /// A cache of values `V` by keys `K`, whose fetches may fail with `E`, and for which `T`s wait.
@@ -43,8 +42,7 @@ pub use limits::{FreshnessCounters, FreshnessLimits};
 pub struct StepCache<K, V, E, T> {
     limits: FreshnessLimits,
     seeded: Seeded,
-    // The standard, keyed hash: the keys are chosen by peers. The order of the map is never looked at.
-    index: HashMap<K, u32>,
+    index: SeededMap<K, u32>,
     entries: Slab<Entry<K, V, E>>,
     recency: Recency,
     flights: Slab<Flight<T>>,
@@ -138,7 +136,7 @@ where
         Self {
             limits,
             seeded: Seeded::new(seed),
-            index: HashMap::new(),
+            index: SeededMap::with_hasher(SeededState::new(seed)),
             entries: Slab::new(),
             recency: Recency::default(),
             flights: Slab::new(),
