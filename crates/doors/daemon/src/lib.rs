@@ -1,1 +1,12 @@
-//! Under construction.
+//! The `southbridge` command: Southbridge as a daemon, and the tools around it.
+//!
+//! Floor 3 of the house. Configuration, sockets, signals and the log live here; what is done with a request is the
+//! business of the rooms below.
+
+pub mod activation;
+pub mod config;
+pub mod door;
+pub mod listeners;
+pub mod logging;
+pub mod notify;
+pub mod occupant;

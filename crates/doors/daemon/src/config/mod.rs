@@ -1,0 +1,277 @@
+//! The configuration: a TOML file, checked as a whole before anything is done.
+//!
+//! # Units
+//! Durations and sizes carry their units in the file (`"75s"`, `"100MiB"`). Relative paths are relative to the file.
+//!
+//! # Architecture Invariant
+//! Reading a configuration changes nothing: no file is made, no port is opened. `check-config` and `serve` read the
+//! same way and find the same mistakes.
+
+pub mod environment;
+pub mod key;
+pub mod listen;
+pub mod problem;
+mod reader;
+pub mod reference;
+pub mod secret;
+pub mod sections;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use southbridge_policy::pool::PoolLimits;
+use southbridge_policy::ranker::RankerLimits;
+use southbridge_words::{Secret, ServerName};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub use environment::Environment;
+pub use listen::{Listen, ListenAddress};
+pub use problem::{Problem, Problems};
+
+use key::Section;
+use problem::near_miss;
+use reader::{Reader, Source};
+use secret::{SecretSource, check_secret, read_secret_file};
+use sections::addresses::Addresses;
+use sections::admin::Admin;
+use sections::dns::Dns;
+use sections::forward_proxy::ForwardProxy;
+use sections::hosts::{HostSettings, HostTable};
+use sections::limits::Limits;
+use sections::log::Log;
+use sections::storage::Storage;
+use sections::synapse::Synapse;
+use sections::testing::Testing;
+use sections::tls::Tls;
+use sections::well_known::WellKnown;
+use sections::{
+    SECTIONS, addresses, admin, dns, forward_proxy, hosts, limits, log, pool, storage, synapse, testing, tls,
+    well_known,
+};
+
+/// Everything that can be configured, checked.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the tables of the file")]
+pub struct Config {
+    /// Where it was read from, if from a file.
+    pub file: Option<PathBuf>,
+    pub synapse: Synapse,
+    pub forward_proxy: ForwardProxy,
+    pub admin: Admin,
+    pub dns: Dns,
+    pub well_known: WellKnown,
+    pub tls: Tls,
+    pub addresses: Addresses,
+    pub storage: Storage,
+    pub limits: Limits,
+    pub pool: PoolLimits,
+    pub hosts: RankerLimits,
+    pub host: HostTable,
+    pub log: Log,
+    pub testing: Testing,
+}
+
+impl Config {
+    /// Reads and checks the configuration in `file`, or the defaults when there is no file.
+    ///
+    /// # Errors
+    /// [`Problems`] has everything that is wrong with it, not only the first.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
+        let Some(file) = file else { return Self::parse("", None, environment) };
+        let text = read_file(file).map_err(|text| Problems {
+            file: Some(file.to_owned()),
+            list: vec![Problem { place: None, text }],
+        })?;
+        Self::parse(&text, Some(file), environment)
+    }
+
+    /// Reads and checks the configuration in `text`, which stands in `file`.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
+        let dir = file.and_then(Path::parent).map_or_else(PathBuf::new, absolute);
+        let source = Source::new(text, &dir);
+        let (root, mistakes) = DeTable::parse_recoverable(text);
+        for mistake in &mistakes {
+            source.problem(mistake.span(), format!("not TOML: {}", mistake.message()));
+        }
+        // After a mistake of grammar the rest of the file may be read as something that nobody wrote.
+        let config = mistakes.is_empty().then(|| read_sections(&source, root.get_ref(), file, environment));
+        let list = source.into_problems();
+        match config {
+            Some(config) if list.is_empty() => Ok(config),
+            _ => Err(Problems { file: file.map(Path::to_owned), list }),
+        }
+    }
+
+    /// What an operator should know although it is not wrong.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for listen in self.synapse.listen.iter().filter(|listen| !listen.is_local() && !listen.tls) {
+            warnings.push(format!("synapse.listen: {listen} can be reached from other machines, and the secret travels there unencrypted; put `tls:` before it"));
+        }
+        if self.synapse.listen.is_empty() && self.forward_proxy.listen.is_empty() {
+            warnings.push(
+                "neither [synapse] nor [forward_proxy] listens anywhere: nothing will be carried".to_owned(),
+            );
+        }
+        if self.testing != (Testing { well_known_port: 443, default_port: 8448 }) {
+            warnings.push(
+                "[testing] changes the ports of the Matrix specification: real homeservers cannot be reached"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+fn read_sections<'a>(
+    source: &'a Source<'a>,
+    root: &'a DeTable<'a>,
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Config {
+    refuse_unknown_sections(source, root);
+    let open = |section: &'static Section| {
+        Reader::open(source, section, section.name.to_owned(), root.get(section.name))
+    };
+    let synapse = open(&synapse::SECTION);
+    let forward_proxy = open(&forward_proxy::SECTION);
+    let admin = open(&admin::SECTION);
+    let door_secret = read_secret(&synapse, "secret")
+        .map_or_else(|| default_secret(&synapse, environment), SecretSource::Known);
+    Config {
+        file: file.map(Path::to_owned),
+        synapse: Synapse::read(&synapse, door_secret),
+        forward_proxy: ForwardProxy::read(&forward_proxy, read_secret(&forward_proxy, "password")),
+        admin: Admin::read(&admin, read_secret(&admin, "secret")),
+        dns: Dns::read(&open(&dns::SECTION)),
+        well_known: WellKnown::read(&open(&well_known::SECTION)),
+        tls: Tls::read(&open(&tls::SECTION)),
+        addresses: Addresses::read(&open(&addresses::SECTION)),
+        storage: Storage::read(&open(&storage::SECTION), &environment.state_dir),
+        limits: Limits::read(&open(&limits::SECTION)),
+        pool: pool::read(&open(&pool::SECTION)),
+        hosts: hosts::read(&open(&hosts::SECTION)),
+        host: read_hosts(source, root.get("host")),
+        log: Log::read(&open(&log::SECTION)),
+        testing: Testing::read(&open(&testing::SECTION)),
+    }
+}
+
+/// The secret at `name` or in the file at `name_file`; both at once are refused.
+fn read_secret(reader: &Reader<'_>, name: &str) -> Option<Secret> {
+    let file_name = format!("{name}_file");
+    if reader.has(name) && reader.has(&file_name) {
+        reader.refuse(&file_name, &format!("and {name} are both given; keep one"));
+        return None;
+    }
+    if let Some(text) = reader.text(name) {
+        let checked = check_secret(text.as_bytes());
+        return checked
+            .map_err(|why| reader.refuse(name, &why))
+            .ok()
+            .map(|()| Secret::new(text.into_bytes()));
+    }
+    let path = reader.path(&file_name)?;
+    read_secret_file(&path).map_err(|why| reader.refuse(&file_name, &why)).ok()
+}
+
+/// What holds when `[synapse]` names no secret: that of the environment, or one in the state directory.
+fn default_secret(reader: &Reader<'_>, environment: &Environment) -> SecretSource {
+    let path = environment.state_dir.join("proxy.secret");
+    let Some(secret) = &environment.secret else {
+        if path.exists()
+            && let Err(why) = read_secret_file(&path)
+        {
+            reader.refuse("secret_file", &why);
+        }
+        return SecretSource::Made(path);
+    };
+    if let Err(why) = check_secret(secret.expose()) {
+        reader.refuse("secret", &format!("the environment's SOUTHBRIDGE_SECRET {why}"));
+    }
+    SecretSource::Known(secret.clone())
+}
+
+fn read_hosts<'a>(source: &'a Source<'a>, given: Option<&'a Spanned<DeValue<'a>>>) -> HostTable {
+    let mut hosts = BTreeMap::new();
+    let Some(given) = given else { return hosts };
+    let Some(table) = given.get_ref().as_table() else {
+        source.problem(Some(given.span()), "`host` must be a table; write [host.\"example.org\"]".to_owned());
+        return hosts;
+    };
+    for (name, value) in table {
+        let reader =
+            Reader::open(source, &hosts::HOST_SECTION, format!("host.{:?}", name.get_ref()), Some(value));
+        match ServerName::parse(name.get_ref()) {
+            Ok(server_name) if reader.is_given() => {
+                hosts.insert(server_name, HostSettings::read(&reader));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let hint =
+                    if value.get_ref().is_table() { "; quote it, as in [host.\"example.org\"]" } else { "" };
+                source.problem(Some(name.span()), format!("[host.{:?}]: {error}{hint}", name.get_ref()));
+            }
+        }
+    }
+    hosts
+}
+
+fn refuse_unknown_sections(source: &Source<'_>, root: &DeTable<'_>) {
+    let known = || SECTIONS.iter().map(|section| section.name.split('.').next().unwrap_or(section.name));
+    for (name, value) in root {
+        let found: &str = name.get_ref();
+        if known().any(|known| known == found) {
+            continue;
+        }
+        let home = SECTIONS.iter().find(|section| section.key(found).is_some());
+        let text = match (value.get_ref().is_table(), near_miss(found, known()), home) {
+            (true, Some(near), _) => format!("unknown table [{found}]; did you mean [{near}]?"),
+            (true, None, _) => format!(
+                "unknown table [{found}]; known tables are {}",
+                known().collect::<Vec<_>>().join(", ")
+            ),
+            (false, _, Some(home)) => {
+                format!("`{found}` stands outside of a table; did you mean it under [{}]?", home.name)
+            }
+            (false, _, None) => format!("unknown key `{found}` outside of a table"),
+        };
+        source.problem(Some(name.span()), text);
+    }
+}
+
+fn read_file(file: &Path) -> Result<String, String> {
+    let open = fs::File::open(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "there is no such file; leave --config out to run with the defaults".to_owned()
+        }
+        _ => format!("cannot be opened: {error}"),
+    })?;
+    let mut bytes = Vec::new();
+    open.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("has more than {FILE_BYTES_MAX} bytes; this is not a configuration"));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+}
+
+fn absolute(dir: &Path) -> PathBuf {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
+}
+
+/// A thousand times the size of a long configuration.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! The tables of the configuration, one module each: its keys, its struct, and how one becomes the other.
+
+pub mod addresses;
+pub mod admin;
+pub mod dns;
+pub mod forward_proxy;
+pub mod hosts;
+pub mod limits;
+pub mod log;
+pub mod pool;
+pub mod storage;
+pub mod synapse;
+pub mod testing;
+pub mod tls;
+pub mod well_known;
+
+use super::key::Section;
+
+/// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
+pub const SECTIONS: [&Section; 14] = [
+    &synapse::SECTION,
+    &forward_proxy::SECTION,
+    &admin::SECTION,
+    &dns::SECTION,
+    &well_known::SECTION,
+    &tls::SECTION,
+    &addresses::SECTION,
+    &storage::SECTION,
+    &limits::SECTION,
+    &pool::SECTION,
+    &hosts::SECTION,
+    &hosts::HOST_SECTION,
+    &log::SECTION,
+    &testing::SECTION,
+];

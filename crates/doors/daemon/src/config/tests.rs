@@ -1,0 +1,203 @@
+use std::time::Duration;
+
+use super::*;
+
+fn environment(dir: &Path) -> Environment {
+    Environment { secret: None, state_dir: dir.join("state") }
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("southbridge.toml");
+    Config::parse(text, Some(&file), &environment(dir.path()))
+        .map_err(|problems| problems.to_string().replace(&format!("{}/", dir.path().display()), ""))
+}
+
+/// What the issue promises to other programs.
+#[test]
+fn the_fixed_keys_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("southbridge.toml");
+    let secret = dir.path().join("proxy.secret");
+    secret::read_or_create_secret(&secret).unwrap();
+    let ca = rcgen_free_certificate(dir.path());
+    let text = r#"
+        [synapse]
+        listen = ["127.0.0.1:9101", "unix:southbridge.sock"]
+        secret_file = "proxy.secret"
+        [forward_proxy]
+        listen = ["127.0.0.1:9102"]
+        [admin]
+        listen = "127.0.0.1:9110"
+        [dns]
+        servers = ["127.0.0.1:5353"]
+        [tls]
+        ca_files = ["ca.pem"]
+        [addresses]
+        allow = ["127.0.0.0/8"]
+        [storage]
+        path = "southbridge.db"
+    "#;
+    let config = Config::parse(text, Some(&file), &environment(dir.path())).unwrap();
+    let listen: Vec<String> = config.synapse.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        listen,
+        ["127.0.0.1:9101".to_owned(), format!("unix:{}/southbridge.sock", dir.path().display())]
+    );
+    assert!(matches!(&config.synapse.secret, SecretSource::Known(secret) if secret.expose().len() == 64));
+    assert_eq!(config.forward_proxy.listen[0].to_string(), "127.0.0.1:9102");
+    assert_eq!(config.admin.listen.len(), 1);
+    assert_eq!(config.dns.servers, ["127.0.0.1:5353".parse().unwrap()]);
+    assert_eq!(config.tls.ca_files, [ca]);
+    assert_eq!(config.addresses.allow, ["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!(config.storage.path, dir.path().join("southbridge.db"));
+}
+
+/// Any PEM block will do: whether it can be trusted is the TLS module's question.
+fn rcgen_free_certificate(dir: &Path) -> PathBuf {
+    let path = dir.join("ca.pem");
+    fs::write(&path, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n").unwrap();
+    path
+}
+
+#[test]
+fn an_empty_file_has_safe_defaults() {
+    let config = parse("").unwrap();
+    assert!(config.synapse.listen.iter().chain(&config.admin.listen).all(Listen::is_local));
+    assert!(config.forward_proxy.listen.is_empty());
+    assert!(matches!(config.synapse.secret, SecretSource::Made(_)));
+    assert!(config.addresses.allow.is_empty() && config.tls.system_roots);
+    assert_eq!(config.synapse.request_timeout, Duration::from_secs(75));
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn every_mistake_is_named_at_once_with_its_place() {
+    let error = parse("[synapse]\nlisen = []\nrequest_timeout = \"75 parsecs\"\nsecret = 5\n\n[dsn]\n[log]\nlevel = \"inf\"\n").unwrap_err();
+    assert_eq!(
+        error,
+        "southbridge.toml:2:1: unknown key `lisen` in [synapse]; did you mean `listen`?\n\
+         southbridge.toml:3:19: synapse.request_timeout: \"75 parsecs\" is not a duration; write a number and a unit, such as \"500ms\", \"75s\", \"2m\" or \"24h\"\n\
+         southbridge.toml:4:10: synapse.secret: expected text that is never shown, found integer\n\
+         southbridge.toml:6:2: unknown table [dsn]; did you mean [dns]?\n\
+         southbridge.toml:8:9: log.level: \"inf\" is not known; expected \"error\" or \"warn\" or \"info\" or \"debug\" or \"trace\"; did you mean \"info\"?"
+    );
+}
+
+#[test]
+fn a_mistake_says_what_is_allowed() {
+    let cases = [
+        ("[synapse]\nrequest_timeout = 75", "synapse.request_timeout: 75 has no unit; did you mean \"75s\"?"),
+        ("[synapse]\nrequest_timeout = \"75\"", "did you mean \"75s\"?"),
+        ("[synapse]\nrequest_timeout = \"9d\"", "\"9d\" is out of range; the least is 1s, the most is 1h"),
+        ("[synapse]\nrequest_bytes_max = 1000", "1000 has no unit; did you mean \"1000B\"?"),
+        (
+            "[synapse]\nlisten = [\"127.0.0.1:9101\", \":9102\"]",
+            "2:29: synapse.listen: \":9102\" is not an address to listen on; did you mean \"127.0.0.1:9102\"?",
+        ),
+        ("[synapse]\nmode = 660", "synapse.mode: expected permissions in octal"),
+        (
+            "[synapse]\nlisten = \"tls:127.0.0.1:1\"",
+            "synapse.tls_certificate: is needed for `tls:` listeners",
+        ),
+        ("[synapse]\nsecret = \"\"", "synapse.secret: is empty"),
+        ("[synapse]\nsecret = \"a b\"", "position 1"),
+        (
+            "[synapse]\nsecret = \"a\"\nsecret_file = \"b\"",
+            "3:15: synapse.secret_file: and secret are both given",
+        ),
+        ("[synapse]\nsecret_file = \"none\"", "secret file none does not exist"),
+        ("[dns]\nservers = [\"9.9.9.9\"]", "did you mean \"9.9.9.9:53\"?"),
+        ("[dns]\nattempts = 0", "0 is out of range; the least is 1, the most is 10"),
+        ("[dns]\nattempts = -3", "-3 is out of range"),
+        ("[dns]\nttl_min = \"1h\"\nttl_max = \"1m\"", "dns.ttl_min: is above ttl_max"),
+        ("[addresses]\nallow = [\"10.0.0.0/33\"]", "\"10.0.0.0/33\" is not a network"),
+        ("[tls]\nca_files = [\"none.pem\"]", "CA file none.pem cannot be read: No such file"),
+        ("[tls]\nsystem_roots = false", "no certificate could ever be trusted"),
+        ("[tls]\nsystem_roots = \"no\"", "expected true or false, found \"no\""),
+        (
+            "[admin]\nlisten = \"0.0.0.0:9110\"",
+            "0.0.0.0:9110 can be reached from other machines; set secret_file",
+        ),
+        (
+            "[forward_proxy]\nlisten = \"0.0.0.0:9102\"",
+            "0.0.0.0:9102 can be reached from other machines; set password_file",
+        ),
+        ("[forward_proxy]\nports = [0]", "0 is not a port"),
+        ("[forward_proxy]\nusername = \"a\"", "needs a password"),
+        ("[pool]\nlimited_dials_max = 2000", "2000 is more than dials_max, which is 1024"),
+        ("[host.\"bad name\"]\ntls = \"legacy\"", "' ' at byte 3"),
+        ("[host.\"example.org\"]\ntls = \"old\"", "expected \"modern\" or \"legacy\""),
+        (
+            "[host.\"example.org\"]\ntsl = \"legacy\"",
+            "unknown key `tsl` in [host.\"example.org\"]; did you mean `tls`?",
+        ),
+        ("[storage]\npath = \"none/southbridge.db\"", "directory none does not exist"),
+        ("[log]\nfilter = \"a=b=c\"", "is not a filter"),
+        ("listen = \"127.0.0.1:1\"", "`listen` stands outside of a table; did you mean it under [synapse]?"),
+        ("synapse = 5", "`synapse` must be a table"),
+        ("[synapse]\nlisten = [", "not TOML"),
+        ("[synapse]\n[synapse]", "not TOML"),
+    ];
+    for (text, reason) in cases {
+        let error = parse(text).expect_err(text);
+        assert!(error.contains(reason), "{text:?}:\n{error}\ndoes not mention\n{reason}");
+    }
+}
+
+/// A secret in the wrong place must not be shown by the message that says so.
+#[test]
+fn no_message_repeats_a_secret() {
+    for text in [
+        "[synapse]\nsecret = [\"hunter2\"]",
+        "[synapse]\nsecret = \"hunter2 hunter2\"",
+        "[forward_proxy]\npassword = { hunter2 = 1 }",
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let config = parse("[synapse]\nsecret = \"hunter2\"").unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_configuration_without_a_file_takes_the_secret_of_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut environment = environment(dir.path());
+    environment.secret = Some(Secret::new(*b"from-outside"));
+    let config = Config::load(None, &environment).unwrap();
+    assert_eq!(config.synapse.secret, SecretSource::Known(Secret::new(*b"from-outside")));
+    environment.secret = Some(Secret::new(*b"two words"));
+    let error = Config::load(None, &environment).unwrap_err().to_string();
+    assert!(error.contains("SOUTHBRIDGE_SECRET has a byte at position 3"), "{error}");
+}
+
+#[test]
+fn hosts_have_tables_of_their_own() {
+    let config = parse("[host.\"old.example:8448\"]\ntls = \"legacy\"\n[host.\"new.example\"]\n").unwrap();
+    let legacy: Vec<_> = config.host.iter().map(|(name, host)| (name.as_str(), host.tls)).collect();
+    use sections::hosts::TlsProfile::{Legacy, Modern};
+    assert_eq!(legacy, [("new.example", Modern), ("old.example:8448", Legacy)]);
+}
+
+/// The reader obeys the tables, so a key that is documented and not read would be a lie.
+#[test]
+fn every_default_in_the_tables_is_a_valid_value_of_its_key() {
+    for section in SECTIONS {
+        for key in section.keys {
+            if let key::Fallback::Value(value) = key.default {
+                let name = section.name.replace("NAME", "example.org");
+                let text = format!("[{name}]\n{} = {value}", key.name);
+                assert!(parse(&text).is_ok(), "{text}: {:?}", parse(&text));
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Whatever stands in the file, reading it does not panic.
+    #[test]
+    fn reading_never_panics(text in "(\\[(synapse|dns|host|tls)\\]\n|listen|timeout|=|\"[a-z0-9:.]{0,9}\"|[0-9]{1,20}|\n|\\[|\\]|\\.|\\PC){0,40}") {
+        let _ = parse(&text);
+    }
+}
