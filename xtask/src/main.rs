@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod check;
 mod fuzz;
+mod picture;
 mod programs;
 mod shell;
 mod suite;
@@ -39,6 +40,8 @@ enum Chore {
     Fuzz(Fuzz),
     /// The floor plan, the size of files, and that docs/conformance.md tells the truth.
     Tidy,
+    /// Runs the demo and draws what it printed, for the README.
+    Picture(Passed),
     /// Writes the manual pages and shell completions to target/man.
     Man,
 }
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Bench(asked) => programs::bench(&asked.args),
         Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),
         Chore::Tidy => tidy::run(),
+        Chore::Picture(asked) => picture::run(&asked.args),
         Chore::Man => programs::man(),
     };
     match done {
