@@ -2,10 +2,17 @@
 
 mod address;
 mod dial;
+mod listen;
+mod listen_address;
+mod local;
+mod unix;
 
 pub use address::{AddressPolicy, DeniedRange};
 pub(crate) use dial::describe;
 pub use dial::{DialOptions, dial};
+pub use listen::{ListenError, ListenOptions, Listener};
+pub use listen_address::{InvalidListenAddress, ListenAddress};
+pub use local::{CutSwitch, LocalStream, Peer};
 
 use std::net::SocketAddr;
 use std::time::Duration;
