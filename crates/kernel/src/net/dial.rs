@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
+use southbridge_policy::racing::{Addresses, Race, RaceLimits, Try};
 use southbridge_words::Instant;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep_until, timeout};
@@ -60,60 +61,85 @@ pub async fn dial(
     options: &DialOptions,
     clock: Clock,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    dial_telling(addresses, policy, options, clock, |_| ()).await
+}
+
+/// As [`dial`], and tells `lost` every address that failed or was overtaken by a later one, for those who remember
+/// which addresses are worth trying first.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn dial_telling(
+    addresses: &[SocketAddr],
+    policy: &AddressPolicy,
+    options: &DialOptions,
+    clock: Clock,
+    mut lost: impl FnMut(SocketAddr),
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let mut course = Course { started_at: clock.now(), clock, failures: Vec::new() };
     let addresses = &addresses[..addresses.len().min(options.addresses_max)];
     // One address is the common case, and needs neither a race nor a step.
     if let [only] = *addresses {
         let bounded = DialOptions { attempt_max: options.attempt_max.min(options.total_max), ..*options };
-        return match attempt(only, policy, &bounded).await {
-            Ok(stream) => Ok((stream, only)),
-            Err(failure) => {
-                course.failures.push((only, failure));
-                Err(course.into_error())
-            }
-        };
+        return attempt(only, policy, &bounded).await.map(|stream| (stream, only)).map_err(|failure| {
+            lost(only);
+            course.failures.push((only, failure));
+            course.into_error()
+        });
     }
-    race(addresses, policy, options, &mut course).await.ok_or_else(|| course.into_error())
+    let limits = RaceLimits { step: options.step, ..RaceLimits::default() };
+    let mut machine = Race::new(Addresses::from_slice(addresses), limits);
+    let won = race(&mut machine, policy, options, &mut course).await;
+    let winner = won.as_ref().map(|(_, address)| *address);
+    machine
+        .tried()
+        .iter()
+        .filter(|address| is_lost(**address, winner, &machine, &course))
+        .for_each(|a| lost(*a));
+    won.ok_or_else(|| course.into_error())
 }
 
-/// Tries several addresses; `None` when none answered, and `course` then says what happened.
+/// Runs the race; `None` when nobody answered, and `course` then says what happened.
 async fn race(
-    addresses: &[SocketAddr],
+    machine: &mut Race,
     policy: &AddressPolicy,
     options: &DialOptions,
     course: &mut Course,
 ) -> Option<(TcpStream, SocketAddr)> {
-    let deadline = course.clock.to_tokio(course.started_at + options.total_max);
-    let mut waiting = addresses.iter().copied();
+    let clock = course.clock;
+    let deadline = clock.to_tokio(course.started_at + options.total_max);
     let mut running = FuturesUnordered::new();
-    let mut step_at = deadline;
-    let mut is_due = true;
     loop {
-        if std::mem::take(&mut is_due)
-            && let Some(address) = waiting.next()
-        {
+        while let Some(Try(address)) = machine.poll(clock.now()) {
             running.push(async move { (address, attempt(address, policy, options).await) });
-            step_at = course.clock.to_tokio(course.clock.now() + options.step);
         }
+        let step = machine.poll_timeout();
+        let step_at = step.map_or(deadline, |at| clock.to_tokio(at));
         tokio::select! {
             biased;
             ended = running.next() => match ended {
                 None => return None,
                 Some((address, Ok(stream))) => return Some((stream, address)),
                 Some((address, Err(failure))) => {
+                    machine.handle_failed(address, clock.now());
                     course.failures.push((address, failure));
-                    is_due = true;
                 }
             },
-            () = sleep_until(step_at), if waiting.len() > 0 => is_due = true,
+            () = sleep_until(step_at), if step.is_some() => {}
             () = sleep_until(deadline) => {
-                let silent = addresses.iter().filter(|address| !course.has_failed(**address));
+                let silent = machine.tried().iter().filter(|address| !course.has_failed(**address));
                 let silent: Vec<_> = silent.map(|address| (*address, AttemptError::Silent)).collect();
                 course.failures.extend(silent);
                 return None;
             }
         }
     }
+}
+
+/// Whether `address` did worse than it should: it failed, or a later one answered before it. The last one tried
+/// has had no time to show what it can do.
+fn is_lost(address: SocketAddr, winner: Option<SocketAddr>, machine: &Race, course: &Course) -> bool {
+    course.has_failed(address) || (winner != Some(address) && machine.tried().last() != Some(&address))
 }
 
 /// One connect to one address.
@@ -271,6 +297,27 @@ mod tests {
         })
     }
 
+    /// Faults row 3, "address remembered": what was silent or refused is told, so that the next dial begins with the
+    /// address that answered.
+    #[tokio::test(start_paused = true)]
+    async fn losers_are_told() {
+        let hole = black_hole();
+        let (_listener, address) = good();
+        let refusing = refused();
+        let mut lost = Vec::new();
+        let addresses = [hole.address, refusing, address];
+        let options = DialOptions::default();
+        let dialled =
+            dial_telling(&addresses, &open_policy(), &options, Clock::start(), |a| lost.push(a)).await;
+        assert_eq!(dialled.unwrap().1, address);
+        assert_eq!(lost, [hole.address, refusing]);
+        lost.clear();
+        let dialled =
+            dial_telling(&[refusing], &open_policy(), &options, Clock::start(), |a| lost.push(a)).await;
+        assert!(dialled.is_err());
+        assert_eq!(lost, [refusing]);
+    }
+
     #[tokio::test]
     async fn one_good_address_is_connected_to() {
         let (_listener, address) = good();
@@ -312,7 +359,10 @@ mod tests {
     async fn refusals_are_listed() {
         let (one, two) = (refused(), refused());
         let error = dialled(&[one, two]).await.unwrap_err().to_string();
-        assert_eq!(error, format!("no address answered: {one}: connection refused; {two}: connection refused"));
+        assert_eq!(
+            error,
+            format!("no address answered: {one}: connection refused; {two}: connection refused")
+        );
     }
 
     #[tokio::test]

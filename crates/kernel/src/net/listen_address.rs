@@ -18,7 +18,9 @@ pub enum ListenAddress {
 #[non_exhaustive]
 pub enum InvalidListenAddress {
     /// Neither of the two forms.
-    #[error("{text:?} is not an address to listen at; write \"127.0.0.1:9101\", \"[::1]:9101\" or \"unix:PATH\"")]
+    #[error(
+        "{text:?} is not an address to listen at; write \"127.0.0.1:9101\", \"[::1]:9101\" or \"unix:PATH\""
+    )]
     Form {
         /// What stood there.
         text: String,
@@ -91,7 +93,9 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused_with_the_right_ones() {
-        for text in ["", "9101", ":9101", "localhost:9101", "127.0.0.1", "::1:9101x", "unix:", "127.0.0.1:70000"] {
+        for text in
+            ["", "9101", ":9101", "localhost:9101", "127.0.0.1", "::1:9101x", "unix:", "127.0.0.1:70000"]
+        {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("write \"127.0.0.1:9101\""), "{error}");
         }

@@ -193,13 +193,14 @@ async fn a_cut_stream_says_no_goodbye() {
 fn one_clients_trouble_is_not_ours() {
     let is_theirs = |errno: Errno| is_about_one_client(&errno.into());
     assert!([Errno::CONNABORTED, Errno::INTR, Errno::HOSTUNREACH].into_iter().all(is_theirs));
-    assert!(![Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF].into_iter().any(is_theirs));
+    assert!(
+        ![Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF].into_iter().any(is_theirs)
+    );
 }
 
 mod tls {
     use super::*;
     use southbridge_testkit::certificates::{Alpn, Authority, CertificateKind};
-    use std::sync::Arc;
 
     fn listener(authority: &Authority) -> Listener {
         let dir = TempDir::new().unwrap();
@@ -236,7 +237,7 @@ mod tls {
     #[tokio::test(start_paused = true)]
     async fn a_silent_client_holds_up_nobody_and_is_dropped() {
         let authority = Authority::new();
-        let listener = Arc::new(listener(&authority));
+        let listener = listener(&authority);
         let _silent = connect(&listener).await;
         let mut stream = listener.accept().await;
         let _next = connect(&listener).await;

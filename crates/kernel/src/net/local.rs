@@ -61,14 +61,15 @@ impl LocalStream {
         Self { inner: Inner::Tcp(stream), peer: Peer::Tcp(peer), cut: CutSwitch::default() }
     }
 
-    pub(super) fn tls(stream: TcpStream, peer: SocketAddr, acceptor: &TlsAcceptor, timeout: Duration) -> Self {
+    pub(super) fn tls(
+        stream: TcpStream,
+        peer: SocketAddr,
+        acceptor: &TlsAcceptor,
+        timeout: Duration,
+    ) -> Self {
         let greeting =
             Greeting { accept: acceptor.accept(stream), too_late: Box::pin(tokio::time::sleep(timeout)) };
-        Self {
-            inner: Inner::Greeting(Box::new(greeting)),
-            peer: Peer::Tcp(peer),
-            cut: CutSwitch::default(),
-        }
+        Self { inner: Inner::Greeting(Box::new(greeting)), peer: Peer::Tcp(peer), cut: CutSwitch::default() }
     }
 
     pub(super) fn unix(stream: UnixStream) -> Self {
@@ -113,7 +114,10 @@ impl LocalStream {
         }
         ready!(greeting.too_late.as_mut().poll(cx));
         self.inner = Inner::Gone;
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took too long over its TLS handshake")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client took too long over its TLS handshake",
+        )))
     }
 }
 

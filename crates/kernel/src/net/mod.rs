@@ -9,7 +9,7 @@ mod unix;
 
 pub use address::{AddressPolicy, DeniedRange};
 pub(crate) use dial::describe;
-pub use dial::{DialOptions, dial};
+pub use dial::{DialOptions, dial, dial_telling};
 pub use listen::{ListenError, ListenOptions, Listener};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use local::{CutSwitch, LocalStream, Peer};
