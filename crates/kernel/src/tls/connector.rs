@@ -8,6 +8,8 @@ use southbridge_words::CertificateName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+#[cfg(feature = "legacy-tls")]
+use super::legacy::Legacy;
 use super::modern::Modern;
 use super::roots::Roots;
 use super::{TlsConfigError, TlsStream};
@@ -20,6 +22,8 @@ pub struct TlsConfig {
     pub ca_files: Vec<PathBuf>,
     /// Whether the system's roots are trusted (or, where there are none, Mozilla's as built in). Default true.
     pub use_system_roots: bool,
+    /// Whether some host has the legacy profile. Default false: its library is then not so much as set up.
+    pub legacy: bool,
     /// For how many hosts a session is remembered, so that meeting again costs half. Default 1024: a session holds
     /// the peer's certificates, some 2 to 4 KiB.
     pub sessions_max: usize,
@@ -27,7 +31,7 @@ pub struct TlsConfig {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { ca_files: Vec::new(), use_system_roots: true, sessions_max: 1024 }
+        Self { ca_files: Vec::new(), use_system_roots: true, legacy: false, sessions_max: 1024 }
     }
 }
 
@@ -81,6 +85,8 @@ pub struct Negotiated {
 /// Makes TLS connections of TCP connections.
 pub struct TlsConnector {
     modern: Modern,
+    #[cfg(feature = "legacy-tls")]
+    legacy: Option<Legacy>,
 }
 
 impl TlsConnector {
@@ -90,7 +96,15 @@ impl TlsConnector {
     /// [`TlsConfigError`] names the file and what to do about it.
     pub fn new(config: &TlsConfig) -> Result<Self, TlsConfigError> {
         let roots = Roots::load(&config.ca_files, config.use_system_roots)?;
-        Ok(Self { modern: Modern::new(roots.anchors, config.sessions_max)? })
+        #[cfg(not(feature = "legacy-tls"))]
+        if config.legacy {
+            return Err(TlsConfigError::NoLegacy);
+        }
+        Ok(Self {
+            #[cfg(feature = "legacy-tls")]
+            legacy: config.legacy.then(|| Legacy::new(&roots.certificates)).transpose()?,
+            modern: Modern::new(roots.anchors, config.sessions_max)?,
+        })
     }
 
     /// Agrees on TLS with the peer of `tcp` and checks its certificate.
@@ -106,7 +120,7 @@ impl TlsConnector {
         let connecting = async {
             match handshake.profile {
                 TlsProfile::Modern => self.modern.connect(tcp, handshake.name, handshake.alpn).await,
-                TlsProfile::Legacy => Err("this build has no legacy TLS profile".to_owned()),
+                TlsProfile::Legacy => self.connect_legacy(tcp, handshake.name).await,
             }
         };
         let address = handshake.address;
@@ -114,5 +128,25 @@ impl TlsConnector {
             Ok(connected) => connected.map_err(|reason| ConnectError::Handshake { address, reason }),
             Err(_) => Err(ConnectError::HandshakeTimedOut { address, waited: handshake.timeout }),
         }
+    }
+    #[cfg(feature = "legacy-tls")]
+    async fn connect_legacy(
+        &self,
+        tcp: TcpStream,
+        name: &CertificateName,
+    ) -> Result<(TlsStream, Negotiated), String> {
+        match &self.legacy {
+            Some(legacy) => legacy.connect(tcp, name).await,
+            None => Err("the legacy TLS profile was not asked for at the start".to_owned()),
+        }
+    }
+
+    #[cfg(not(feature = "legacy-tls"))]
+    async fn connect_legacy(
+        &self,
+        _tcp: TcpStream,
+        _name: &CertificateName,
+    ) -> Result<(TlsStream, Negotiated), String> {
+        Err("this build has no legacy TLS profile".to_owned())
     }
 }

@@ -162,7 +162,8 @@ fn explain_alert(alert: AlertDescription, name: &CertificateName) -> String {
             "the peer wants a client certificate, and we have none".to_owned()
         }
         AlertDescription::NoApplicationProtocol => {
-            "the peer speaks neither HTTP/2 nor HTTP/1.1 there (its alert: no application protocol)".to_owned()
+            "the peer speaks neither HTTP/2 nor HTTP/1.1 there (its alert: no application protocol)"
+                .to_owned()
         }
         other => format!("the peer refused the handshake (its alert: {})", alert_name(other)),
     }

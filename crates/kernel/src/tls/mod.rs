@@ -10,6 +10,8 @@
 mod certificate;
 mod connector;
 mod explain;
+#[cfg(feature = "legacy-tls")]
+mod legacy;
 mod modern;
 mod roots;
 mod server;

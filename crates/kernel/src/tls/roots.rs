@@ -46,6 +46,15 @@ pub enum TlsConfigError {
          tls.ca_files"
     )]
     NoRoots,
+    /// The legacy profile needs authorities with their whole certificates; those built in have none.
+    #[error(
+        "the legacy TLS profile finds no certificate authority: install the system's (package ca-certificates), or \
+         name some with tls.ca_files"
+    )]
+    NoRootsForLegacy,
+    /// Built without the feature `legacy-tls`.
+    #[error("a host has tls = \"legacy\", and this build was made without the legacy TLS profile")]
+    NoLegacy,
     /// The TLS library refused its configuration.
     #[error("TLS cannot be set up: {reason}")]
     Setup {
@@ -59,7 +68,10 @@ pub(super) struct Roots {
     /// As the modern profile reads them.
     pub(super) anchors: RootCertStore,
     /// As they came. Mozilla's, where they stand in for the system's, exist as anchors only.
-    #[cfg_attr(not(feature = "legacy-tls"), expect(dead_code, reason = "only the legacy profile reads these"))]
+    #[cfg_attr(
+        not(feature = "legacy-tls"),
+        expect(dead_code, reason = "only the legacy profile reads these")
+    )]
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -79,7 +91,9 @@ impl Roots {
     fn add_system(&mut self, certificates: Vec<CertificateDer<'static>>) {
         let (good, _ignored) = self.anchors.add_parsable_certificates(certificates.iter().cloned());
         if good == 0 {
-            warn!("the system has no certificate authorities; those of Mozilla, as built in, are trusted instead");
+            warn!(
+                "the system has no certificate authorities; those of Mozilla, as built in, are trusted instead"
+            );
             self.anchors.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
             return;
         }

@@ -15,11 +15,18 @@ pub struct TlsStream(Inner);
 enum Inner {
     // Boxed: it is more than a kilobyte, and is moved several times before it comes to rest.
     Modern(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    #[cfg(feature = "legacy-tls")]
+    Legacy(Box<tokio_openssl::SslStream<TcpStream>>),
 }
 
 impl TlsStream {
     pub(super) fn modern(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
         Self(Inner::Modern(Box::new(stream)))
+    }
+
+    #[cfg(feature = "legacy-tls")]
+    pub(super) fn legacy(stream: tokio_openssl::SslStream<TcpStream>) -> Self {
+        Self(Inner::Legacy(Box::new(stream)))
     }
 
     /// What the peer's certificate says. Read anew on each call; `None` where the peer's bytes are past reading.
@@ -28,6 +35,8 @@ impl TlsStream {
             Inner::Modern(stream) => {
                 stream.get_ref().1.peer_certificates()?.first().and_then(|der| CertificateSummary::read(der))
             }
+            #[cfg(feature = "legacy-tls")]
+            Inner::Legacy(stream) => super::legacy::peer_certificate(stream.ssl()),
         }
     }
 
@@ -35,6 +44,8 @@ impl TlsStream {
     pub fn tcp(&self) -> &TcpStream {
         match &self.0 {
             Inner::Modern(stream) => stream.get_ref().0,
+            #[cfg(feature = "legacy-tls")]
+            Inner::Legacy(stream) => stream.get_ref(),
         }
     }
 }
@@ -44,6 +55,8 @@ macro_rules! forward {
     ($stream:expr, $method:ident ( $($argument:expr),* )) => {
         match &mut $stream.get_mut().0 {
             Inner::Modern(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
+            #[cfg(feature = "legacy-tls")]
+            Inner::Legacy(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
         }
     };
 }
@@ -74,6 +87,8 @@ impl AsyncWrite for TlsStream {
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
             Inner::Modern(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "legacy-tls")]
+            Inner::Legacy(stream) => stream.is_write_vectored(),
         }
     }
 

@@ -27,6 +27,7 @@ impl World {
         let config = TlsConfig {
             ca_files: vec![ca_file.path().to_owned()],
             use_system_roots: false,
+            legacy: cfg!(feature = "legacy-tls"),
             ..TlsConfig::default()
         };
         Self { connector: TlsConnector::new(&config).unwrap(), authority }
@@ -203,10 +204,7 @@ async fn a_silent_peer_ends_at_the_timeout() {
     let (ours, _theirs) = pair().await;
     let name = certificate_name("a.example");
     let error = world.connector.connect(ours, &handshake(&name, Alpn::Http1)).await.err().unwrap();
-    assert!(
-        matches!(error, ConnectError::HandshakeTimedOut { waited, .. } if waited == TIMEOUT),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectError::HandshakeTimedOut { waited, .. } if waited == TIMEOUT), "{error}");
 }
 
 #[tokio::test]
@@ -216,6 +214,134 @@ async fn a_name_that_no_certificate_has_is_an_error() {
     let name = CertificateName::Dns("a b".into());
     let error = world.connector.connect(ours, &handshake(&name, Alpn::Http1)).await.err().unwrap();
     assert!(error.to_string().contains("not a name that a certificate can be valid for"), "{error}");
+}
+
+/// Peers from before 2018, played by OpenSSL.
+#[cfg(feature = "legacy-tls")]
+mod legacy {
+    use super::*;
+    use openssl::ssl::{Ssl, SslAcceptor, SslMethod, SslOptions, SslVersion};
+    use std::pin::Pin;
+
+    /// A server that speaks nothing newer than `newest`, with old ciphers and a certificate of `kind`.
+    fn old_server(world: &World, name: &str, kind: CertificateKind, newest: SslVersion) -> SslAcceptor {
+        let pair = world.authority.pem_pair(name, kind);
+        let mut server = SslAcceptor::mozilla_intermediate(SslMethod::tls_server()).unwrap();
+        server.set_security_level(0);
+        server.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        server.set_min_proto_version(Some(SslVersion::TLS1)).unwrap();
+        server.set_max_proto_version(Some(newest)).unwrap();
+        server.clear_options(SslOptions::NO_TLSV1 | SslOptions::NO_TLSV1_1 | SslOptions::NO_TLSV1_3);
+        let leaf = openssl::x509::X509::from_pem(pair.chain.as_bytes()).unwrap();
+        let key = openssl::pkey::PKey::private_key_from_pem(pair.key.as_bytes()).unwrap();
+        server.set_certificate(&leaf).unwrap();
+        server.set_private_key(&key).unwrap();
+        server.build()
+    }
+
+    async fn meet(
+        world: &World,
+        server: &SslAcceptor,
+        name: &str,
+        profile: TlsProfile,
+    ) -> Result<(TlsStream, Negotiated), ConnectError> {
+        let (ours, theirs) = pair().await;
+        let mut theirs = tokio_openssl::SslStream::new(Ssl::new(server.context()).unwrap(), theirs).unwrap();
+        let serving = async {
+            if Pin::new(&mut theirs).accept().await.is_ok() {
+                let mut heard = [0; 5];
+                if theirs.read_exact(&mut heard).await.is_ok() {
+                    theirs.write_all(&heard).await.unwrap();
+                }
+            }
+            // A refused client must see the alert and not a reset: our end stays open until it has gone.
+            let _ = theirs.get_mut().read(&mut [0; 64]).await;
+        };
+        let name = certificate_name(name);
+        let wanted = Handshake { profile, ..handshake(&name, Alpn::Http2OrHttp1) };
+        let meeting = async {
+            let (mut stream, negotiated) = world.connector.connect(ours, &wanted).await?;
+            stream.write_all(b"hello").await.unwrap();
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"hello");
+            stream.shutdown().await.unwrap();
+            Ok((stream, negotiated))
+        };
+        tokio::join!(meeting, serving).0
+    }
+
+    async fn refusal(world: &World, server: &SslAcceptor, name: &str, profile: TlsProfile) -> String {
+        meet(world, server, name, profile).await.err().expect("must be refused").to_string()
+    }
+
+    /// K22: the modern profile fails and names the setting; with the setting it works; nothing happens by itself.
+    #[tokio::test]
+    async fn a_peer_of_tls_1_0_is_reached_by_the_legacy_profile_only() {
+        let world = World::new();
+        for newest in [SslVersion::TLS1, SslVersion::TLS1_1] {
+            let server = old_server(&world, "old.example", CertificateKind::Good, newest);
+            let text = refusal(&world, &server, "old.example", TlsProfile::Modern).await;
+            assert!(text.contains("the peer offers only TLS 1.0 or 1.1"), "{text}");
+            assert!(text.contains("[hosts.\"old.example\"] tls = \"legacy\""), "{text}");
+            let (stream, negotiated) =
+                meet(&world, &server, "old.example", TlsProfile::Legacy).await.unwrap();
+            let version = if newest == SslVersion::TLS1 { "TLSv1" } else { "TLSv1.1" };
+            assert_eq!((negotiated.version, negotiated.alpn_h2), (version, false));
+            assert_eq!(stream.certificate().unwrap().names, ["old.example"]);
+        }
+    }
+
+    /// The legacy profile is about old protocols, not about whom to trust.
+    #[tokio::test]
+    async fn the_legacy_profile_refuses_bad_certificates() {
+        let world = World::new();
+        let cases = [
+            (CertificateKind::Expired, "expired on Mon, 01 Jan 2001"),
+            (CertificateKind::NotYetValid, "not valid before Wed, 01 Jan 3000"),
+            (CertificateKind::WrongName, "not valid for a.b.example, only for wrong.invalid"),
+            (CertificateKind::WildcardTooHigh, "not valid for a.b.example, only for *.example"),
+            (CertificateKind::NoSan, "not valid for a.b.example, nor for any other name"),
+            (CertificateKind::OtherAuthority, "issued by CN=Stranger Root, whom nobody we trust vouches for"),
+            (CertificateKind::SelfSigned, "self-signed; if it is meant to be trusted"),
+        ];
+        for (kind, reason) in cases {
+            let server = old_server(&world, "a.b.example", kind, SslVersion::TLS1);
+            let text = refusal(&world, &server, "a.b.example", TlsProfile::Legacy).await;
+            assert!(text.contains(reason), "{kind:?}: {text:?} does not mention {reason:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_legacy_profile_verifies_addresses() {
+        let world = World::new();
+        let server = old_server(&world, "127.0.0.1", CertificateKind::Good, SslVersion::TLS1);
+        meet(&world, &server, "127.0.0.1", TlsProfile::Legacy).await.unwrap();
+        let text = refusal(&world, &server, "127.0.0.2", TlsProfile::Legacy).await;
+        assert!(text.contains("not valid for 127.0.0.2, only for 127.0.0.1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_legacy_profile_speaks_modern_tls_where_it_can() {
+        let world = World::new();
+        let server = old_server(&world, "a.example", CertificateKind::Good, SslVersion::TLS1_3);
+        let (_, negotiated) = meet(&world, &server, "a.example", TlsProfile::Legacy).await.unwrap();
+        assert_eq!(negotiated.version, "TLSv1.3");
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_recognised_by_the_legacy_profile() {
+        let world = World::new();
+        let (ours, mut theirs) = pair().await;
+        let name = certificate_name("a.example");
+        let wanted = Handshake { profile: TlsProfile::Legacy, ..handshake(&name, Alpn::Http1) };
+        let serving = async {
+            let _ = theirs.read(&mut [0; 4096]).await.unwrap();
+            theirs.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        };
+        let text = tokio::join!(world.connector.connect(ours, &wanted), serving).0.err().unwrap().to_string();
+        assert!(text.contains("does not speak TLS"), "{text}");
+    }
 }
 
 const ADDRESS: &str = "192.0.2.1:8448";
