@@ -50,6 +50,11 @@ pub(super) fn explain(error: &io::Error, name: &CertificateName) -> String {
         rustls::Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => "what answers there does not speak TLS; is it plain HTTP, or another port?".to_owned(),
+        rustls::Error::InvalidMessage(
+            InvalidMessage::CertificatePayloadTooLarge
+            | InvalidMessage::HandshakePayloadTooLarge
+            | InvalidMessage::MessageTooLarge,
+        ) => "the peer's certificates take more than 64 KiB, which is more than anybody needs".to_owned(),
         rustls::Error::NoCertificatesPresented => "the peer showed no certificate".to_owned(),
         rustls::Error::PeerMisbehaved(how) => format!("the peer broke the TLS protocol: {how:?}"),
         other => bounded(&other.to_string()),

@@ -68,10 +68,6 @@ pub(super) struct Roots {
     /// As the modern profile reads them.
     pub(super) anchors: RootCertStore,
     /// As they came. Mozilla's, where they stand in for the system's, exist as anchors only.
-    #[cfg_attr(
-        not(feature = "legacy-tls"),
-        expect(dead_code, reason = "only the legacy profile reads these")
-    )]
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 

@@ -178,7 +178,7 @@ async fn bad_certificates_are_refused_and_explained() {
         (CertificateKind::NoSan, "not valid for a.b.example, nor for any other name"),
         (CertificateKind::OtherAuthority, "issued by CN=Stranger Root, whom nobody we trust vouches for"),
         (CertificateKind::SelfSigned, "self-signed; if it is meant to be trusted, add it with tls.ca_files"),
-        (CertificateKind::HugeChain, ""),
+        (CertificateKind::HugeChain, "take more than 64 KiB"),
     ];
     for (kind, reason) in cases {
         let text = world.refusal(world.server("a.b.example", kind), "a.b.example").await;
