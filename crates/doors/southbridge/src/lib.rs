@@ -1,1 +1,4 @@
 //! Under construction.
+
+pub mod local_http;
+pub mod synapse_door;
