@@ -40,14 +40,21 @@ pub(super) struct Conn {
     pub(super) used: bool,
     /// Whether it takes no new requests.
     pub(super) draining: bool,
-    /// Since when it has been lent without a pause.
-    pub(super) busy_since: Instant,
-    /// Since when it has been lent to the limited lane without a pause.
-    pub(super) limited_since: Instant,
+    /// How it holds its slot, while it is lent: among all connections, and in the limited lane.
+    pub(super) tenures: [Option<Tenure>; 2],
     /// Its place among the idle.
     pub(super) idle: Option<Key>,
     /// Its place among those that may be revoked.
     pub(super) revocable: Option<(Lane, Key)>,
+}
+
+/// A slot that is held without a pause.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tenure {
+    /// Its place among the tenures.
+    pub(super) key: Key,
+    /// Whether it has lasted for too long, and nothing more is lent on it.
+    pub(super) resting: bool,
 }
 
 /// A lease as the pool remembers it.
@@ -77,8 +84,7 @@ impl Conn {
             overdue_leases: 0,
             used: false,
             draining: false,
-            busy_since: Instant::ZERO,
-            limited_since: Instant::ZERO,
+            tenures: [None; 2],
             idle: None,
             revocable: None,
         }
@@ -92,9 +98,25 @@ impl Conn {
         self.is_open() && self.leases.is_empty() && !self.draining
     }
 
-    /// Whether one more request can be sent on it now.
-    pub(super) fn has_room(&self) -> bool {
-        self.is_open() && !self.draining && (self.leases.len() as u64) < u64::from(self.streams_max)
+    /// Whether one more request of `lane` can be sent on it now.
+    pub(super) fn has_room(&self, lane: Lane) -> bool {
+        let rests = self.rests(Lane::Open) || (lane == Lane::Limited && self.rests(Lane::Limited));
+        let has_stream = (self.leases.len() as u64) < u64::from(self.streams_max);
+        self.is_open() && !self.draining && has_stream && !rests
+    }
+
+    /// Whether it is to give back its slot: the one among all connections, or the one in the limited lane.
+    pub(super) fn rests(&self, lane: Lane) -> bool {
+        self.tenures[lane as usize].is_some_and(|tenure| tenure.resting)
+    }
+
+    /// Whether it may hold such a slot for as long as it is busy.
+    pub(super) fn holds(&self, lane: Lane) -> bool {
+        self.shared
+            && match lane {
+                Lane::Open => !self.leases.is_empty(),
+                Lane::Limited => self.limited_leases > 0,
+            }
     }
 
     /// Whether it counts for the limited lane: opened for it, or lent to it.

@@ -38,7 +38,7 @@ impl Pool {
         let Some(peer) = self.peers.get(&want.peer).filter(|peer| peer.room.is_none()) else { return false };
         let supply = self.supply(peer, want.lane);
         let Some(conn) = (if want.fresh { supply.unused } else { supply.any }) else { return false };
-        let may_lend = self.warm_way(peer, want.lane, conn) == Way::Warm || self.limited_lane_has_room();
+        let may_lend = self.warm_way(want.lane, conn) == Way::Warm || self.limited_lane_has_room();
         if may_lend {
             self.lend(conn, want.ticket, want.lane);
         }
@@ -74,6 +74,7 @@ impl Pool {
             self.leases.get_mut(moved).at = held.at;
         }
         self.sort_revocable(held.conn);
+        self.sort_tenures(held.conn);
     }
 
     /// `conn` is lent to nobody from now on.
@@ -97,20 +98,11 @@ impl Pool {
 
     fn lend(&mut self, id: ConnId, ticket: Ticket, lane: Lane) {
         self.end_idle(id);
-        let now = self.now;
-        let deadline = now + self.limits.lease_max;
+        let deadline = self.now + self.limits.lease_max;
         let held = Held { conn: id, ticket, lane, deadline, at: 0, overdue: false };
         let key = self.leases.push_back(&mut self.in_time, held);
         let (at, reused) = self.change(id, |conn| {
-            if conn.leases.is_empty() {
-                conn.busy_since = now;
-            }
-            if lane == Lane::Limited {
-                if conn.limited_leases == 0 {
-                    conn.limited_since = now;
-                }
-                conn.limited_leases += 1;
-            }
+            conn.limited_leases += u32::from(lane == Lane::Limited);
             conn.leases.push(key);
             (conn.leases.len() - 1, std::mem::replace(&mut conn.used, true))
         });
@@ -118,6 +110,7 @@ impl Pool {
         let twice = self.lease_keys.insert((id, ticket), key);
         assert!(twice.is_none(), "{ticket} holds {id} already: tickets are never used twice");
         self.sort_revocable(id);
+        self.sort_tenures(id);
         self.actions.push_back(Action::Lend { ticket, lease: Lease { conn: id, ticket, deadline, reused } });
     }
 }

@@ -63,6 +63,14 @@ impl<T> Lists<T> {
         list.first().map(|key| self.get(key))
     }
 
+    /// Where the values of `list` lie, the first first.
+    pub(super) fn keys(&self, list: &List) -> impl Iterator<Item = Key> {
+        std::iter::successors(list.first(), |key| {
+            let after = self.node(*key).after;
+            (after != NIL).then_some(after)
+        })
+    }
+
     pub(super) fn push_back(&mut self, list: &mut List, value: T) -> Key {
         let key = self.nodes.insert(Node { value, before: NIL, after: NIL });
         let key = Key::try_from(key).expect("the limits keep every arena below four thousand million");
@@ -138,6 +146,7 @@ mod tests {
         lists.transfer(&mut left, &mut right, keys[3]);
         assert_eq!((left.len(), right.len()), (2, 1));
         assert_eq!(lists.front(&left), Some(&'b'));
+        assert_eq!(lists.keys(&left).collect::<Vec<_>>(), [keys[1], keys[4]]);
         assert_eq!(drain(&mut lists, &mut left), "be");
         assert_eq!(drain(&mut lists, &mut right), "d");
         assert!(left.is_empty() && right.is_empty());

@@ -54,6 +54,7 @@ mod memory;
 mod needs;
 mod peer;
 mod pressure;
+mod rotation;
 mod terms;
 mod turns;
 mod waiting;
@@ -97,6 +98,12 @@ pub struct Pool {
     revocable: [List; 2],
     revocable_conns: Lists<ConnId>,
 
+    /// Slots that shared connections hold without a pause, and since when, by lane: those still lent on,
+    /// and those that rest.
+    tenures: Lists<(ConnId, Instant)>,
+    busy: [List; 2],
+    resting: [List; 2],
+
     leases: Lists<Held>,
     /// Leases before their deadline, the first to end first.
     in_time: List,
@@ -135,6 +142,9 @@ impl Pool {
             idle_since: Lists::new(),
             revocable: [List::EMPTY; 2],
             revocable_conns: Lists::new(),
+            tenures: Lists::new(),
+            busy: [List::EMPTY; 2],
+            resting: [List::EMPTY; 2],
             leases: Lists::new(),
             in_time: List::EMPTY,
             overdue: List::EMPTY,
@@ -159,7 +169,7 @@ impl Pool {
         let idle = self.idle_since.front(&self.idle).map(|(_, since)| *since + self.limits.idle_max);
         let request = self.deadlines.first().map(|(deadline, _)| *deadline);
         let look = self.looks.first().map(|(at, _)| *at);
-        [lease, idle, request, look].into_iter().flatten().min()
+        [lease, idle, request, look, self.next_rest_at()].into_iter().flatten().min()
     }
 
     /// Time has passed: requests expire, leases become overdue, idle connections are closed.

@@ -3,7 +3,7 @@
 use southbridge_words::{Class, ConnId, Instant, PeerId};
 
 use super::Pool;
-use super::connection::{Conn, Stage};
+use super::connection::Stage;
 use super::list::Key;
 use super::peer::{FLOWS, LANES, Peer, Room, Spoken, unflow};
 use super::turns::{WAYS, Way};
@@ -31,6 +31,8 @@ pub(super) struct Census {
     queued: u32,
     /// Open, one request at a time.
     exclusive: u32,
+    /// Open, and to give back the slot it holds.
+    resting: u32,
     /// Open and taking no new requests.
     draining: u32,
 }
@@ -72,7 +74,7 @@ impl Pool {
         let mut best = None;
         for &id in peer.shared.iter().chain(&peer.idle) {
             let conn = self.conn(id);
-            if !conn.has_room() || self.overstays(peer, conn) {
+            if !conn.has_room(lane) {
                 continue;
             }
             if !conn.used {
@@ -81,7 +83,7 @@ impl Pool {
             if conn.shared && supply.newest.is_none_or(|(born, _)| born < conn.born) {
                 supply.newest = Some((conn.born, id));
             }
-            let rank = (lane == Lane::Limited && self.rides(peer, conn), !conn.leases.is_empty());
+            let rank = (lane == Lane::Limited && conn.is_limited(), !conn.leases.is_empty());
             // Of idle ones the last in the list is the one used most recently.
             let is_better = best.is_none_or(|best| rank > best || (rank == best && conn.idle.is_some()));
             if is_better && (conn.used || !keeps_unused) {
@@ -105,7 +107,7 @@ impl Pool {
                         continue;
                     }
                     let most_urgent = match self.fit(room, (class, lane, fresh), &supply) {
-                        Some(conn) => &mut needs.seats[self.warm_way(peer, lane, conn) as usize],
+                        Some(conn) => &mut needs.seats[self.warm_way(lane, conn) as usize],
                         None => {
                             needs.unserved += waiting;
                             needs.unserved_fresh += if fresh { waiting } else { 0 };
@@ -136,7 +138,7 @@ impl Pool {
             [true, false].into_iter().find_map(|fresh| {
                 let key = room.queue(class, lane, fresh).first()?;
                 let conn = self.fit(room, (class, lane, fresh), &supplies[lane as usize])?;
-                ways.contains(&self.warm_way(peer, lane, conn)).then_some((key, conn))
+                ways.contains(&self.warm_way(lane, conn)).then_some((key, conn))
             })
         });
         let room = self.peers.get_mut(&id)?.room.as_mut()?;
@@ -152,6 +154,7 @@ impl Pool {
             census.connecting += u32::from(!conn.is_open());
             census.queued += u32::from(matches!(conn.stage, Stage::Queued(_)));
             census.exclusive += u32::from(conn.is_open() && !conn.shared);
+            census.resting += u32::from(LANES.into_iter().any(|lane| conn.rests(lane)));
             census.draining += u32::from(conn.draining);
         }
         census
@@ -181,15 +184,16 @@ impl Pool {
         supply.unused.or(newest.map(|(_, conn)| conn))
     }
 
-    pub(super) fn warm_way(&self, peer: &Peer, lane: Lane, conn: ConnId) -> Way {
+    /// How a request of `lane` is served on `conn`.
+    pub(super) fn warm_way(&self, lane: Lane, conn: ConnId) -> Way {
         match lane {
-            Lane::Limited if !self.rides(peer, self.conn(conn)) => Way::WarmLimited,
+            Lane::Limited if !self.conn(conn).is_limited() => Way::WarmLimited,
             _ => Way::Warm,
         }
     }
 
     fn may_dial(&self, peer: &Peer, census: &Census) -> bool {
-        if self.is_at_bound(peer, census) {
+        if census.resting > 0 || self.is_at_bound(peer, census) {
             return false;
         }
         match peer.spoken {
@@ -213,27 +217,5 @@ impl Pool {
             return Some(Instant::FAR_FUTURE);
         }
         (is_patient && patience_ends > self.now).then_some(patience_ends)
-    }
-
-    /// Whether `conn`, busy all the time, has to make room for another peer that waits for a connection.
-    fn overstays(&self, peer: &Peer, conn: &Conn) -> bool {
-        !conn.leases.is_empty()
-            && self.usage.connections >= self.limits.connections_max
-            && conn.busy_since + self.limits.lease_max <= self.now
-            && self.idle.is_empty()
-            && self.others_seated(peer, [Way::Dial, Way::DialLimited]) > 0
-    }
-
-    /// Whether `conn` takes a request of the limited lane without counting more for it than it does.
-    fn rides(&self, peer: &Peer, conn: &Conn) -> bool {
-        conn.is_limited()
-            && (self.limited_lane_has_room()
-                || conn.limited_since + self.limits.lease_max > self.now
-                || self.others_seated(peer, [Way::WarmLimited, Way::DialLimited]) == 0)
-    }
-
-    fn others_seated(&self, peer: &Peer, ways: [Way; 2]) -> u32 {
-        let own = |way| peer.room.as_ref().map_or(0, |room| room.seats(way));
-        ways.into_iter().map(|way| self.seated(way) - own(way)).sum()
     }
 }

@@ -100,7 +100,14 @@ impl Pool {
     /// Gives away whatever is free to whoever's turn it is.
     pub(super) fn settle(&mut self) {
         while self.start_handshake() {}
-        while self.usage.waiting > 0 && self.take_turn() {}
+        // A turn can make connections rest or wake, and that can give turns. It ends by itself; the bound
+        // is there because an endless loop would be worse than a late turn.
+        for _ in 0..ROTATIONS_MAX {
+            while self.usage.waiting > 0 && self.take_turn() {}
+            if !self.rotate() {
+                break;
+            }
+        }
     }
 
     /// How many seats of `way` are taken.
@@ -188,13 +195,8 @@ impl Pool {
 
     /// Which ways lead somewhere now.
     fn open_ways(&self) -> [bool; WAYS] {
-        let (PoolUse { connections, dials, .. }, limits) = (self.usage, &self.limits);
-        let can_revoke = |lane: Lane| !self.revocable[lane as usize].is_empty();
-        let connection = connections < limits.connections_max
-            || !self.idle.is_empty()
-            || can_revoke(Lane::Open)
-            || can_revoke(Lane::Limited);
-        let limited = self.limited_lane_has_room() || can_revoke(Lane::Limited);
+        let (PoolUse { dials, .. }, limits) = (self.usage, &self.limits);
+        let (connection, limited) = (self.can_free_slot(Lane::Open), self.can_free_slot(Lane::Limited));
         // Who has dialled should not wait for long with TCP up: the far side loses patience.
         let backlog = |lane| self.dialled.len(Class::ALL.into_iter().map(|class| flow(class, lane)));
         let dial = connection && dials < limits.dials_max && backlog(Lane::Open) < limits.handshakes_max;
@@ -204,6 +206,20 @@ impl Pool {
             && self.usage.limited_dials < limits.limited_dials_max
             && backlog(Lane::Limited) < limits.limited_handshakes_max;
         [true, limited, dial, dial_limited]
+    }
+
+    /// Whether there is a slot, or could be: among all connections, or in the limited lane.
+    pub(super) fn can_free_slot(&self, lane: Lane) -> bool {
+        let can_revoke = |lane: Lane| !self.revocable[lane as usize].is_empty();
+        match lane {
+            Lane::Open => {
+                self.usage.connections < self.limits.connections_max
+                    || !self.idle.is_empty()
+                    || can_revoke(Lane::Open)
+                    || can_revoke(Lane::Limited)
+            }
+            Lane::Limited => self.limited_lane_has_room() || can_revoke(Lane::Limited),
+        }
     }
 
     pub(super) fn limited_lane_has_room(&self) -> bool {
@@ -234,6 +250,7 @@ fn unseat_number(queue: usize) -> (Way, Class) {
     (Way::ALL[queue / Class::ALL.len()], Class::ALL[queue % Class::ALL.len()])
 }
 
+const ROTATIONS_MAX: u32 = 256;
 pub(super) const WAYS: usize = 4;
 /// Ways times classes.
 pub(super) const SEATS: usize = WAYS * Class::ALL.len();

@@ -26,6 +26,10 @@ impl Pool {
             return Ok(());
         }
         if self.lend_at_once(&want) {
+            if self.usage.waiting > 0 {
+                // What it took may have been the last of what others could have had.
+                self.settle();
+            }
             return Ok(());
         }
         self.check_waiting(&want)?;
