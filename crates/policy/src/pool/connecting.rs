@@ -85,10 +85,9 @@ impl Pool {
     }
 
     pub(super) fn dial(&mut self, peer: PeerId, class: Class, lane: Lane) {
-        self.turn += 1;
         self.conns_opened += 1;
         let id = ConnId(self.conns_opened);
-        let conn = Conn::new(peer, class, lane, self.turn);
+        let conn = Conn::new(peer, class, lane);
         self.usage.replace(&PoolUse::default(), &conn.footprint());
         self.conns.insert(id, conn);
         let now = self.now;
@@ -152,8 +151,11 @@ impl Pool {
             let conn = self.conn(id);
             self.dialled.remove(flow(conn.class, conn.lane), key);
         }
+        self.turn += 1;
+        let opened = self.turn;
         let peer_id = self.change(id, |conn| {
             conn.stage = Stage::Open;
+            conn.opened = opened;
             (conn.shared, conn.streams_max) = (shared, streams_max);
             conn.peer
         });
@@ -163,7 +165,9 @@ impl Pool {
         let now = self.now;
         let peer = self.peer_mut(peer_id);
         peer.spoken = Some(spoken);
-        peer.paused_until = now;
+        if streams_max > 0 {
+            peer.paused_until = now;
+        }
         if shared && peer.shared.len() >= shared_max {
             // Dialled when the peer still spoke HTTP/1.1, which takes more connections.
             self.close(id);

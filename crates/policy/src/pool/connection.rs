@@ -28,8 +28,8 @@ pub(super) struct Conn {
     /// The most urgent class, and the better lane, of those it was opened for.
     pub(super) class: Class,
     pub(super) lane: Lane,
-    /// The turn at which it was dialled: comparable with the turn at which a request came.
-    pub(super) born: u64,
+    /// The turn at which it was opened: comparable with the turn at which a request came.
+    pub(super) opened: u64,
     pub(super) shared: bool,
     /// Requests it carries at a time.
     pub(super) streams_max: u32,
@@ -70,13 +70,13 @@ pub(super) struct Held {
 }
 
 impl Conn {
-    pub(super) fn new(peer: PeerId, class: Class, lane: Lane, born: u64) -> Self {
+    pub(super) fn new(peer: PeerId, class: Class, lane: Lane) -> Self {
         Self {
             peer,
             stage: Stage::Dialling,
             class,
             lane,
-            born,
+            opened: 0,
             shared: false,
             streams_max: 0,
             leases: SmallVec::new(),

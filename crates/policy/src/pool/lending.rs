@@ -15,6 +15,7 @@ impl Pool {
     pub fn handle_returned(&mut self, lease: Lease, returned: Returned, now: Instant) {
         self.advance(now);
         let Some(&key) = self.lease_keys.get(&(lease.conn, lease.ticket)) else { return };
+        let gives_way = self.conn(lease.conn).rests(Lane::Open);
         self.end_lease(key);
         if returned == Returned::Spent {
             self.drain(lease.conn);
@@ -22,7 +23,7 @@ impl Pool {
         let conn = self.conn(lease.conn);
         let (peer, draining) = (conn.peer, conn.draining);
         if conn.leases.is_empty() {
-            if draining {
+            if draining || gives_way {
                 self.close(lease.conn);
             } else {
                 self.begin_idle(lease.conn);

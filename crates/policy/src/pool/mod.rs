@@ -113,7 +113,7 @@ pub struct Pool {
     waiters: Lists<Waiter>,
     waiter_keys: FxHashMap<Ticket, Key>,
     deadlines: BTreeSet<(Instant, Key)>,
-    /// Counts requests and dials, to tell which came first.
+    /// Counts waiting requests and opened connections, to tell which came first.
     turn: u64,
     /// Peers that wait to be served, by way and class.
     seats: Rings<PeerId, SEATS>,

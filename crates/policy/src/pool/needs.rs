@@ -16,7 +16,7 @@ pub(super) struct Supply {
     pub(super) any: Option<ConnId>,
     /// One that has carried nothing yet.
     pub(super) unused: Option<ConnId>,
-    /// The youngest that carries many requests, and when it was dialled.
+    /// The youngest that carries many requests, and when it was opened.
     newest: Option<(u64, ConnId)>,
 }
 
@@ -80,8 +80,8 @@ impl Pool {
             if !conn.used {
                 supply.unused = Some(id);
             }
-            if conn.shared && supply.newest.is_none_or(|(born, _)| born < conn.born) {
-                supply.newest = Some((conn.born, id));
+            if conn.shared && supply.newest.is_none_or(|(opened, _)| opened < conn.opened) {
+                supply.newest = Some((conn.opened, id));
             }
             let rank = (lane == Lane::Limited && conn.is_limited(), !conn.leases.is_empty());
             // Of idle ones the last in the list is the one used most recently.
@@ -180,7 +180,7 @@ impl Pool {
             return supply.any;
         }
         let first = self.waiters.front(room.queue(class, lane, fresh))?;
-        let newest = supply.newest.filter(|(born, _)| *born > first.came);
+        let newest = supply.newest.filter(|(opened, _)| *opened > first.came);
         supply.unused.or(newest.map(|(_, conn)| conn))
     }
 

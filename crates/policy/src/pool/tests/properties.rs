@@ -153,7 +153,7 @@ fn tell(limits: &PoolLimits, story: &[Event]) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens: no bound is exceeded at any time, every ticket ends once and in its turn, nothing in
     /// use is closed, nothing in time is revoked, and nobody waits for what is free. (The world checks it.)

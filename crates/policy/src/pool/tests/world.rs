@@ -68,7 +68,14 @@ impl World {
         }
     }
 
-    pub(super) fn request(&mut self, peer: u32, class: Class, lane: Lane, patience: Duration, fresh: bool) {
+    pub(super) fn request(
+        &mut self,
+        peer: u32,
+        class: Class,
+        lane: Lane,
+        patience: Duration,
+        fresh: bool,
+    ) -> Ticket {
         self.tickets += 1;
         let (ticket, deadline) = (Ticket(self.tickets), self.now + patience);
         let want = Want { ticket, peer: PeerId(peer), class, lane, deadline, fresh };
@@ -81,6 +88,45 @@ impl World {
             }
         }
         self.obey();
+        ticket
+    }
+
+    /// An unhurried request of the open lane.
+    pub(super) fn ask(&mut self, peer: u32, class: Class) -> Ticket {
+        self.request(peer, class, Lane::Open, HOUR, false)
+    }
+
+    /// The same, so many times.
+    pub(super) fn ask_times(&mut self, times: u32, peer: u32, class: Class) {
+        for _ in 0..times {
+            self.ask(peer, class);
+        }
+    }
+
+    /// An unhurried request of the limited lane.
+    pub(super) fn ask_limited(&mut self, peer: u32, class: Class) -> Ticket {
+        self.request(peer, class, Lane::Limited, HOUR, false)
+    }
+
+    /// What the pool has said since the last time.
+    pub(super) fn said(&mut self) -> Vec<String> {
+        self.log.drain(..).collect()
+    }
+
+    /// Connects `conn` all the way, one request at a time.
+    pub(super) fn connect(&mut self, conn: u64) {
+        self.connect_with(conn, Capacity::Exclusive);
+    }
+
+    /// Connects `conn` all the way.
+    pub(super) fn connect_with(&mut self, conn: u64, capacity: Capacity) {
+        self.dialled(ConnId(conn));
+        self.connected(ConnId(conn), capacity);
+    }
+
+    /// The oldest lease on `conn` comes back, as good as new.
+    pub(super) fn give_back(&mut self, conn: u64) {
+        self.returned(ConnId(conn), 0, Returned::Reusable);
     }
 
     pub(super) fn cancel(&mut self, ticket: Ticket) {
@@ -159,7 +205,7 @@ impl World {
     fn obey(&mut self) {
         let mut revoked = Vec::new();
         while let Some(action) = self.pool.poll() {
-            self.log.push(format!("{:?} {action:?}", self.now));
+            self.log.push(word(&action));
             match action {
                 Action::Dial { conn, peer } => self.obey_dial(conn, peer),
                 Action::Handshake { conn } => {
@@ -276,7 +322,23 @@ impl World {
     }
 }
 
+/// An action in a word or two.
+fn word(action: &Action) -> String {
+    match action {
+        Action::Dial { conn, peer } => format!("dial {conn} to {peer}"),
+        Action::Handshake { conn } => format!("handshake {conn}"),
+        Action::Lend { ticket, lease } => format!("lend {} to {ticket}", lease.conn),
+        Action::Refuse { ticket, refusal: Refusal::DeadlinePassed } => format!("too late for {ticket}"),
+        Action::Refuse { ticket, refusal: Refusal::ConnectFailed { conn } } => {
+            format!("{conn} failed {ticket}")
+        }
+        Action::Revoke { conn } => format!("revoke {conn}"),
+        Action::Close { conn } => format!("close {conn}"),
+    }
+}
+
 pub(super) const PEERS: u32 = 5;
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 impl Pool {
     /// Panics if what is kept twice differs, or if somebody waits who could be served.
