@@ -84,23 +84,17 @@ impl ServerName {
     /// [`InvalidServerName`] says what is wrong and where. Stricter than the grammar where the grammar
     /// admits what can only be a mistake or an attack: port 0, empty labels, `1.2.3.4.5`.
     pub fn parse(name: &str) -> Result<Self, InvalidServerName> {
-        if name.is_empty() {
-            return Err(InvalidServerName::Empty);
-        }
-        if name.len() > NAME_LENGTH_MAX {
-            return Err(InvalidServerName::TooLong { length: name.len(), length_max: NAME_LENGTH_MAX });
-        }
-        let (host, port) = split(name)?;
-        if let Some(port) = port {
-            parse_port(port)?;
-        }
-        if let Some(inner) = host.strip_prefix('[') {
-            let inner = inner.strip_suffix(']').ok_or(InvalidServerName::Ipv6)?;
-            inner.parse::<Ipv6Addr>().map_err(|_| InvalidServerName::Ipv6)?;
-        } else if host.parse::<Ipv4Addr>().is_err() {
-            check_dns_name(host)?;
-        }
+        check(name)?;
         Ok(Self(name.into()))
+    }
+
+    /// The server name that `service` was made of, without copying it.
+    ///
+    /// # Errors
+    /// As [`ServerName::parse`], when the service is not a homeserver.
+    pub fn of_service(service: &ServiceName) -> Result<Self, InvalidServerName> {
+        check(&service.0)?;
+        Ok(Self(Arc::clone(&service.0)))
     }
 
     /// The name as it was written.
@@ -207,6 +201,26 @@ impl Borrow<str> for ServiceName {
     fn borrow(&self) -> &str {
         &self.0
     }
+}
+
+fn check(name: &str) -> Result<(), InvalidServerName> {
+    if name.is_empty() {
+        return Err(InvalidServerName::Empty);
+    }
+    if name.len() > NAME_LENGTH_MAX {
+        return Err(InvalidServerName::TooLong { length: name.len(), length_max: NAME_LENGTH_MAX });
+    }
+    let (host, port) = split(name)?;
+    if let Some(port) = port {
+        parse_port(port)?;
+    }
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']').ok_or(InvalidServerName::Ipv6)?;
+        inner.parse::<Ipv6Addr>().map_err(|_| InvalidServerName::Ipv6)?;
+    } else if host.parse::<Ipv4Addr>().is_err() {
+        check_dns_name(host)?;
+    }
+    Ok(())
 }
 
 fn split(name: &str) -> Result<(&str, Option<&str>), InvalidServerName> {

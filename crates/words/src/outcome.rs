@@ -47,6 +47,17 @@ pub enum Step {
 }
 
 impl Step {
+    /// All steps, in the order a request takes them.
+    pub const ALL: [Self; 7] = [
+        Self::Admission,
+        Self::Discovery,
+        Self::Connect,
+        Self::Handshake,
+        Self::Request,
+        Self::Response,
+        Self::Body,
+    ];
+
     /// The name used in metrics, logs and error bodies.
     pub const fn name(self) -> &'static str {
         match self {
