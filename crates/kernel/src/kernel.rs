@@ -1,8 +1,253 @@
-//! The kernel itself. Under construction.
+//! The kernel itself: what lives on the I/O thread, put together.
+//!
+//! # Source
+//! K1, K2; DESIGN decision 1.
 
-/// Under construction.
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ::http::Response;
+use southbridge_policy::admission::{Admission, AdmissionLimits};
+use southbridge_policy::budget::{BudgetLimits, RetryBudget};
+use southbridge_policy::pool::{PoolLimits, PoolUse};
+use southbridge_policy::ranker::{HostView, Ranker, RankerLimits};
+use southbridge_words::{HostRecord, HostState, Instant, ServiceName};
+use tokio::net::TcpStream;
+
+use crate::clock::Clock;
+use crate::discovery::{DiscoveryError, dns_failed};
+use crate::dns::{Dns, DnsConfig, DnsConfigError};
+use crate::exchange::{Call, ExchangeError};
+use crate::http::ResponseBody;
+use crate::net::{self, AddressPolicy, ConnectError};
+use crate::pool::{Lending, Opener, OpeningConfig, PeerView};
+use crate::stats::Stats;
+use crate::tls::{TlsConfig, TlsConfigError, TlsConnector};
+use crate::underway::{RequestView, Underway};
+
+/// How the kernel is set up. Every machine's own limits document their units and reasons.
 #[derive(Clone, Debug)]
-pub struct Kernel;
-/// Under construction.
-#[derive(Clone, Debug, Default)]
-pub struct KernelConfig;
+pub struct KernelConfig {
+    /// Names and their servers.
+    pub dns: DnsConfig,
+    /// Roots and sessions.
+    pub tls: TlsConfig,
+    /// Which addresses may be dialled.
+    pub addresses: AddressPolicy,
+    /// Bounds of the Connection Pool.
+    pub pool: PoolLimits,
+    /// How connections are opened.
+    pub opening: OpeningConfig,
+    /// Bounds on what may be under way.
+    pub admission: AdmissionLimits,
+    /// How hosts are ranked.
+    pub ranker: RankerLimits,
+    /// How many retries there may be.
+    pub budget: BudgetLimits,
+    /// The slowest a response body may come, in bytes a second. Default 1024: a modem of 1985, so that
+    /// whoever is slower is not slow but stuck.
+    pub body_rate_min: u64,
+    /// Seed of all jitter and weighted choice.
+    pub seed: u64,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            dns: DnsConfig::default(),
+            tls: TlsConfig::default(),
+            addresses: AddressPolicy::default(),
+            pool: PoolLimits::default(),
+            opening: OpeningConfig::default(),
+            admission: AdmissionLimits::default(),
+            ranker: RankerLimits::default(),
+            budget: BudgetLimits::default(),
+            body_rate_min: 1024,
+            seed: rand::random(),
+        }
+    }
+}
+
+/// Why the kernel cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// DNS.
+    #[error(transparent)]
+    Dns(#[from] DnsConfigError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+}
+
+/// The kernel, seen from the I/O thread. Cheap to clone; all clones are one kernel.
+#[derive(Clone)]
+pub struct Kernel {
+    shared: Rc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) stats: Rc<Stats>,
+    pub(crate) dns: Dns,
+    pub(crate) lending: Lending,
+    pub(crate) ranker: RefCell<Ranker>,
+    pub(crate) admission: RefCell<Admission>,
+    pub(crate) budget: RefCell<RetryBudget>,
+    pub(crate) underway: Rc<Underway>,
+    pub(crate) policy: Rc<AddressPolicy>,
+    pub(crate) opening: OpeningConfig,
+    pub(crate) body_rate_min: u64,
+    pub(crate) head_bytes_max: u32,
+}
+
+impl Kernel {
+    /// Sets the kernel up. Must be called on a thread that runs a tokio `LocalSet`.
+    ///
+    /// # Errors
+    /// [`KernelError`] when a configuration file or system setting that is needed cannot be read.
+    pub fn new(config: KernelConfig) -> Result<Self, KernelError> {
+        let clock = Clock::start();
+        let stats = Rc::new(Stats::default());
+        let policy = Rc::new(config.addresses);
+        let opener = Opener {
+            config: config.opening.clone(),
+            policy: Rc::clone(&policy),
+            tls: Rc::new(TlsConnector::new(&config.tls)?),
+            stats: Rc::clone(&stats),
+        };
+        let shared = Shared {
+            clock,
+            stats,
+            dns: Dns::new(&config.dns, clock)?,
+            lending: Lending::new(config.pool, opener, clock, config.seed),
+            ranker: RefCell::new(Ranker::new(config.ranker, config.seed)),
+            admission: RefCell::new(Admission::new(config.admission, config.seed)),
+            budget: RefCell::new(RetryBudget::new(config.budget)),
+            underway: Rc::new(Underway::default()),
+            policy,
+            head_bytes_max: config.opening.http.head_bytes_max,
+            opening: config.opening,
+            body_rate_min: config.body_rate_min,
+        };
+        Ok(Self { shared: Rc::new(shared) })
+    }
+
+    /// Carries `call` to its host. Dropping the future, or later the body, cancels it (K15).
+    ///
+    /// # Errors
+    /// [`ExchangeError`] says how far it came, whose fault it was, and whether it may be asked again.
+    pub fn exchange(
+        &self,
+        call: Call,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
+        Rc::clone(&self.shared).exchange(call)
+    }
+
+    /// Opens a TCP connection to `host:port` under the address policy, for a tunnel (CONNECT).
+    ///
+    /// # Errors
+    /// [`OpenError`] says whether the name or the connection failed.
+    pub async fn open(&self, host: &str, port: u16) -> Result<TcpStream, OpenError> {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let answer = self.shared.dns.addresses(bare).await.map_err(|error| dns_failed(bare, &error))?;
+        if answer.value.is_empty() {
+            return Err(DiscoveryError::NotFound { step: "address", name: bare.to_owned() }.into());
+        }
+        let addresses: Vec<SocketAddr> = answer.value.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let shared = &self.shared;
+        shared.stats.dials.add(1);
+        let dialled = net::dial(&addresses, &shared.policy, &shared.opening.dial, shared.clock).await;
+        Ok(dialled.inspect_err(|_| shared.stats.connects_failed.add(1))?.0)
+    }
+
+    /// The kernel's clock.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    /// The one DNS subsystem (F4).
+    pub fn dns(&self) -> &Dns {
+        &self.shared.dns
+    }
+
+    /// The kernel's numbers.
+    pub fn stats(&self) -> &Rc<Stats> {
+        &self.shared.stats
+    }
+
+    /// Something was heard from `host`, or an operator says it is back: its back-off ends.
+    pub fn wake(&self, host: &ServiceName) {
+        self.shared.ranker.borrow_mut().handle_wake(host, self.clock().now());
+    }
+
+    /// What is known of `host`.
+    pub fn host(&self, host: &ServiceName) -> Option<HostView> {
+        self.shared.ranker.borrow().view(host, self.clock().now())
+    }
+
+    /// What is known of every host, sorted by name.
+    pub fn hosts(&self) -> Vec<(ServiceName, HostView)> {
+        let now = self.clock().now();
+        let ranker = self.shared.ranker.borrow();
+        let mut hosts: Vec<_> =
+            ranker.hosts().filter_map(|host| Some((host.clone(), ranker.view(host, now)?))).collect();
+        hosts.sort_by(|one, other| one.0.cmp(&other.0));
+        hosts
+    }
+
+    /// How many hosts are in each state.
+    pub fn host_counts(&self) -> [(HostState, u32); 5] {
+        self.shared.ranker.borrow().counts()
+    }
+
+    /// Records of hosts that changed since the last call, for the store.
+    pub fn take_changed_hosts(&self, records_max: usize) -> Vec<HostRecord> {
+        let clock = self.clock();
+        self.shared.ranker.borrow_mut().take_changed(records_max, clock.now(), clock.wall())
+    }
+
+    /// Takes up what the store kept of hosts.
+    pub fn restore_hosts(&self, records: Vec<HostRecord>) {
+        let clock = self.clock();
+        self.shared.ranker.borrow_mut().restore(records, clock.now(), clock.wall());
+    }
+
+    /// The oldest requests under way (K13).
+    pub fn requests(&self, views_max: usize) -> Vec<RequestView> {
+        self.shared.underway.views(views_max, self.clock().now())
+    }
+
+    /// How many requests are under way.
+    pub fn requests_count(&self) -> usize {
+        self.shared.underway.count()
+    }
+
+    /// What the Connection Pool holds.
+    pub fn pool_usage(&self) -> PoolUse {
+        self.shared.lending.usage()
+    }
+
+    /// Every peer that something is held for.
+    pub fn peers(&self) -> Vec<PeerView> {
+        self.shared.lending.peers(self.clock().now())
+    }
+
+    /// A deadline `after` from now.
+    pub fn deadline(&self, after: std::time::Duration) -> Instant {
+        self.clock().now() + after
+    }
+}
+
+/// Why no tunnel could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The name has no addresses.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// No address could be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}

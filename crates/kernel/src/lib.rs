@@ -11,17 +11,21 @@
 
 pub mod admin;
 pub mod clock;
+mod corridor;
 pub mod discovery;
 pub mod dns;
 pub mod exchange;
 pub mod http;
 pub mod kernel;
 pub mod net;
-pub mod pool;
+mod pool;
 pub mod port;
 pub mod stats;
 pub mod tls;
+mod underway;
 
 pub use clock::Clock;
 pub use exchange::{Call, ExchangeError, Repeat};
-pub use kernel::{Kernel, KernelConfig};
+pub use kernel::{Kernel, KernelConfig, KernelError, OpenError};
+pub use pool::{ConnectionView, OpeningConfig, PeerView};
+pub use underway::RequestView;

@@ -1,4 +1,22 @@
 //! HTTP over a connection that the pool lends.
+//!
+//! hyper speaks the protocol on connections it is given (F13); what is here keeps peers honest:
+//! a [`gauge`] on every connection, a watch on heads, the check of framing, the pace of bodies.
+
+mod body;
+mod framing;
+mod gauge;
+mod head_watch;
+mod pace;
+mod transport;
+
+pub use body::ResponseBody;
+pub(crate) use body::{Ending, FromPeer};
+pub use framing::check_framing;
+pub use gauge::{Gauge, Gauged};
+pub use head_watch::{HeadFault, HeadWatch};
+pub use pace::{Pace, TooSlow};
+pub use transport::{HttpLimits, SendFailure, Sender, Sent, explain, open};
 
 /// What a peer did that HTTP, or our limits, do not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

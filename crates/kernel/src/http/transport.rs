@@ -1,0 +1,215 @@
+//! One HTTP connection: given a stream, never opening one (F13).
+//!
+//! # Source
+//! RFC 9112 (HTTP/1.1 with keep-alive, without pipelining), RFC 9113 (HTTP/2).
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Gauge, Gauged};
+
+/// Sends requests on one connection.
+#[derive(Debug)]
+pub enum Sender {
+    /// One at a time.
+    Http1(http1::SendRequest<Full<Bytes>>),
+    /// Many at a time; clones share the connection.
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// Why a request on a connection got no response head.
+#[derive(Debug)]
+pub struct SendFailure {
+    /// How much of the request the peer may have seen.
+    pub sent: Sent,
+    /// What hyper said, causes included.
+    pub reason: String,
+    /// Whether the response, not the connection, was at fault.
+    pub misread: bool,
+    /// The peer will not speak HTTP/2 for this request.
+    pub wants_http1: bool,
+}
+
+/// How much of a request the peer may have processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Surely nothing: not a byte was written, or the peer said it had not looked at it.
+    Nothing,
+    /// Perhaps all of it.
+    Perhaps,
+}
+
+impl Sender {
+    /// Waits until a request can be sent; `false` when the connection is gone.
+    pub async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready() || sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Whether the connection is known to be gone.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Sends `request` and waits for the head of its response.
+    ///
+    /// # Errors
+    /// [`SendFailure`] says whether the peer may have processed it.
+    pub async fn send(
+        &mut self,
+        request: ::http::Request<Full<Bytes>>,
+    ) -> Result<::http::Response<Incoming>, SendFailure> {
+        let failed = match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
+        };
+        failed.map_err(|mut error| {
+            let never_written = error.take_message().is_some();
+            let unprocessed = never_written || is_unprocessed(error.error());
+            SendFailure {
+                sent: if unprocessed { Sent::Nothing } else { Sent::Perhaps },
+                reason: explain(error.error()),
+                misread: error.error().is_parse(),
+                wants_http1: h2_reason(error.error()) == Some(h2::Reason::HTTP_1_1_REQUIRED),
+            }
+        })
+    }
+}
+
+/// Speaks HTTP on `stream`: gives the sender, and the future that moves the bytes until the connection ends.
+///
+/// # Errors
+/// What hyper said when the connection could not be set up.
+pub async fn open<S>(
+    stream: S,
+    speak_http2: bool,
+    limits: HttpLimits,
+    gauge: Rc<Gauge>,
+) -> Result<(Sender, std::pin::Pin<Box<dyn Future<Output = Result<(), String>>>>), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    gauge.allow(u64::from(limits.head_bytes_max));
+    let io = TokioIo::new(Gauged::new(stream, gauge));
+    if speak_http2 {
+        let (sender, connection) =
+            http2_builder(limits).handshake(io).await.map_err(|error| explain(&error))?;
+        let driver = async move { connection.await.map_err(|error| explain(&error)) };
+        Ok((Sender::Http2(sender), Box::pin(driver)))
+    } else {
+        let (sender, connection) =
+            http1_builder(limits).handshake(io).await.map_err(|error| explain(&error))?;
+        let driver = async move { connection.await.map_err(|error| explain(&error)) };
+        Ok((Sender::Http1(sender), Box::pin(driver)))
+    }
+}
+
+/// Bounds on what one connection takes.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Bytes of one response head.
+    pub head_bytes_max: u32,
+    /// Header lines of one response head.
+    pub headers_max: usize,
+}
+
+impl Default for HttpLimits {
+    /// 64 KiB and 100 lines: several times what any homeserver sends.
+    fn default() -> Self {
+        Self { head_bytes_max: 64 * 1024, headers_max: 100 }
+    }
+}
+
+fn http1_builder(limits: HttpLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // Room for a head of the largest size beside the start of its body.
+    builder.max_buf_size(limits.head_bytes_max as usize + READ_AHEAD).max_headers(limits.headers_max);
+    builder
+}
+
+fn http2_builder(limits: HttpLimits) -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(limits.head_bytes_max)
+        .max_concurrent_reset_streams(16)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_send_buf_size(64 * 1024);
+    builder
+}
+
+/// Runs hyper's side tasks on the I/O thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// Whether the peer said that it had not looked at the request: a stream refused, or numbered past the
+/// last one of a GOAWAY (RFC 9113 §8.7).
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let Some(h2) = h2_error(error) else { return false };
+    h2.is_remote()
+        && (h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED)
+            || (h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR)))
+}
+
+fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    h2_error(error).and_then(h2::Error::reason)
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref::<h2::Error>() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// An error with its causes, in one line.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+const READ_AHEAD: usize = 8 * 1024;
+/// One stream may have this much under way unread: enough for 10 MB/s over 25 ms.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// A connection with streams under way that says nothing for this long is asked whether it lives.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
