@@ -1,4 +1,5 @@
-//! Under construction.
+//! The Rust API of Southbridge: the kernel and the Federation Side Bus, brought together.
+//!
+//! Floor 3 of the house.
 
-pub mod local_http;
-pub mod synapse_door;
+pub mod federation;

@@ -1,0 +1,302 @@
+//! Discovery of Matrix server names, as a plug-in of the kernel.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use rustc_hash::{FxHashMap, FxHashSet};
+use southbridge_bus::resolver::{
+    Action, Explanation, ResolveError, ResolvedFederationAddress, Resolver, ResolverCounters, ResolverLimits,
+};
+use southbridge_kernel::Kernel;
+use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security};
+use southbridge_kernel::tls::{Alpn, TlsProfile};
+use southbridge_words::{Endpoint, Instant, ServerName, ServiceName, Ticket};
+use tokio::sync::{Notify, oneshot};
+
+use super::well_known;
+
+/// How server names are resolved.
+#[derive(Clone, Debug)]
+pub struct FederationConfig {
+    /// Bounds of the resolver.
+    pub resolver: ResolverLimits,
+    /// How long one .well-known document may take, redirects included. Default 8 s: Synapse gives its
+    /// interactive queries 10 s in all, and a dead web server must leave time for the SRV records.
+    pub well_known_timeout: Duration,
+    /// Hosts that are spoken to with the legacy TLS profile (K22).
+    pub legacy_hosts: FxHashSet<String>,
+    /// For test worlds: the port dialled for .well-known instead of 443.
+    pub well_known_port: Option<u16>,
+    /// For test worlds: the port dialled instead of 8448 where a name carries none.
+    pub default_port: Option<u16>,
+    /// Seed of all jitter.
+    pub seed: u64,
+}
+
+impl Default for FederationConfig {
+    fn default() -> Self {
+        Self {
+            resolver: ResolverLimits::default(),
+            well_known_timeout: Duration::from_secs(8),
+            legacy_hosts: FxHashSet::default(),
+            well_known_port: None,
+            default_port: None,
+            seed: 0,
+        }
+    }
+}
+
+/// Finds homeservers. Cheap to clone; all clones are one resolver.
+#[derive(Clone)]
+pub struct FederationDiscovery {
+    inner: Rc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) kernel: Kernel,
+    pub(super) web: Rc<dyn Discover>,
+    pub(super) config: FederationConfig,
+    resolver: RefCell<Resolver>,
+    waiting: RefCell<FxHashMap<Ticket, Waiter>>,
+    ticket_next: Cell<u64>,
+    armed: Cell<Instant>,
+    rearm: Notify,
+}
+
+enum Waiter {
+    Address(oneshot::Sender<Result<Arc<ResolvedFederationAddress>, ResolveError>>),
+    Explanation(oneshot::Sender<Result<Box<Explanation>, ResolveError>>),
+}
+
+impl FederationDiscovery {
+    /// A resolver on `kernel`. Must be called within its `LocalSet`.
+    pub fn new(kernel: Kernel, config: FederationConfig) -> Self {
+        let web =
+            DnsDiscovery::https(kernel.dns().clone(), Alpn::Http1).instead_of_443(config.well_known_port);
+        let inner = Inner {
+            web: Rc::new(web),
+            resolver: RefCell::new(Resolver::new(config.resolver.clone(), config.seed)),
+            kernel,
+            config,
+            waiting: RefCell::default(),
+            ticket_next: Cell::new(0),
+            armed: Cell::new(Instant::FAR_FUTURE),
+            rearm: Notify::new(),
+        };
+        let inner = Rc::new(inner);
+        tokio::task::spawn_local(run_timer(Rc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Where `name` is. Known names are answered without waiting.
+    ///
+    /// # Errors
+    /// [`ResolveError`] when there is no address to be had.
+    pub async fn resolve(&self, name: &ServerName) -> Result<Arc<ResolvedFederationAddress>, ResolveError> {
+        let now = self.inner.kernel.clock().now();
+        let known = self.inner.resolver.borrow_mut().known(name, now);
+        self.inner.act();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let (told, tell) = oneshot::channel();
+        self.inner
+            .wait(Waiter::Address(told), tell, |resolver, ticket| resolver.handle_request(ticket, name, now))
+            .await
+    }
+
+    /// How `name` is resolved, step by step. Caches are used and filled as for any request.
+    ///
+    /// # Errors
+    /// [`ResolveError::Overloaded`] when too many ask; a name that cannot be resolved is an explanation too.
+    pub async fn explain(&self, name: &ServerName) -> Result<Box<Explanation>, ResolveError> {
+        let now = self.inner.kernel.clock().now();
+        let (told, tell) = oneshot::channel();
+        self.inner
+            .wait(Waiter::Explanation(told), tell, |resolver, ticket| {
+                resolver.handle_explain(ticket, name, now)
+            })
+            .await
+    }
+
+    /// What the resolver has done so far.
+    pub fn counters(&self) -> ResolverCounters {
+        self.inner.resolver.borrow().counters()
+    }
+
+    /// The route that the kernel takes for a resolved name.
+    pub fn route(&self, name: &ServerName, address: &ResolvedFederationAddress) -> Route {
+        let legacy = self.inner.config.legacy_hosts.contains(name.as_str());
+        let (peer_key, profile) = if legacy {
+            (format!("{}|legacy", address.peer_key).into(), TlsProfile::Legacy)
+        } else {
+            (Arc::clone(&address.peer_key), TlsProfile::Modern)
+        };
+        Route {
+            peer_key,
+            security: Security::Tls(address.certificate.clone()),
+            authority: Arc::clone(&address.host_header),
+            endpoints: self.endpoints(address),
+            profile,
+            alpn: if legacy { Alpn::Http1 } else { Alpn::Http2OrHttp1 },
+        }
+    }
+}
+
+impl FederationDiscovery {
+    /// The endpoints of `address`; in a test world, with its own port for 8448.
+    fn endpoints(&self, address: &ResolvedFederationAddress) -> Arc<[Endpoint]> {
+        let Some(port) = self.inner.config.default_port else { return Arc::clone(&address.endpoints) };
+        let moved = address.endpoints.iter().map(|endpoint| {
+            let mut moved = *endpoint;
+            if moved.address.port() == MATRIX_PORT {
+                moved.address.set_port(port);
+            }
+            moved
+        });
+        moved.collect()
+    }
+}
+
+impl Discover for FederationDiscovery {
+    fn discover<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        _deadline: Instant,
+    ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
+        Box::pin(async move {
+            let name = ServerName::of_service(service).map_err(|error| DiscoveryError::BadName {
+                name: service.to_string(),
+                reason: error.to_string(),
+            })?;
+            let address = self.resolve(&name).await.map_err(|error| discovery_error(&name, &error))?;
+            Ok(Rc::new(self.route(&name, &address)))
+        })
+    }
+}
+
+fn discovery_error(name: &ServerName, error: &ResolveError) -> DiscoveryError {
+    let (step, name) = (error.step(), name.to_string());
+    if error.is_definite() {
+        DiscoveryError::NotFound { step, name }
+    } else {
+        DiscoveryError::Failed { step, name, reason: error.to_string() }
+    }
+}
+
+impl Inner {
+    async fn wait<T>(
+        self: &Rc<Self>,
+        waiter: Waiter,
+        tell: oneshot::Receiver<Result<T, ResolveError>>,
+        ask: impl FnOnce(&mut Resolver, Ticket),
+    ) -> Result<T, ResolveError> {
+        let ticket = Ticket(self.ticket_next.get());
+        self.ticket_next.set(ticket.0 + 1);
+        self.waiting.borrow_mut().insert(ticket, waiter);
+        ask(&mut self.resolver.borrow_mut(), ticket);
+        let _place = Place { inner: self, ticket };
+        self.act();
+        // The machine answers every ticket; a channel that closes means that the program is ending.
+        tell.await.unwrap_or(Err(ResolveError::Overloaded))
+    }
+
+    /// Does what the machine asks for, until it asks for nothing more.
+    fn act(self: &Rc<Self>) {
+        loop {
+            let action = self.resolver.borrow_mut().poll();
+            let Some(action) = action else { break };
+            self.perform(action);
+        }
+        let next = self.resolver.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        if next < self.armed.get() {
+            self.armed.set(next);
+            self.rearm.notify_one();
+        }
+    }
+
+    fn perform(self: &Rc<Self>, action: Action) {
+        let inner = Rc::clone(self);
+        match action {
+            Action::FetchWellKnown { id, host } => {
+                tokio::task::spawn_local(async move {
+                    let result = well_known::fetch(&inner, &host).await;
+                    inner.resolver.borrow_mut().handle_well_known(id, result, inner.kernel.clock().now());
+                    inner.act();
+                });
+            }
+            Action::LookupSrv { id, name } => {
+                tokio::task::spawn_local(async move {
+                    let result = inner.kernel.dns().srv(&name).await.map_err(|error| error.failure);
+                    inner.resolver.borrow_mut().handle_srv(id, result, inner.kernel.clock().now());
+                    inner.act();
+                });
+            }
+            Action::LookupAddresses { id, name } => {
+                tokio::task::spawn_local(async move {
+                    let result = inner.kernel.dns().addresses(&name).await.map_err(|error| error.failure);
+                    inner.resolver.borrow_mut().handle_addresses(id, result, inner.kernel.clock().now());
+                    inner.act();
+                });
+            }
+            Action::Resolved { ticket, address } => self.tell_address(ticket, Ok(address)),
+            Action::Failed { ticket, error } => self.tell_address(ticket, Err(error)),
+            Action::Explained { ticket, explanation } => {
+                if let Some(Waiter::Explanation(told)) = self.waiting.borrow_mut().remove(&ticket) {
+                    let _gone = told.send(Ok(explanation));
+                }
+            }
+        }
+    }
+
+    fn tell_address(&self, ticket: Ticket, result: Result<Arc<ResolvedFederationAddress>, ResolveError>) {
+        match (self.waiting.borrow_mut().remove(&ticket), result) {
+            (Some(Waiter::Address(told)), result) => {
+                let _gone = told.send(result);
+            }
+            (Some(Waiter::Explanation(told)), Err(error)) => {
+                let _gone = told.send(Err(error));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A place among those who wait; leaving it early tells the machine.
+struct Place<'a> {
+    inner: &'a Rc<Inner>,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.inner.waiting.borrow_mut().remove(&self.ticket).is_some() {
+            self.inner.resolver.borrow_mut().handle_cancelled(self.ticket);
+            self.inner.act();
+        }
+    }
+}
+
+async fn run_timer(inner: Weak<Inner>) {
+    loop {
+        let Some(strong) = inner.upgrade() else { return };
+        let next = strong.resolver.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        strong.armed.set(next);
+        let at = strong.kernel.clock().to_tokio(next);
+        let is_due = tokio::select! {
+            () = strong.rearm.notified() => false,
+            () = tokio::time::sleep_until(at) => true,
+        };
+        if is_due {
+            strong.armed.set(Instant::FAR_FUTURE);
+            strong.resolver.borrow_mut().handle_timeout(strong.kernel.clock().now());
+            strong.act();
+        }
+    }
+}
+
+/// Where homeservers listen when nothing says otherwise.
+const MATRIX_PORT: u16 = 8448;

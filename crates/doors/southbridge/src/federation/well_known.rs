@@ -1,0 +1,154 @@
+//! Fetches .well-known documents through the kernel.
+//!
+//! # Source
+//! Matrix specification v1.19, "Resolving server names" step 3: redirects are followed, loops avoided;
+//! faults row 12: https only, bounded, every hop judged by the address policy.
+
+use southbridge_bus::resolver::{CacheHeaders, WellKnownAnswer, WellKnownFailure, WellKnownResult};
+use southbridge_kernel::exchange::{Call, ExchangeError, Repeat};
+use southbridge_kernel::http::{ResponseBody, Violation};
+use southbridge_policy::ranker::Demand;
+use southbridge_words::{Class, Instant, ServiceName, Step};
+
+use bytes::Bytes;
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderMap, HeaderName, LOCATION, USER_AGENT};
+use http::{Response, Uri};
+
+use super::discovery::Inner;
+
+/// Fetches the document of `host`.
+pub(super) async fn fetch(inner: &Inner, host: &str) -> WellKnownResult {
+    let deadline = inner.kernel.deadline(inner.config.well_known_timeout);
+    match follow(inner, host, deadline).await {
+        Ok(answer) => WellKnownResult::Answered(answer),
+        Err(failure) => WellKnownResult::Failed(failure),
+    }
+}
+
+async fn follow(inner: &Inner, host: &str, deadline: Instant) -> Result<WellKnownAnswer, WellKnownFailure> {
+    let mut authority = host.to_owned();
+    let mut path = "/.well-known/matrix/server".to_owned();
+    for _hop in 0..=REDIRECTS_MAX {
+        let response = get(inner, &authority, &path, deadline).await.map_err(|error| failure(&error))?;
+        let Some(location) = redirect(&response)? else { return read(inner, response, deadline).await };
+        (authority, path) = resolve_location(&authority, &location)?;
+    }
+    Err(WellKnownFailure::Redirect)
+}
+
+async fn get(
+    inner: &Inner,
+    authority: &str,
+    path: &str,
+    deadline: Instant,
+) -> Result<Response<ResponseBody>, ExchangeError> {
+    let request = http::Request::get(path)
+        .header(USER_AGENT, concat!("Southbridge/", env!("CARGO_PKG_VERSION")))
+        .body(Bytes::new())
+        .map_err(|error| ExchangeError::BadRequest { reason: error.to_string() })?;
+    let call = Call {
+        service: ServiceName::new(authority),
+        discovery: std::rc::Rc::clone(&inner.web),
+        request,
+        class: Class::Interactive,
+        demand: Demand::Prompt,
+        deadline,
+        repeat: Repeat::Safe,
+        ranked: false,
+    };
+    inner.kernel.exchange(call).await
+}
+
+async fn read(
+    inner: &Inner,
+    response: Response<ResponseBody>,
+    deadline: Instant,
+) -> Result<WellKnownAnswer, WellKnownFailure> {
+    let (head, body) = response.into_parts();
+    let at = inner.kernel.clock().to_tokio(deadline);
+    let body = tokio::time::timeout_at(at, body.collect_all(BODY_BYTES_MAX)).await;
+    let body = body.map_err(|_| WellKnownFailure::TimedOut)?.map_err(|error| failure(&error))?;
+    Ok(WellKnownAnswer {
+        status: head.status.as_u16(),
+        caching: caching(&head.headers),
+        body: body.to_vec(),
+        received_at: inner.kernel.clock().wall(),
+    })
+}
+
+/// Where a response leads on to, if it does.
+fn redirect(response: &Response<ResponseBody>) -> Result<Option<String>, WellKnownFailure> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = response.headers().get(LOCATION).ok_or(WellKnownFailure::Redirect)?;
+    let location = location.to_str().map_err(|_| WellKnownFailure::Redirect)?;
+    Ok(Some(location.to_owned()))
+}
+
+/// The authority and path that `location` means on a page of `authority`.
+fn resolve_location(authority: &str, location: &str) -> Result<(String, String), WellKnownFailure> {
+    if let Some(rest) = location.strip_prefix('/').filter(|rest| !rest.starts_with('/')) {
+        return Ok((authority.to_owned(), format!("/{rest}")));
+    }
+    let absolute = if location.starts_with("//") { format!("https:{location}") } else { location.to_owned() };
+    let uri: Uri = absolute.parse().map_err(|_| WellKnownFailure::Redirect)?;
+    let is_https = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let target = uri.authority().filter(|target| is_https && !target.as_str().contains('@'));
+    let target = target.ok_or(WellKnownFailure::Redirect)?;
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    Ok((target.as_str().to_owned(), path.to_owned()))
+}
+
+fn caching(headers: &HeaderMap) -> CacheHeaders {
+    let joined = |name: HeaderName| {
+        let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!lines.is_empty()).then(|| lines.join(","))
+    };
+    CacheHeaders {
+        cache_control: joined(CACHE_CONTROL),
+        expires: joined(EXPIRES),
+        date: joined(DATE),
+        age: joined(AGE),
+    }
+}
+
+fn failure(error: &ExchangeError) -> WellKnownFailure {
+    match error {
+        ExchangeError::Discovery(_) => WellKnownFailure::Dns,
+        ExchangeError::Connect { source, .. } if source.step() == Step::Handshake => WellKnownFailure::Tls,
+        ExchangeError::Connect { .. } => WellKnownFailure::Connect,
+        ExchangeError::DeadlinePassed { .. } => WellKnownFailure::TimedOut,
+        ExchangeError::Overloaded { .. } => WellKnownFailure::Overloaded,
+        ExchangeError::PeerMisbehaved { violation: Violation::TooLarge { .. }, .. } => {
+            WellKnownFailure::TooLarge
+        }
+        ExchangeError::BadRequest { .. } => WellKnownFailure::Redirect,
+        _ => WellKnownFailure::Protocol,
+    }
+}
+
+/// As Synapse takes; a delegation needs forty bytes.
+const BODY_BYTES_MAX: u64 = 50 * 1024;
+/// Enough for http-to-www-to-matrix chains; Synapse takes 20, and nobody has been seen to need them.
+const REDIRECTS_MAX: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_lead_to_https_only() {
+        let lead = |location: &str| resolve_location("a.example", location).ok();
+        let to = |authority: &str, path: &str| Some((authority.to_owned(), path.to_owned()));
+        assert_eq!(lead("/x?y"), to("a.example", "/x?y"));
+        assert_eq!(lead("https://b.example:444/z"), to("b.example:444", "/z"));
+        assert_eq!(lead("//b.example/z"), to("b.example", "/z"));
+        assert_eq!(lead("https://b.example"), to("b.example", "/"));
+        for refused in
+            ["http://b.example/", "file:///etc/passwd", "https://u:p@b.example/", "gopher://x", "nonsense"]
+        {
+            assert_eq!(lead(refused), None, "{refused}");
+        }
+    }
+}
