@@ -4,7 +4,10 @@
 //! business of the rooms below.
 
 pub mod activation;
+pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod descriptors;
 pub mod door;
 pub mod listeners;
 pub mod logging;

@@ -74,13 +74,6 @@ pub enum Kind {
         /// The most.
         max: u64,
     },
-    /// A number.
-    Ratio {
-        /// The least.
-        min: f64,
-        /// The most.
-        max: f64,
-    },
     /// `true` or `false`.
     Flag,
     /// One of several words.
@@ -162,7 +155,6 @@ impl fmt::Display for Kind {
             }
             Self::Size { min, max } => write!(f, "a size from \"{}\" to \"{}\"", show_size(*min), show_size(*max)),
             Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
-            Self::Ratio { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Flag => f.write_str("true or false"),
             Self::Choice(words) => {
                 let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();

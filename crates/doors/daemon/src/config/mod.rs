@@ -22,6 +22,11 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use southbridge_bus::resolver::ResolverLimits;
+use southbridge_kernel::net::AddressPolicy;
+use southbridge_kernel::tls::TlsConfig;
+use southbridge_policy::admission::AdmissionLimits;
+use southbridge_policy::budget::BudgetLimits;
 use southbridge_policy::pool::PoolLimits;
 use southbridge_policy::ranker::RankerLimits;
 use southbridge_words::{Secret, ServerName};
@@ -36,21 +41,19 @@ use key::Section;
 use problem::near_miss;
 use reader::{Reader, Source};
 use secret::{SecretSource, check_secret, read_secret_file};
-use sections::addresses::Addresses;
 use sections::admin::Admin;
 use sections::dns::Dns;
 use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
-use sections::limits::Limits;
 use sections::log::Log;
 use sections::storage::Storage;
 use sections::synapse::Synapse;
 use sections::testing::Testing;
-use sections::tls::Tls;
-use sections::well_known::WellKnown;
+use sections::transport::Transport;
+use sections::well_known::WellKnownFetch;
 use sections::{
     SECTIONS, addresses, admin, dns, forward_proxy, hosts, limits, log, pool, storage, synapse, testing, tls,
-    well_known,
+    transport, well_known,
 };
 
 /// Everything that can be configured, checked.
@@ -63,16 +66,35 @@ pub struct Config {
     pub forward_proxy: ForwardProxy,
     pub admin: Admin,
     pub dns: Dns,
-    pub well_known: WellKnown,
-    pub tls: Tls,
-    pub addresses: Addresses,
+    pub well_known: WellKnownFetch,
+    /// `[resolver]`, and the caching of `[well_known]`.
+    pub resolver: ResolverLimits,
+    pub tls: TlsConfig,
+    pub addresses: AddressPolicy,
     pub storage: Storage,
-    pub limits: Limits,
+    pub limits: AdmissionLimits,
+    pub retries: BudgetLimits,
     pub pool: PoolLimits,
+    pub transport: Transport,
     pub hosts: RankerLimits,
     pub host: HostTable,
     pub log: Log,
     pub testing: Testing,
+    /// Which bounds somebody wrote down.
+    pub explicit: Explicit,
+}
+
+/// Which bounds stand in the file: those are refused when they do not fit the system, defaults are lowered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Explicit {
+    /// `pool.connections_max`.
+    pub pool: bool,
+    /// `synapse.connections_max`.
+    pub synapse: bool,
+    /// `forward_proxy.connections_max`.
+    pub forward_proxy: bool,
+    /// `dns.queries_max`.
+    pub dns: bool,
 }
 
 impl Config {
@@ -145,22 +167,33 @@ fn read_sections<'a>(
     let admin = open(&admin::SECTION);
     let door_secret = read_secret(&synapse, "secret")
         .map_or_else(|| default_secret(&synapse, environment), SecretSource::Known);
+    let (pool, dns, well_known) = (open(&pool::SECTION), open(&dns::SECTION), open(&well_known::SECTION));
+    let explicit = Explicit {
+        pool: pool.has("connections_max"),
+        synapse: synapse.has("connections_max"),
+        forward_proxy: forward_proxy.has("connections_max"),
+        dns: dns.has("queries_max"),
+    };
     Config {
         file: file.map(Path::to_owned),
         synapse: Synapse::read(&synapse, door_secret),
         forward_proxy: ForwardProxy::read(&forward_proxy, read_secret(&forward_proxy, "password")),
         admin: Admin::read(&admin, read_secret(&admin, "secret")),
-        dns: Dns::read(&open(&dns::SECTION)),
-        well_known: WellKnown::read(&open(&well_known::SECTION)),
-        tls: Tls::read(&open(&tls::SECTION)),
-        addresses: Addresses::read(&open(&addresses::SECTION)),
+        dns: dns::read(&dns),
+        well_known: well_known::read_fetch(&well_known),
+        resolver: well_known::read_limits(&open(&well_known::RESOLVER_SECTION), &well_known),
+        tls: tls::read(&open(&tls::SECTION)),
+        addresses: addresses::read(&open(&addresses::SECTION)),
         storage: Storage::read(&open(&storage::SECTION), &environment.state_dir),
-        limits: Limits::read(&open(&limits::SECTION)),
-        pool: pool::read(&open(&pool::SECTION)),
+        limits: limits::read(&open(&limits::SECTION)),
+        retries: limits::read_retries(&open(&limits::RETRIES_SECTION)),
+        pool: pool::read(&pool),
+        transport: Transport::read(&open(&transport::SECTION)),
         hosts: hosts::read(&open(&hosts::SECTION)),
         host: read_hosts(source, root.get("host")),
         log: Log::read(&open(&log::SECTION)),
         testing: Testing::read(&open(&testing::SECTION)),
+        explicit,
     }
 }
 

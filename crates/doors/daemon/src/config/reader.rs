@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use southbridge_policy::limits::InvalidLimit;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -95,6 +96,27 @@ impl<'a> Reader<'a> {
         self.source.problem(span, format!("{}.{name}: {text}", self.title));
     }
 
+    /// Remembers that the values of the table do not fit together.
+    pub(super) fn refuse_table(&self, text: &str) {
+        self.source.problem(self.span.clone(), format!("[{}]: {text}", self.title));
+    }
+
+    /// Remembers what a machine says of its limits.
+    pub(super) fn check(&self, validated: Result<(), InvalidLimit>) {
+        if let Err(error) = validated {
+            self.refuse(error.field, error.problem);
+        }
+    }
+
+    /// Refuses two durations that stand the wrong way round.
+    pub(super) fn check_order(&self, least: &str, most: &str) {
+        let (low, high) = (self.duration(least), self.duration(most));
+        if low > high {
+            let (low, high) = (show_duration(low), show_duration(high));
+            self.refuse(least, &format!("{low} is above {most}, which is {high}"));
+        }
+    }
+
     pub(super) fn duration(&self, name: &str) -> Duration {
         self.value(name, |value, kind| {
             let duration = parse_duration(text_of(value, kind)?).map_err(|why| quoted(value, &why))?;
@@ -133,17 +155,9 @@ impl<'a> Reader<'a> {
         u32::try_from(self.count(name)).expect("the table of keys bounds this count to 32 bits")
     }
 
-    pub(super) fn ratio(&self, name: &str) -> f64 {
-        self.value(name, |value, kind| {
-            let Kind::Ratio { min, max } = kind else { return Err(expected(value, kind)) };
-            let number = match value {
-                DeValue::Float(float) => float.as_str().parse().ok(),
-                _ => integer(value).map(|number| number as f64),
-            };
-            let number: f64 = number.ok_or_else(|| expected(value, kind))?;
-            let fits = (*min..=*max).contains(&number);
-            fits.then_some(number).ok_or_else(|| out_of_range(value, &min.to_string(), &max.to_string()))
-        })
+    /// As [`Reader::size`], for keys whose most fits in 32 bits.
+    pub(super) fn size32(&self, name: &str) -> u32 {
+        u32::try_from(self.size(name)).expect("the table of keys bounds this size to 32 bits")
     }
 
     pub(super) fn flag(&self, name: &str) -> bool {

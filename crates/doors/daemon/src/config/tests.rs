@@ -49,7 +49,7 @@ fn the_fixed_keys_are_read() {
     assert_eq!(config.admin.listen.len(), 1);
     assert_eq!(config.dns.servers, ["127.0.0.1:5353".parse().unwrap()]);
     assert_eq!(config.tls.ca_files, [ca]);
-    assert_eq!(config.addresses.allow, ["127.0.0.0/8".parse().unwrap()]);
+    assert!(config.addresses.check("127.0.0.1:1".parse().unwrap()).is_ok());
     assert_eq!(config.storage.path, dir.path().join("southbridge.db"));
 }
 
@@ -66,7 +66,7 @@ fn an_empty_file_has_safe_defaults() {
     assert!(config.synapse.listen.iter().chain(&config.admin.listen).all(Listen::is_local));
     assert!(config.forward_proxy.listen.is_empty());
     assert!(matches!(config.synapse.secret, SecretSource::Made(_)));
-    assert!(config.addresses.allow.is_empty() && config.tls.system_roots);
+    assert!(config.addresses.check("127.0.0.1:1".parse().unwrap()).is_err() && config.tls.use_system_roots);
     assert_eq!(config.synapse.request_timeout, Duration::from_secs(75));
     assert_eq!(config.warnings(), Vec::<String>::new());
 }
@@ -110,7 +110,7 @@ fn a_mistake_says_what_is_allowed() {
         ("[dns]\nservers = [\"9.9.9.9\"]", "did you mean \"9.9.9.9:53\"?"),
         ("[dns]\nattempts = 0", "0 is out of range; the least is 1, the most is 10"),
         ("[dns]\nattempts = -3", "-3 is out of range"),
-        ("[dns]\nttl_min = \"1h\"\nttl_max = \"1m\"", "dns.ttl_min: is above ttl_max"),
+        ("[dns]\nttl_min = \"1h\"\nttl_max = \"1m\"", "dns.ttl_min: 1h is above ttl_max, which is 1m"),
         ("[addresses]\nallow = [\"10.0.0.0/33\"]", "\"10.0.0.0/33\" is not a network"),
         ("[tls]\nca_files = [\"none.pem\"]", "CA file none.pem cannot be read: No such file"),
         ("[tls]\nsystem_roots = false", "no certificate could ever be trusted"),
@@ -125,7 +125,10 @@ fn a_mistake_says_what_is_allowed() {
         ),
         ("[forward_proxy]\nports = [0]", "0 is not a port"),
         ("[forward_proxy]\nusername = \"a\"", "needs a password"),
-        ("[pool]\nlimited_dials_max = 2000", "2000 is more than dials_max, which is 1024"),
+        ("[limits]\nper_service_max = 0", "the least is 1"),
+        ("[hosts]\nfailures_down = 2", "hosts.failures_down: must be more than failures_failing"),
+        ("[limits]\nceiling_backfill = 90", "limits.ceiling_percent: must not rise"),
+        ("[pool]\nlimited_dials_max = 2000", "2000 is more than dials_max, which is 512"),
         ("[host.\"bad name\"]\ntls = \"legacy\"", "' ' at byte 3"),
         ("[host.\"example.org\"]\ntls = \"old\"", "expected \"modern\" or \"legacy\""),
         (
@@ -176,8 +179,23 @@ fn a_configuration_without_a_file_takes_the_secret_of_the_environment() {
 fn hosts_have_tables_of_their_own() {
     let config = parse("[host.\"old.example:8448\"]\ntls = \"legacy\"\n[host.\"new.example\"]\n").unwrap();
     let legacy: Vec<_> = config.host.iter().map(|(name, host)| (name.as_str(), host.tls)).collect();
-    use sections::hosts::TlsProfile::{Legacy, Modern};
+    use southbridge_kernel::tls::TlsProfile::{Legacy, Modern};
     assert_eq!(legacy, [("new.example", Modern), ("old.example:8448", Legacy)]);
+}
+
+/// The machines have defaults of their own, for those who use them without a file; two truths would be one too many.
+#[test]
+fn the_defaults_of_the_file_are_those_of_the_machines() {
+    let config = parse("").unwrap();
+    assert_eq!(config.pool, PoolLimits::default());
+    assert_eq!(config.hosts, RankerLimits::default());
+    assert_eq!(config.limits, AdmissionLimits::default());
+    assert_eq!(config.retries, BudgetLimits::default());
+    assert_eq!(config.resolver, ResolverLimits::default());
+    let dial = southbridge_kernel::net::DialOptions::default();
+    assert_eq!(format!("{:?}", config.transport.dial), format!("{dial:?}"));
+    assert_eq!(format!("{:?}", config.tls), format!("{:?}", TlsConfig::default()));
+    assert_eq!(config.storage.options, southbridge_store_sqlite::RankStoreOptions::default());
 }
 
 /// The reader obeys the tables, so a key that is documented and not read would be a lie.

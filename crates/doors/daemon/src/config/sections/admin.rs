@@ -68,7 +68,7 @@ const KEYS: &[Key] = &[
     key(
         "connections_max",
         count(1, 65_535),
-        "64",
+        "32",
         "Connections open at a time: a few scrapers and a person.",
     ),
 ];

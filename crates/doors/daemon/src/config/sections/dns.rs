@@ -8,50 +8,42 @@ use crate::config::reader::Reader;
 
 /// The settings of DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the keys, which say it")]
 pub struct Dns {
-    /// The servers to ask; the system's configuration when empty.
     pub servers: Vec<SocketAddr>,
-    /// How long one server is given for one answer.
     pub timeout: Duration,
-    /// How often a question is asked.
     pub attempts: u32,
-    /// For how long an answer is used past its time while its source fails.
-    pub stale_max: Duration,
-    /// For how long "there is no such name" is remembered at most.
-    pub negative_max: Duration,
-    /// For how long a failure is remembered.
-    pub failure_max: Duration,
-    /// The shortest time an answer is used, whatever its TTL.
     pub ttl_min: Duration,
-    /// The longest time an answer is used, whatever its TTL.
     pub ttl_max: Duration,
-    /// Answers remembered.
+    pub negative_max: Duration,
+    pub negative_default: Duration,
+    pub stale_max: Duration,
+    pub failure_first: Duration,
+    pub failure_max: Duration,
     pub entries_max: u32,
-    /// Records taken from one answer.
     pub records_max: u32,
-    /// Questions asked at a time.
-    pub lookups_max: u32,
+    pub queries_max: u32,
+    pub waiting_max: u32,
 }
 
-impl Dns {
-    pub(in crate::config) fn read(reader: &Reader<'_>) -> Self {
-        let read = Self {
-            servers: reader.addresses("servers"),
-            timeout: reader.duration("timeout"),
-            attempts: reader.count32("attempts"),
-            stale_max: reader.duration("stale_max"),
-            negative_max: reader.duration("negative_max"),
-            failure_max: reader.duration("failure_max"),
-            ttl_min: reader.duration("ttl_min"),
-            ttl_max: reader.duration("ttl_max"),
-            entries_max: reader.count32("entries_max"),
-            records_max: reader.count32("records_max"),
-            lookups_max: reader.count32("lookups_max"),
-        };
-        if read.ttl_min > read.ttl_max {
-            reader.refuse("ttl_min", "is above ttl_max");
-        }
-        read
+pub(in crate::config) fn read(reader: &Reader<'_>) -> Dns {
+    reader.check_order("ttl_min", "ttl_max");
+    reader.check_order("failure_first", "failure_max");
+    Dns {
+        servers: reader.addresses("servers"),
+        timeout: reader.duration("timeout"),
+        attempts: reader.count32("attempts"),
+        ttl_min: reader.duration("ttl_min"),
+        ttl_max: reader.duration("ttl_max"),
+        negative_max: reader.duration("negative_max"),
+        negative_default: reader.duration("negative_default"),
+        stale_max: reader.duration("stale_max"),
+        failure_first: reader.duration("failure_first"),
+        failure_max: reader.duration("failure_max"),
+        entries_max: reader.count32("entries_max"),
+        records_max: reader.count32("records_max"),
+        queries_max: reader.count32("queries_max"),
+        waiting_max: reader.count32("waiting_max"),
     }
 }
 
@@ -78,42 +70,55 @@ const KEYS: &[Key] = &[
     ),
     key("attempts", count(1, 10), "2", "How often a question is asked before it counts as failed."),
     key(
-        "stale_max",
-        duration(0, 30 * DAY),
-        "\"24h\"",
-        "For how long an answer past its time is still used while its source fails (RFC 8767). An outage of DNS is \
-         then not an outage of federation.",
-    ),
-    key(
-        "negative_max",
-        duration(0, DAY),
-        "\"5m\"",
-        "For how long \"there is no such name\" is remembered at most. Short: somebody may be putting it right.",
-    ),
-    key(
-        "failure_max",
+        "ttl_min",
         duration(0, HOUR),
-        "\"10s\"",
-        "For how long a failure (SERVFAIL, no answer) is remembered, so that a broken zone is not asked for each request.",
+        "\"5s\"",
+        "Answers are used at least so long: a TTL of zero would be a question for every request.",
     ),
-    key("ttl_min", duration(0, HOUR), "\"5s\"", "The shortest time an answer is used: some zones say zero."),
     key(
         "ttl_max",
         duration(SECOND, 7 * DAY),
         "\"24h\"",
-        "The longest time an answer is used: some zones say years.",
+        "Answers are used at most so long: some zones say years.",
     ),
+    key(
+        "negative_max",
+        duration(0, DAY),
+        "\"1h\"",
+        "\"There is no such record\" is believed at most so long.",
+    ),
+    key(
+        "negative_default",
+        duration(0, DAY),
+        "\"60s\"",
+        "How long that is believed when the answer does not say (no SOA).",
+    ),
+    key(
+        "stale_max",
+        duration(0, 30 * DAY),
+        "\"24h\"",
+        "How long past their time records may stand in for servers that fail; RFC 8767 suggests one to three days. An \
+         outage of DNS is then not an outage of federation.",
+    ),
+    key(
+        "failure_first",
+        duration(10, HOUR),
+        "\"1s\"",
+        "How long the first failure to look a name up is remembered; doubles.",
+    ),
+    key("failure_max", duration(10, HOUR), "\"30s\"", "The longest time a failure is remembered."),
     key(
         "entries_max",
         count(64, 10_000_000),
-        "50000",
-        "Answers remembered. Three or four for each destination; the oldest make room.",
+        "20000",
+        "Names remembered, for addresses and for SRV each; the oldest make room.",
     ),
     key(
         "records_max",
         count(1, 1000),
         "32",
-        "Records taken from one answer; more are of no use and may be an attack.",
+        "Records used of one answer; more are of no use and may be an attack.",
     ),
-    key("lookups_max", count(1, 65_535), "256", "Questions asked at a time; each holds a descriptor."),
+    key("queries_max", count(1, 65_535), "256", "Questions under way at a time; each holds a socket."),
+    key("waiting_max", count(1, 1_000_000), "20000", "Callers waiting for answers in all."),
 ];

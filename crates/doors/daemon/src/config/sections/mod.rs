@@ -12,22 +12,26 @@ pub mod storage;
 pub mod synapse;
 pub mod testing;
 pub mod tls;
+pub mod transport;
 pub mod well_known;
 
 use super::key::Section;
 
 /// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
-pub const SECTIONS: [&Section; 14] = [
+pub const SECTIONS: [&Section; 17] = [
     &synapse::SECTION,
     &forward_proxy::SECTION,
     &admin::SECTION,
     &dns::SECTION,
     &well_known::SECTION,
+    &well_known::RESOLVER_SECTION,
     &tls::SECTION,
     &addresses::SECTION,
     &storage::SECTION,
     &limits::SECTION,
+    &limits::RETRIES_SECTION,
     &pool::SECTION,
+    &transport::SECTION,
     &hosts::SECTION,
     &hosts::HOST_SECTION,
     &log::SECTION,

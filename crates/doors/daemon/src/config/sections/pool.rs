@@ -1,6 +1,6 @@
 //! `[pool]`: the Connection Pool.
 
-use southbridge_policy::pool::PoolLimits;
+use southbridge_policy::pool::{InvalidPoolLimits, PoolLimits};
 use southbridge_words::{Class, PerClass};
 
 use crate::config::key::{HOUR, Key, SECOND, Section, count, duration, key};
@@ -27,20 +27,12 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> PoolLimits {
         lease_max: reader.duration("lease_max"),
         weights,
     };
-    for (part, part_max, whole, whole_max) in [
-        ("limited_dials_max", limits.limited_dials_max, "dials_max", limits.dials_max),
-        ("limited_handshakes_max", limits.limited_handshakes_max, "handshakes_max", limits.handshakes_max),
-        (
-            "limited_connections_max",
-            limits.limited_connections_max,
-            "connections_max",
-            limits.connections_max,
-        ),
-        ("waiting_per_peer_max", limits.waiting_per_peer_max, "waiting_max", limits.waiting_max),
-    ] {
-        if part_max > whole_max {
-            reader.refuse(part, &format!("{part_max} is more than {whole}, which is {whole_max}"));
+    match limits.validate() {
+        Err(InvalidPoolLimits::Contradiction { field, value, bound_field, bound }) => {
+            reader.refuse(field, &format!("{value} is more than {bound_field}, which is {bound}"));
         }
+        Err(other) => reader.refuse_table(&other.to_string()),
+        Ok(()) => {}
     }
     limits
 }
@@ -57,70 +49,84 @@ const KEYS: &[Key] = &[
     key(
         "connections_max",
         count(1, 1_000_000),
-        "8192",
-        "Connections in all. 25 KiB each, so 200 MiB at the bound; must fit the limit of open descriptors.",
+        "2048",
+        "Connections in all, from dial to close. About 64 MiB at 32 KiB each; must fit the limit of open descriptors \
+         together with those of the doors.",
     ),
     key(
         "dials_max",
         count(1, 65_535),
-        "1024",
-        "Connections whose TCP handshake is in progress. A silent host holds one for seconds.",
+        "512",
+        "Connections whose TCP handshake is in progress. A silent host holds one for seconds, so several hundred \
+         must fit for the others to go on.",
     ),
     key(
         "handshakes_max",
         count(1, 65_535),
-        "128",
-        "TLS handshakes in progress. Each costs a third of a millisecond of CPU and waits for the far side.",
+        "64",
+        "TLS handshakes in progress. Each costs a third of a millisecond of CPU, so what completes together delays \
+         everything else by some 20 ms at most.",
     ),
-    key("limited_dials_max", count(1, 65_535), "768", "How many of the dials may be for the limited lane."),
+    key(
+        "limited_dials_max",
+        count(1, 65_535),
+        "384",
+        "How many of the dials may be for the limited lane. Hosts that do not answer are most of a cold start.",
+    ),
     key(
         "limited_handshakes_max",
         count(1, 65_535),
-        "96",
+        "32",
         "How many of the TLS handshakes may be for the limited lane.",
     ),
     key(
         "limited_connections_max",
         count(1, 1_000_000),
-        "4096",
-        "How many of the connections may be for the limited lane.",
+        "1024",
+        "How many of the connections may be lent to, or opened for, the limited lane.",
     ),
     key(
         "exclusive_per_peer_max",
         count(1, 1024),
         "8",
-        "HTTP/1.1 connections to one peer, each carrying one request at a time.",
+        "HTTP/1.1 connections to one peer, each carrying one request at a time. A little more than browsers use.",
     ),
     key(
         "shared_per_peer_max",
         count(1, 64),
         "2",
-        "HTTP/2 connections to one peer. One saturates; two are enough.",
+        "HTTP/2 connections to one peer. One saturates when its streams or its window are used up; more than a few \
+         are unkind.",
     ),
     key(
         "waiting_max",
         count(1, 10_000_000),
-        "65536",
-        "Requests waiting for a connection in all; past it they are refused at once.",
+        "20000",
+        "Requests waiting for a connection in all: about 4 MiB. The lower classes may fill only a part of it.",
     ),
-    key("waiting_per_peer_max", count(1, 1_000_000), "1024", "Requests waiting for one peer."),
-    key("idle_per_peer_max", count(0, 1024), "2", "Idle connections kept for one peer."),
+    key("waiting_per_peer_max", count(1, 1_000_000), "2000", "Requests waiting for one peer: a tenth."),
+    key(
+        "idle_per_peer_max",
+        count(0, 1024),
+        "4",
+        "Idle connections kept for one peer: half of what a burst opens.",
+    ),
     key(
         "idle_max",
-        duration(0, 24 * HOUR),
-        "\"60s\"",
-        "How long an idle connection is kept. Many servers close theirs after 60 to 75 seconds.",
+        duration(SECOND, 24 * HOUR),
+        "\"90s\"",
+        "How long an idle connection is kept. Servers commonly close theirs after 60 to 120 seconds.",
     ),
     key(
         "lease_max",
         duration(SECOND, 2 * HOUR),
-        "\"2m\"",
-        "How long one request may hold a connection while somebody else waits for it.",
+        "\"75s\"",
+        "How long one request may hold a connection while somebody else waits for it: as long as a call may take.",
     ),
-    key("weight_interactive", count(1, 10_000), "32", "The share of requests that a person waits for."),
-    key("weight_join", count(1, 10_000), "16", "The share of joins, leaves and invites."),
-    key("weight_live", count(1, 10_000), "16", "The share of transactions."),
-    key("weight_repair", count(1, 10_000), "8", "The share of missing events, state and server keys."),
-    key("weight_media", count(1, 10_000), "4", "The share of media."),
-    key("weight_backfill", count(1, 10_000), "1", "The share of history. Never nothing: no class starves."),
+    key("weight_interactive", count(1, 65_536), "16", "The share of requests that a person waits for."),
+    key("weight_join", count(1, 65_536), "12", "The share of joins, leaves and invites."),
+    key("weight_live", count(1, 65_536), "8", "The share of transactions."),
+    key("weight_repair", count(1, 65_536), "6", "The share of missing events, state and server keys."),
+    key("weight_media", count(1, 65_536), "3", "The share of media."),
+    key("weight_backfill", count(1, 65_536), "1", "The share of history. Never nothing: no class starves."),
 ];

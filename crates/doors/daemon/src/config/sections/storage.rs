@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::key::{HOUR, Key, Kind, Section, duration, key, optional};
+use southbridge_store_sqlite::RankStoreOptions;
+
+use crate::config::key::{HOUR, Key, Kind, MIB, MINUTE, Section, count, duration, key, optional, size};
 use crate::config::reader::Reader;
 
 /// The settings of the store.
@@ -13,6 +15,8 @@ pub struct Storage {
     pub path: PathBuf,
     /// How often changed ranks are written.
     pub write_interval: Duration,
+    /// How the file is used.
+    pub options: RankStoreOptions,
 }
 
 impl Storage {
@@ -23,7 +27,12 @@ impl Storage {
         {
             reader.refuse("path", &reason);
         }
-        Self { path, write_interval: reader.duration("write_interval") }
+        let options = RankStoreOptions {
+            lock_wait: reader.duration("lock_wait"),
+            bytes_max: reader.size("bytes_max"),
+            records_max: reader.count32("records_max"),
+        };
+        Self { path, write_interval: reader.duration("write_interval"), options }
     }
 }
 
@@ -65,5 +74,23 @@ const KEYS: &[Key] = &[
         duration(100, HOUR),
         "\"5s\"",
         "How often what changed is written. A crash forgets at most this much of what was learnt about hosts.",
+    ),
+    key(
+        "lock_wait",
+        duration(0, 10 * MINUTE),
+        "\"10s\"",
+        "How long to wait for another process to let go of the file, such as the predecessor in a hand-over.",
+    ),
+    key(
+        "bytes_max",
+        size(MIB, 1024 * 1024 * MIB),
+        "\"256MiB\"",
+        "The largest size of the file: room for a million hosts.",
+    ),
+    key(
+        "records_max",
+        count(16, 10_000_000),
+        "100000",
+        "Hosts kept, the latest seen: twice what is remembered in memory.",
     ),
 ];

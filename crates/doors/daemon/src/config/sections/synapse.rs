@@ -33,14 +33,6 @@ pub struct Synapse {
     pub head_bytes_max: u64,
     /// Bytes of a request's body.
     pub request_bytes_max: u64,
-    /// Bytes of all request bodies held at a time.
-    pub request_bytes_total_max: u64,
-    /// Bytes of a response's body.
-    pub response_bytes_max: u64,
-    /// Bytes a second that a body must keep up, in either direction.
-    pub body_rate_min: u64,
-    /// For how long a body may be slower than that.
-    pub body_grace: Duration,
     /// Redirects followed for one media download.
     pub redirects_max: u32,
     /// How long requests in flight may take to finish at a stop or hand-over.
@@ -71,10 +63,6 @@ impl Synapse {
             head_timeout: reader.duration("head_timeout"),
             head_bytes_max: reader.size("head_bytes_max"),
             request_bytes_max: reader.size("request_bytes_max"),
-            request_bytes_total_max: reader.size("request_bytes_total_max"),
-            response_bytes_max: reader.size("response_bytes_max"),
-            body_rate_min: reader.size("body_rate_min"),
-            body_grace: reader.duration("body_grace"),
             redirects_max: reader.count32("redirects_max"),
             drain_time: reader.duration("drain_time"),
         }
@@ -174,31 +162,6 @@ const KEYS: &[Key] = &[
         size(KIB, 1024 * MIB),
         "\"64MiB\"",
         "The largest body of a request. A transaction of 50 PDUs and 100 EDUs has less than 10 MiB.",
-    ),
-    key(
-        "request_bytes_total_max",
-        size(KIB, 64 * 1024 * MIB),
-        "\"256MiB\"",
-        "The bodies of all requests held at a time; past it new requests are answered 503 at once.",
-    ),
-    key(
-        "response_bytes_max",
-        size(KIB, 1024 * 1024 * MIB),
-        "\"1GiB\"",
-        "The largest body of a response. Bodies are streamed, so this costs no memory; Synapse has its own limits \
-         (500 MiB for the state of a room).",
-    ),
-    key(
-        "body_rate_min",
-        size(0, 1024 * MIB),
-        "\"1KiB\"",
-        "Bytes a second, averaged over `body_grace`, below which a body is given up. A modem does four times as much.",
-    ),
-    key(
-        "body_grace",
-        duration(100, HOUR),
-        "\"30s\"",
-        "Over how long the rate of a body is averaged. Long enough for a garbage collection or a lost packet.",
     ),
     key(
         "redirects_max",

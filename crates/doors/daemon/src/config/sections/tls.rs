@@ -1,46 +1,27 @@
 //! `[tls]`: whom to trust.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use crate::config::key::{Key, Kind, MINUTE, Section, count, duration, key};
+use southbridge_kernel::tls::TlsConfig;
+
+use crate::config::key::{Key, Kind, Section, count, key};
 use crate::config::reader::Reader;
 
-/// The settings of TLS with peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates (PEM) trusted in addition to the system's.
-    pub ca_files: Vec<PathBuf>,
-    /// Whether the system's certificates are trusted.
-    pub system_roots: bool,
-    /// How long a handshake may take.
-    pub handshake_timeout: Duration,
-    /// TLS sessions remembered for resumption.
-    pub sessions_max: u32,
-}
-
-impl Tls {
-    pub(in crate::config) fn read(reader: &Reader<'_>) -> Self {
-        let ca_files = reader.paths("ca_files");
-        for path in &ca_files {
-            if let Err(reason) = check_certificates(path) {
-                reader.refuse("ca_files", &reason);
-            }
-        }
-        let system_roots = reader.flag("system_roots");
-        if !system_roots && ca_files.is_empty() {
-            reader.refuse(
-                "system_roots",
-                "is false and ca_files is empty, so no certificate could ever be trusted",
-            );
-        }
-        Self {
-            ca_files,
-            system_roots,
-            handshake_timeout: reader.duration("handshake_timeout"),
-            sessions_max: reader.count32("sessions_max"),
+pub(in crate::config) fn read(reader: &Reader<'_>) -> TlsConfig {
+    let ca_files = reader.paths("ca_files");
+    for path in &ca_files {
+        if let Err(reason) = check_certificates(path) {
+            reader.refuse("ca_files", &reason);
         }
     }
+    let use_system_roots = reader.flag("system_roots");
+    if !use_system_roots && ca_files.is_empty() {
+        reader.refuse(
+            "system_roots",
+            "is false and ca_files is empty, so no certificate could ever be trusted",
+        );
+    }
+    TlsConfig { ca_files, use_system_roots, sessions_max: reader.count32("sessions_max") as usize }
 }
 
 /// Whether there are certificates at `path`.
@@ -90,11 +71,10 @@ const KEYS: &[Key] = &[
         "true",
         "Whether the system's certificates are trusted. False in a federation that has its own authority only.",
     ),
-    key("handshake_timeout", duration(100, 10 * MINUTE), "\"15s\"", "How long a TLS handshake may take."),
     key(
         "sessions_max",
         count(0, 1_000_000),
-        "4096",
-        "TLS sessions remembered, so that coming back to a host costs half a handshake. About 1 KiB each.",
+        "1024",
+        "For how many hosts a TLS session is remembered, so that meeting again costs half. 2 to 4 KiB each.",
     ),
 ];

@@ -1,0 +1,190 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Listen;
+
+/// Carries the outbound federation of a Matrix homeserver.
+///
+/// Southbridge stands between a Synapse and the rest of the federation. Synapse hands it every outbound request;
+/// Southbridge finds the other homeserver, keeps connections to it, and keeps the slow and the dead from standing in
+/// the way of the others.
+#[derive(Debug, Parser)]
+#[command(name = "southbridge", version, propagate_version = true, after_long_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration, and say everything that is wrong with it
+    #[command(after_long_help = CHECK_HELP)]
+    CheckConfig(CheckConfig),
+    /// Print what can be configured: each key with its kind, its default and the reason
+    ConfigReference(ConfigReference),
+    /// Prepare an installation
+    #[command(subcommand)]
+    Init(Init),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration; left out, the defaults hold
+    #[arg(long, short, value_name = "FILE", env = "SOUTHBRIDGE_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// `check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    /// The configuration; another way to write --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its type says it")]
+    pub config: ConfigFile,
+    /// Print the reference of all keys as well
+    #[arg(long)]
+    pub explain: bool,
+}
+
+impl CheckConfig {
+    /// The file that is meant.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.file.as_ref().or(self.config.config.as_ref())
+    }
+}
+
+/// `config-reference`.
+#[derive(Debug, Args)]
+pub struct ConfigReference {
+    /// Only keys whose name, with its table, contains this: `synapse`, `timeout`, `pool.idle`
+    #[arg(value_name = "WORD")]
+    pub about: Option<String>,
+    /// As a page of the book
+    #[arg(long, conflicts_with = "about")]
+    pub markdown: bool,
+}
+
+/// `init`.
+#[derive(Debug, Subcommand)]
+pub enum Init {
+    /// Print what puts Southbridge before a Synapse
+    ///
+    /// Prints the lines to add to homeserver.yaml, a configuration for Southbridge, and a pair of units for systemd.
+    /// With --write the files are written, and a secret is made that Synapse and Southbridge share.
+    #[command(after_long_help = INIT_HELP)]
+    Synapse(InitSynapse),
+}
+
+/// `init synapse`.
+#[derive(Clone, Debug, Args)]
+pub struct InitSynapse {
+    /// Where Synapse is to connect to: an address, or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9101", value_parser = parse_listen)]
+    pub listen: Listen,
+    /// The directory of the configuration and the secret
+    #[arg(long, value_name = "DIR", default_value = "/etc/southbridge", value_parser = parse_dir)]
+    pub dir: PathBuf,
+    /// The user that Southbridge runs as
+    #[arg(long, value_name = "USER", default_value = "southbridge")]
+    pub user: String,
+    /// The group that Synapse runs in: it may read the secret, and connect to a unix socket
+    #[arg(long, value_name = "GROUP", default_value = "matrix-synapse")]
+    pub synapse_group: String,
+    /// Where the southbridge command is; left out, where this one is
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Write the files into DIR instead of printing them; what is there already is kept
+    #[arg(long)]
+    pub write: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write southbridge.1 and a page for each command into this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let listen = Listen::parse(text, &here).map_err(|reason| format!("it {reason}"))?;
+    if listen.tls {
+        Err("TLS is set up in the configuration; give the bare address".to_owned())
+    } else {
+        Ok(listen)
+    }
+}
+
+fn parse_dir(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|error| error.to_string())
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  southbridge serve                                   run with the defaults
+  southbridge serve --config /etc/southbridge/southbridge.toml
+  southbridge check-config /etc/southbridge/southbridge.toml
+  southbridge config-reference timeout                what timeouts there are
+  southbridge resolve matrix.org                      where a homeserver is, step by step
+  southbridge init synapse                            the lines to add to homeserver.yaml
+
+Exit codes:
+  0  done
+  1  failed while running
+  2  the command line or the configuration is wrong; standard error says where
+
+Files:
+  Without a configuration Southbridge listens for Synapse on 127.0.0.1:9101 and for operators on 127.0.0.1:9110. The
+  secret and the database are in the state directory: $STATE_DIRECTORY, /var/lib/southbridge for root, and
+  ~/.local/state/southbridge for everyone else.
+
+Environment:
+  SOUTHBRIDGE_CONFIG   the configuration, where --config is left out
+  SOUTHBRIDGE_SECRET   the secret of the door for Synapse, where the configuration names none
+  SOUTHBRIDGE_LOG      filter directives of the log, such as info,southbridge_kernel=debug
+  LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES, NOTIFY_SOCKET, STATE_DIRECTORY, JOURNAL_STREAM
+                       as systemd sets them";
+
+const CHECK_HELP: &str = "\
+Nothing is opened and nothing is made: it is safe next to a running Southbridge.
+
+Exit codes:
+  0  the configuration is good; a summary is printed
+  2  it is not; each mistake is printed as FILE:LINE:COLUMN: what is wrong and what is allowed";
+
+const INIT_HELP: &str = "\
+Examples:
+  southbridge init synapse
+  southbridge init synapse --listen unix:/run/southbridge/synapse.sock
+  sudo southbridge init synapse --write && sudo systemctl daemon-reload";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
