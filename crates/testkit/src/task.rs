@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,7 +38,7 @@ where
                     served.spawn(serve(stream, peer));
                 }
                 // Out of descriptors, or a peer that was gone already: neither is a reason to stop.
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(RECOVERY).await,
             },
             Some(_) = served.join_next() => {}
         }
@@ -56,3 +57,5 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 const BACKLOG: i32 = 8192;
+/// Long enough for a descriptor to come free, short enough not to be noticed.
+const RECOVERY: Duration = Duration::from_millis(5);
