@@ -15,6 +15,7 @@
 //! | [`cut_proxy`] | `let proxy = CutProxy::start(upstream).await?; proxy.set(Mode::Throttle { bytes_per_second: 1 })` |
 //! | [`world`] | `World::start(FederationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })?` |
 //! | | `world::serve_forever(spec, stdin().lock(), stdout())`: the same in a process of its own |
+//! | [`simulated`] | `simulate(&SimulationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })`: no socket at all |
 //!
 //! # Architecture Invariant
 //! Nothing in the house but tests, the demo and the benchmarks depends on this crate.
@@ -27,5 +28,7 @@ pub mod homeserver;
 #[cfg(test)]
 mod probe;
 pub mod raw;
+mod shares;
+pub mod simulated;
 mod task;
 pub mod world;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use southbridge_policy::seeded::Seeded;
 
+use crate::shares::deal;
+
 /// What federation there shall be. Shares are parts of one; what is left over has no such property.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FederationSpec {
@@ -186,20 +188,5 @@ impl Plan {
             health: Health::ALL[usize::from(health)],
             http2: self.http2[index],
         })
-    }
-}
-
-/// Gives each value its share of `slots`, at random places; the others stay as they are.
-fn deal<T: Copy>(seeded: &mut Seeded, slots: &mut [T], shares: &[(T, f64)]) {
-    let mut order: Vec<usize> = (0..slots.len()).collect();
-    for last in (1..order.len()).rev() {
-        order.swap(last, seeded.below(last as u64 + 1) as usize);
-    }
-    let mut order = order.into_iter();
-    for (value, share) in shares {
-        let count = (share.clamp(0.0, 1.0) * slots.len() as f64).round() as usize;
-        for place in order.by_ref().take(count) {
-            slots[place] = *value;
-        }
     }
 }
