@@ -1,5 +1,10 @@
 //! The Rust API of Southbridge: the kernel and the Federation Side Bus, brought together.
 //!
-//! Floor 3 of the house.
+//! Floor 3 of the house. [`Southbridge`] puts the parts together; the doors let others in.
 
+mod assembly;
 pub mod federation;
+pub mod local_http;
+pub mod synapse_door;
+
+pub use assembly::Southbridge;

@@ -1,0 +1,120 @@
+//! The parts put together: a kernel, the Federation Resolver on it, and the ways of finding routes.
+//!
+//! # Source
+//! DESIGN, "One picture": the bus is machines, the kernel runs machines, doors bring them together.
+
+use std::rc::Rc;
+
+use southbridge_kernel::admin::MoreMetrics;
+use southbridge_kernel::discovery::{Discover, DnsDiscovery};
+use southbridge_kernel::port::{KernelThread, Schemes, StartError};
+use southbridge_kernel::stats::Exposition;
+use southbridge_kernel::tls::Alpn;
+use southbridge_kernel::{Kernel, KernelConfig, KernelError};
+
+use crate::federation::{FederationConfig, FederationDiscovery};
+
+/// Southbridge on the I/O thread. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Southbridge {
+    kernel: Kernel,
+    federation: FederationDiscovery,
+    matrix: Rc<dyn Discover>,
+    https: Rc<dyn Discover>,
+    http: Rc<dyn Discover>,
+}
+
+impl Southbridge {
+    /// Puts the parts together. Must be called on a thread that runs a tokio `LocalSet`.
+    ///
+    /// # Errors
+    /// [`KernelError`] when a file or system setting that is needed cannot be read.
+    pub fn new(kernel: KernelConfig, federation: FederationConfig) -> Result<Self, KernelError> {
+        Ok(Self::on(Kernel::new(kernel)?, federation))
+    }
+
+    /// Southbridge on a kernel that there is already.
+    pub fn on(kernel: Kernel, federation: FederationConfig) -> Self {
+        let dns = kernel.dns().clone();
+        let https = DnsDiscovery::https(dns.clone(), Alpn::Http2OrHttp1);
+        let federation = FederationDiscovery::new(kernel.clone(), federation);
+        Self {
+            matrix: Rc::new(federation.clone()),
+            https: Rc::new(https),
+            http: Rc::new(DnsDiscovery::http(dns)),
+            federation,
+            kernel,
+        }
+    }
+
+    /// Southbridge on an I/O thread of its own, for programs that attach ports. Ports name the schemes
+    /// `matrix` (server names), `https` and `http` (`host` or `host:port`).
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no thread to be had or the configuration does not work.
+    pub fn start(kernel: KernelConfig, federation: FederationConfig) -> Result<KernelThread, StartError> {
+        KernelThread::start(kernel, move |kernel| Self::on(kernel.clone(), federation).schemes())
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// The Federation Resolver.
+    pub fn federation(&self) -> &FederationDiscovery {
+        &self.federation
+    }
+
+    /// Finds homeservers by their server names.
+    pub fn matrix(&self) -> Rc<dyn Discover> {
+        Rc::clone(&self.matrix)
+    }
+
+    /// Finds https servers by their authorities.
+    pub fn https(&self) -> Rc<dyn Discover> {
+        Rc::clone(&self.https)
+    }
+
+    /// Finds http servers by their authorities.
+    pub fn http(&self) -> Rc<dyn Discover> {
+        Rc::clone(&self.http)
+    }
+
+    /// The ways of finding routes that ports may name.
+    pub fn schemes(&self) -> Schemes {
+        [("matrix", self.matrix()), ("https", self.https()), ("http", self.http())].into_iter().collect()
+    }
+
+    /// What the resolver and DNS count, for the metrics page.
+    pub fn metrics(&self) -> MoreMetrics {
+        let this = self.clone();
+        Rc::new(move |out: &mut Exposition| this.expose(out))
+    }
+
+    fn expose(&self, out: &mut Exposition) {
+        let resolver = self.federation.counters();
+        let dns = self.kernel.dns().counters();
+        let caches = [
+            ("federation", resolver.composed),
+            ("well_known", resolver.well_known),
+            ("addresses", dns.addresses),
+            ("srv", dns.srv),
+        ];
+        out.head("southbridge_names_total", "counter", "Questions to the caches of names, by what came of them.");
+        for (cache, counted) in caches {
+            let outcomes = [
+                ("hit", counted.hits),
+                ("stale", counted.stale),
+                ("miss", counted.misses),
+                ("joined", counted.joined),
+                ("evicted", counted.evicted),
+            ];
+            for (outcome, count) in outcomes {
+                out.value("southbridge_names_total", &[("cache", cache), ("outcome", outcome)], count);
+            }
+        }
+        out.head("southbridge_names_under_way", "gauge", "Server names being resolved.");
+        out.value("southbridge_names_under_way", &[], resolver.under_way);
+    }
+}
