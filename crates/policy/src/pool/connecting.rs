@@ -3,7 +3,7 @@
 use southbridge_words::{Class, ConnId, Instant, PeerId};
 
 use super::connection::{Conn, Stage};
-use super::peer::{Spoken, flow};
+use super::peer::Spoken;
 use super::terms::{Action, Capacity, PoolUse};
 use super::turns::Way;
 use super::{PAUSE, Pool};
@@ -16,7 +16,7 @@ impl Pool {
         let Some(dialled) = self.conns.get(&conn).filter(|conn| conn.stage == Stage::Dialling) else {
             return;
         };
-        let key = self.dialled.push_back(flow(dialled.class, dialled.lane), conn);
+        let key = self.dialled.push_back(dialled.lane as usize, dialled.class, conn);
         let peer = self.change(conn, |conn| {
             conn.stage = Stage::Queued(key);
             conn.peer
@@ -120,7 +120,7 @@ impl Pool {
         self.end_idle(id);
         let conn = self.conns.remove(&id).expect("it was there a line ago");
         if let Stage::Queued(key) = conn.stage {
-            self.dialled.remove(flow(conn.class, conn.lane), key);
+            self.dialled.remove(conn.lane as usize, conn.class, key);
         }
         self.usage.replace(&conn.footprint(), &PoolUse::default());
         let peer = self.peer_mut(conn.peer);
@@ -149,7 +149,7 @@ impl Pool {
         };
         if let Stage::Queued(key) = self.conn(id).stage {
             let conn = self.conn(id);
-            self.dialled.remove(flow(conn.class, conn.lane), key);
+            self.dialled.remove(conn.lane as usize, conn.class, key);
         }
         self.turn += 1;
         let opened = self.turn;

@@ -54,6 +54,7 @@ mod memory;
 mod needs;
 mod peer;
 mod pressure;
+mod rings;
 mod rotation;
 mod terms;
 mod turns;
@@ -69,10 +70,12 @@ pub use limits::{InvalidPoolLimits, PoolLimits};
 pub use terms::{Action, Capacity, Lease, PeerUse, PoolFull, PoolUse, Refusal, Returned, Want};
 
 use connection::{Conn, Held};
+use fair::Strides;
 use list::{Key, List, Lists};
 use memory::Memory;
-use peer::{FLOWS, Peer, Waiter};
-use turns::{Rings, SEATS};
+use peer::{Peer, Waiter};
+use rings::Rings;
+use turns::{LANE_COSTS, WAYS, Way};
 
 /// The Connection Pool (F12), as a machine.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ pub struct Pool {
     conns: FxHashMap<ConnId, Conn>,
     conns_opened: u64,
     /// Connections that wait for a TLS slot, by class and lane.
-    dialled: Rings<ConnId, FLOWS>,
+    dialled: Rings<ConnId, 2>,
     /// Idle connections and since when, the longest idle first.
     idle: List,
     idle_since: Lists<(ConnId, Instant)>,
@@ -116,17 +119,17 @@ pub struct Pool {
     /// Counts waiting requests and opened connections, to tell which came first.
     turn: u64,
     /// Peers that wait to be served, by way and class.
-    seats: Rings<PeerId, SEATS>,
+    seats: Rings<PeerId, WAYS>,
     /// What a turn costs a class in a lane, within one peer.
-    strides: [u64; FLOWS],
+    strides: Strides<2>,
 }
 
 impl Pool {
     /// An empty pool. `limits` should have passed [`PoolLimits::validate`]: with a limit of zero, some
     /// requests wait until their deadline.
     pub fn new(limits: PoolLimits) -> Self {
-        let strides = turns::flow_strides(&limits.weights);
-        let seats = Rings::new(turns::seat_strides(&limits.weights));
+        let strides = fair::strides(&limits.weights, LANE_COSTS);
+        let seats = Rings::new(fair::strides(&limits.weights, Way::COSTS));
         Self {
             limits,
             now: Instant::ZERO,
@@ -244,7 +247,7 @@ impl Pool {
             return;
         }
         let needs = self.relieve(id);
-        for way in turns::Way::ALL {
+        for way in Way::ALL {
             self.seat(id, way, needs.seats[way as usize]);
         }
         self.look_at(id, needs.look_at.filter(|at| *at < Instant::FAR_FUTURE));

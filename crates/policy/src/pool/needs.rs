@@ -1,11 +1,11 @@
 //! What the waiting requests of one peer need, and what its connections have for them.
 
-use southbridge_words::{Class, ConnId, Instant, PeerId};
+use southbridge_words::{Class, ConnId, Instant, PeerId, PerClass};
 
 use super::Pool;
 use super::connection::Stage;
 use super::list::Key;
-use super::peer::{FLOWS, LANES, Peer, Room, Spoken, unflow};
+use super::peer::{LANES, Peer, Room, Spoken};
 use super::turns::{WAYS, Way};
 use crate::lane::Lane;
 
@@ -133,17 +133,17 @@ impl Pool {
         let peer = self.peers.get(&id)?;
         let room = peer.room.as_ref()?;
         let supplies = LANES.map(|lane| self.supply(peer, lane));
-        let choices: [Option<(Key, ConnId)>; FLOWS] = std::array::from_fn(|number| {
-            let (class, lane) = unflow(number);
+        let choice = |lane: Lane, class: Class| {
             [true, false].into_iter().find_map(|fresh| {
                 let key = room.queue(class, lane, fresh).first()?;
                 let conn = self.fit(room, (class, lane, fresh), &supplies[lane as usize])?;
                 ways.contains(&self.warm_way(lane, conn)).then_some((key, conn))
             })
-        });
+        };
+        let choices = LANES.map(|lane| PerClass(Class::ALL.map(|class| choice(lane, class))));
         let room = self.peers.get_mut(&id)?.room.as_mut()?;
-        let number = room.turns.next(&self.strides, |number| choices[number].is_some())?;
-        choices[number]
+        let (lane, class) = room.turns.next(&self.strides, |lane, class| choices[lane][class].is_some())?;
+        choices[lane][class]
     }
 
     pub(super) fn census(&self, peer: &Peer) -> Census {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use southbridge_words::{Class, ConnId, Instant};
 
-use super::fair::Fair;
+use super::fair::Turns;
 use super::list::{Key, List};
 use super::terms::Want;
 use super::turns::{WAYS, Way};
@@ -53,7 +53,7 @@ pub(super) struct Room {
     pub(super) waiting: u32,
     pub(super) fresh: [u32; 2],
     /// Shares what the peer's own connections carry among classes and lanes.
-    pub(super) turns: Fair<FLOWS>,
+    pub(super) turns: Turns<2>,
     /// Where the peer queues for what all peers share.
     pub(super) seats: [Option<Seat>; WAYS],
 }
@@ -71,18 +71,18 @@ impl Room {
             queues: [List::EMPTY; QUEUES],
             waiting: 0,
             fresh: [0; 2],
-            turns: Fair::new(),
+            turns: Turns::new(),
             seats: [None; WAYS],
         }
     }
 
     pub(super) fn queue(&self, class: Class, lane: Lane, fresh: bool) -> &List {
-        &self.queues[flow(class, lane) * 2 + usize::from(fresh)]
+        &self.queues[number(class, lane, fresh)]
     }
 
     /// The queue that `want` belongs in.
     pub(super) fn queue_of(&mut self, want: &Want) -> &mut List {
-        &mut self.queues[flow(want.class, want.lane) * 2 + usize::from(want.fresh)]
+        &mut self.queues[number(want.class, want.lane, want.fresh)]
     }
 
     /// How many peers' seats of `way` are this peer's: zero or one.
@@ -91,30 +91,9 @@ impl Room {
     }
 }
 
-/// The number of a class in a lane.
-pub(super) const fn flow(class: Class, lane: Lane) -> usize {
-    class as usize * 2 + lane as usize
-}
-
-/// The class and lane whose number is `flow`.
-pub(super) fn unflow(flow: usize) -> (Class, Lane) {
-    (Class::ALL[flow / 2], LANES[flow % 2])
+fn number(class: Class, lane: Lane, fresh: bool) -> usize {
+    (lane as usize * Class::ALL.len() + class as usize) * 2 + usize::from(fresh)
 }
 
 pub(super) const LANES: [Lane; 2] = [Lane::Open, Lane::Limited];
-/// Classes times lanes.
-pub(super) const FLOWS: usize = Class::ALL.len() * LANES.len();
-const QUEUES: usize = FLOWS * 2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flow_names_one_class_and_one_lane() {
-        for number in 0..FLOWS {
-            let (class, lane) = unflow(number);
-            assert_eq!(flow(class, lane), number);
-        }
-    }
-}
+const QUEUES: usize = Class::ALL.len() * LANES.len() * 2;

@@ -16,9 +16,9 @@ use super::turns::Way;
 use crate::lane::Lane;
 
 impl Pool {
-    /// Lets connections rest or end their rest. Whether anything has changed.
+    /// Lets a connection rest or ends its rest. Whether there was one.
     pub(super) fn rotate(&mut self) -> bool {
-        LANES.into_iter().fold(false, |changed, lane| self.rotate_lane(lane) || changed)
+        LANES.into_iter().any(|lane| self.rotate_lane(lane))
     }
 
     /// When the next connection has to rest, if nothing happens before.

@@ -4,13 +4,11 @@
 //! the most urgent class that waits there. Classes take turns by weight, peers of one class by rotation,
 //! so that a thousand requests for one peer do not delay the one request for another.
 
-use southbridge_words::{Class, ConnId, PeerId, PerClass};
+use southbridge_words::{Class, ConnId, PeerId};
 
 use super::Pool;
 use super::connection::Stage;
-use super::fair::{Fair, stride};
-use super::list::{Key, List, Lists};
-use super::peer::{FLOWS, Seat, flow, unflow};
+use super::peer::Seat;
 use super::terms::{Action, PoolUse};
 use crate::lane::Lane;
 
@@ -30,70 +28,9 @@ pub(super) enum Way {
 impl Way {
     pub(super) const ALL: [Self; WAYS] = [Self::Warm, Self::WarmLimited, Self::Dial, Self::DialLimited];
 
-    // What a turn counts. A dial costs a handshake, so a warm connection may serve eight requests of its
-    // own peer before it must make room for another's; and the open lane gets four turns for one of the other.
-    const fn cost(self) -> u64 {
-        match self {
-            Self::Warm => 1,
-            Self::WarmLimited => 4,
-            Self::Dial => 8,
-            Self::DialLimited => 32,
-        }
-    }
-}
-
-/// Queues that take turns.
-#[derive(Debug)]
-pub(super) struct Rings<T, const N: usize> {
-    entries: Lists<T>,
-    queues: [List; N],
-    fair: Fair<N>,
-    strides: [u64; N],
-}
-
-impl<T: Copy, const N: usize> Rings<T, N> {
-    pub(super) fn new(strides: [u64; N]) -> Self {
-        Self { entries: Lists::new(), queues: [List::EMPTY; N], fair: Fair::new(), strides }
-    }
-
-    pub(super) fn push_back(&mut self, queue: usize, value: T) -> Key {
-        self.entries.push_back(&mut self.queues[queue], value)
-    }
-
-    pub(super) fn remove(&mut self, queue: usize, key: Key) -> T {
-        self.entries.remove(&mut self.queues[queue], key)
-    }
-
-    pub(super) fn transfer(&mut self, from: usize, to: usize, key: Key) {
-        let [from, to] = self.queues.get_disjoint_mut([from, to]).expect("two different queues");
-        self.entries.transfer(from, to, key);
-    }
-
-    pub(super) fn len(&self, queues: impl Iterator<Item = usize>) -> u32 {
-        queues.map(|queue| self.queues[queue].len()).sum()
-    }
-
-    /// The next queue among those that are `open`, and who stands first in it.
-    fn next(&mut self, open: impl Fn(usize) -> bool) -> Option<(usize, Key, T)> {
-        let queues = &self.queues;
-        let queue = self.fair.next(&self.strides, |queue| !queues[queue].is_empty() && open(queue))?;
-        let key = queues[queue].first()?;
-        Some((queue, key, *self.entries.get(key)))
-    }
-}
-
-pub(super) fn seat_strides(weights: &PerClass<u32>) -> [u64; SEATS] {
-    std::array::from_fn(|queue| {
-        let (way, class) = unseat_number(queue);
-        stride(weights[class], way.cost())
-    })
-}
-
-pub(super) fn flow_strides(weights: &PerClass<u32>) -> [u64; FLOWS] {
-    std::array::from_fn(|flow| {
-        let (class, lane) = unflow(flow);
-        stride(weights[class], if lane == Lane::Limited { 4 } else { 1 })
-    })
+    /// What a turn costs, for each way. A dial costs a handshake, so a warm connection may serve eight
+    /// requests of its own peer before it must make room for another's.
+    pub(super) const COSTS: [u64; WAYS] = [1, LANE_COSTS[1], 8, 8 * LANE_COSTS[1]];
 }
 
 impl Pool {
@@ -112,7 +49,7 @@ impl Pool {
 
     /// How many seats of `way` are taken.
     pub(super) fn seated(&self, way: Way) -> u32 {
-        self.seats.len(Class::ALL.into_iter().map(|class| seat_number(way, class)))
+        self.seats.len(way as usize)
     }
 
     /// Gives `peer` the seat of `way` in the queue of `class`, or none.
@@ -123,10 +60,10 @@ impl Pool {
             return;
         }
         if let Some(seat) = taken.take() {
-            self.seats.remove(seat_number(way, seat.class), seat.key);
+            self.seats.remove(way as usize, seat.class, seat.key);
         }
         *taken = class.map(|class| {
-            let key = self.seats.push_back(seat_number(way, class), peer);
+            let key = self.seats.push_back(way as usize, class, peer);
             Seat { class, key }
         });
     }
@@ -141,9 +78,8 @@ impl Pool {
             return false;
         }
         let limited = self.usage.limited_handshakes < self.limits.limited_handshakes_max;
-        let open = |queue: usize| limited || unflow(queue).1 == Lane::Open;
-        let Some((queue, key, conn)) = self.dialled.next(open) else { return false };
-        self.dialled.remove(queue, key);
+        let Some((lane, class, key, conn)) = self.dialled.next([true, limited]) else { return false };
+        self.dialled.remove(lane, class, key);
         let peer = self.change(conn, |conn| {
             conn.stage = Stage::Handshaking;
             conn.peer
@@ -155,11 +91,8 @@ impl Pool {
     }
 
     fn take_turn(&mut self) -> bool {
-        let open = self.open_ways();
-        let Some((queue, _, peer)) = self.seats.next(|queue| open[queue / Class::ALL.len()]) else {
-            return false;
-        };
-        let (way, class) = unseat_number(queue);
+        let Some((way, class, _, peer)) = self.seats.next(self.open_ways()) else { return false };
+        let way = Way::ALL[way];
         // It queues again behind the others, if it needs more than this.
         self.seat(peer, way, None);
         match way {
@@ -198,7 +131,7 @@ impl Pool {
         let (PoolUse { dials, .. }, limits) = (self.usage, &self.limits);
         let (connection, limited) = (self.can_free_slot(Lane::Open), self.can_free_slot(Lane::Limited));
         // Who has dialled should not wait for long with TCP up: the far side loses patience.
-        let backlog = |lane| self.dialled.len(Class::ALL.into_iter().map(|class| flow(class, lane)));
+        let backlog = |lane| self.dialled.len(lane as usize);
         let dial = connection && dials < limits.dials_max && backlog(Lane::Open) < limits.handshakes_max;
         let dial_limited = connection
             && limited
@@ -229,28 +162,18 @@ impl Pool {
     /// Lets `conn`, which waits for its handshake or will, go in the queue of a more urgent request.
     pub(super) fn promote(&mut self, conn: ConnId, class: Class, lane: Lane) {
         let (stage, from, to) = self.change(conn, |conn| {
-            let from = flow(conn.class, conn.lane);
+            let from = (conn.lane as usize, conn.class);
             conn.class = conn.class.min(class);
             conn.lane = conn.lane.min(lane);
-            (conn.stage, from, flow(conn.class, conn.lane))
+            (conn.stage, from, (conn.lane as usize, conn.class))
         });
-        if let Stage::Queued(key) = stage
-            && from != to
-        {
+        if let Stage::Queued(key) = stage {
             self.dialled.transfer(from, to, key);
         }
     }
 }
 
-const fn seat_number(way: Way, class: Class) -> usize {
-    way as usize * Class::ALL.len() + class as usize
-}
-
-fn unseat_number(queue: usize) -> (Way, Class) {
-    (Way::ALL[queue / Class::ALL.len()], Class::ALL[queue % Class::ALL.len()])
-}
-
+/// What a turn costs in each lane: the open one gets four for one of the other.
+pub(super) const LANE_COSTS: [u64; 2] = [1, 4];
 const ROTATIONS_MAX: u32 = 256;
 pub(super) const WAYS: usize = 4;
-/// Ways times classes.
-pub(super) const SEATS: usize = WAYS * Class::ALL.len();

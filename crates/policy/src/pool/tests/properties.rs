@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use southbridge_words::{Class, ConnId, PerClass};
+use southbridge_words::{Class, ConnId, PerClass, Ticket};
 
 use super::super::*;
 use super::world::{LineStage, PEERS, World};
@@ -128,20 +128,25 @@ fn make_peace(world: &mut World) {
         {
             return;
         }
-        for conn in world.lines.keys().copied().collect::<Vec<_>>() {
-            let Some(line) = world.lines.get(&conn) else { continue };
-            match line.stage {
-                LineStage::Dialling => world.dialled(conn),
-                LineStage::Handshaking => world.connected(conn, spoken_by(line.peer)),
-                LineStage::Open if !line.leases.is_empty() => world.returned(conn, 0, Returned::Reusable),
-                LineStage::Open if line.capacity != Capacity::Exclusive => world.capacity(conn, 3),
-                LineStage::Dialled | LineStage::Open => {}
-            }
-        }
+        go_well(world);
         // Less than anybody's patience in all: nobody is to be rid of by waiting.
         world.pass(Duration::from_millis(5));
     }
     panic!("somebody starves: {:?}\n{:#?}", world.waiting, world.pool);
+}
+
+/// Every connection takes its next step, and every connection gives one lease back.
+fn go_well(world: &mut World) {
+    for conn in world.lines.keys().copied().collect::<Vec<_>>() {
+        let Some(line) = world.lines.get(&conn) else { continue };
+        match line.stage {
+            LineStage::Dialling => world.dialled(conn),
+            LineStage::Handshaking => world.connected(conn, spoken_by(line.peer)),
+            LineStage::Open if !line.leases.is_empty() => world.returned(conn, 0, Returned::Reusable),
+            LineStage::Open if line.capacity != Capacity::Exclusive => world.capacity(conn, 3),
+            LineStage::Dialled | LineStage::Open => {}
+        }
+    }
 }
 
 fn tell(limits: &PoolLimits, story: &[Event]) -> World {
@@ -186,5 +191,35 @@ proptest! {
     #[test]
     fn the_pool_decides_alike(limits in limits(), story in prop::collection::vec(events(), 1..100)) {
         prop_assert_eq!(tell(&limits, &story).log, tell(&limits, &story).log);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happened, and although more urgent requests come for every peer, faster than they can be
+    /// served: the least urgent request of each peer is served at last.
+    #[test]
+    fn nobody_starves_in_the_rush(limits in limits(), story in prop::collection::vec(events(), 1..60)) {
+        let mut world = tell(&PoolLimits { waiting_per_peer_max: 60, ..limits }, &story);
+        world.pass(Duration::from_secs(60));
+        for conn in world.lines.keys().copied().collect::<Vec<_>>() {
+            world.closed(conn);
+        }
+        let patient: Vec<Ticket> = (0..PEERS)
+            .map(|peer| world.request(peer, Class::Backfill, Lane::Limited, Duration::from_secs(36_000), false))
+            .collect();
+        for round in 0..2_000 {
+            if patient.iter().all(|ticket| !world.waiting.contains_key(ticket)) {
+                return Ok(());
+            }
+            let lane = if round % 3 == 0 { Lane::Limited } else { Lane::Open };
+            world.request(round % PEERS, Class::Interactive, lane, Duration::from_secs(5), false);
+            world.request((round + 1) % PEERS, Class::Live, Lane::Limited, Duration::from_secs(5), false);
+            go_well(&mut world);
+            world.pass(Duration::from_millis(100));
+        }
+        let starving = patient.iter().find_map(|ticket| world.waiting.get(ticket));
+        prop_assert!(false, "{starving:?} starves; {:?}; {:?}", world.pool.usage(), world.lines);
     }
 }
