@@ -6,7 +6,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{Config, Explicit};
+use crate::config::Config;
 
 /// Raises the limit as far as this process may, and gives it.
 pub fn raise() -> u64 {
@@ -41,14 +41,14 @@ pub fn fit(config: &mut Config, limit: u64) -> Result<Option<String>, String> {
     }
     let needed = OWN + bounds(config).iter().map(Bound::cost).sum::<u64>();
     let written: u64 = bounds(config).iter().filter(|bound| bound.written).map(Bound::cost).sum();
-    let room = limit.saturating_sub(OWN + written);
+    let room = limit.saturating_sub(OWN + written + u64::from(USEFUL_MIN) * 4);
     let wanted = needed.saturating_sub(OWN + written);
     let mut lowered = Vec::new();
-    for bound in bounds(config).iter_mut().filter(|bound| !bound.written) {
-        let share = u128::from(*bound.value) * u128::from(room) / u128::from(wanted.max(1));
-        let share = u32::try_from(share).unwrap_or(*bound.value).max(USEFUL_MIN).min(*bound.value);
+    for bound in bounds(config).into_iter().filter(|bound| !bound.written) {
+        let share = u128::from(bound.value) * u128::from(room) / u128::from(wanted.max(1));
+        let share = u32::try_from(share).unwrap_or(bound.value).max(USEFUL_MIN).min(bound.value);
         lowered.push(format!("{} is {share}", bound.key));
-        *bound.value = share;
+        (bound.set)(config, share);
     }
     let pool = &mut config.pool;
     pool.limited_connections_max = pool.limited_connections_max.min(pool.connections_max.div_ceil(2));
@@ -66,57 +66,62 @@ pub fn fit(config: &mut Config, limit: u64) -> Result<Option<String>, String> {
 }
 
 /// A bound on something that holds descriptors.
-struct Bound<'a> {
+struct Bound {
     key: &'static str,
-    value: &'a mut u32,
+    value: u32,
     /// Descriptors for each.
     each: u64,
     /// Whether it stands in the file.
     written: bool,
+    set: fn(&mut Config, u32),
 }
 
-impl Bound<'_> {
+impl Bound {
     fn cost(&self) -> u64 {
-        u64::from(*self.value) * self.each
+        u64::from(self.value) * self.each
     }
 }
 
-fn bounds(config: &mut Config) -> Vec<Bound<'_>> {
-    let Explicit { pool, synapse, forward_proxy, dns } = config.explicit;
+fn bounds(config: &Config) -> [Bound; 4] {
     let door = u64::from(!config.synapse.listen.is_empty());
     // A tunnel has two ends.
     let proxy = if config.forward_proxy.listen.is_empty() { 0 } else { 2 };
-    vec![
+    [
         Bound {
             key: "pool.connections_max",
-            value: &mut config.pool.connections_max,
+            value: config.pool.connections_max,
             each: 1,
-            written: pool,
+            written: config.explicit.pool,
+            set: |config, value| config.pool.connections_max = value,
         },
         Bound {
             key: "synapse.connections_max",
-            value: &mut config.synapse.connections_max,
+            value: config.synapse.connections_max,
             each: door,
-            written: synapse,
+            written: config.explicit.synapse,
+            set: |config, value| config.synapse.connections_max = value,
         },
         Bound {
             key: "forward_proxy.connections_max",
-            value: &mut config.forward_proxy.connections_max,
+            value: config.forward_proxy.connections_max,
             each: proxy,
-            written: forward_proxy,
+            written: config.explicit.forward_proxy,
+            set: |config, value| config.forward_proxy.connections_max = value,
         },
-        Bound { key: "dns.queries_max", value: &mut config.dns.queries_max, each: 1, written: dns },
         Bound {
-            key: "admin.connections_max",
-            value: &mut config.admin.connections_max,
+            key: "dns.queries_max",
+            value: u32::try_from(config.dns.queries_max).unwrap_or(u32::MAX),
             each: 1,
-            written: true,
+            written: config.explicit.dns,
+            set: |config, value| config.dns.queries_max = value as usize,
         },
     ]
 }
 
 /// Standard streams, listeners, the database and its log, timers, the successor's pipe.
-const OWN: u64 = 48;
+const OWN: u64 = 48 + ADMIN;
+/// Connections that the admin socket takes.
+const ADMIN: u64 = 64;
 /// Fewer than these are of no use.
 const USEFUL_MIN: u32 = 8;
 /// More than any machine has memory for, and what Linux allows by default (`fs.nr_open`).

@@ -76,7 +76,7 @@ fn summary(config: &Config) -> String {
         },
     );
     line("request timeout", show_duration(config.synapse.request_timeout));
-    line("largest request", show_size(config.synapse.request_bytes_max));
+    line("largest request", show_size(config.synapse.request_body_bytes_max));
     line("connections", format!("at most {} to other homeservers", config.pool.connections_max));
     out
 }

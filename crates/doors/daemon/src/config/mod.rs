@@ -21,10 +21,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use southbridge_bus::resolver::ResolverLimits;
+use southbridge_kernel::dns::DnsConfig;
 use southbridge_kernel::net::AddressPolicy;
-use southbridge_kernel::tls::TlsConfig;
+use southbridge_kernel::tls::{TlsConfig, TlsProfile};
 use southbridge_policy::admission::AdmissionLimits;
 use southbridge_policy::budget::BudgetLimits;
 use southbridge_policy::pool::PoolLimits;
@@ -42,7 +44,6 @@ use problem::near_miss;
 use reader::{Reader, Source};
 use secret::{SecretSource, check_secret, read_secret_file};
 use sections::admin::Admin;
-use sections::dns::Dns;
 use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
 use sections::log::Log;
@@ -50,7 +51,6 @@ use sections::storage::Storage;
 use sections::synapse::Synapse;
 use sections::testing::Testing;
 use sections::transport::Transport;
-use sections::well_known::WellKnownFetch;
 use sections::{
     SECTIONS, addresses, admin, dns, forward_proxy, hosts, limits, log, pool, storage, synapse, testing, tls,
     transport, well_known,
@@ -65,8 +65,9 @@ pub struct Config {
     pub synapse: Synapse,
     pub forward_proxy: ForwardProxy,
     pub admin: Admin,
-    pub dns: Dns,
-    pub well_known: WellKnownFetch,
+    pub dns: DnsConfig,
+    /// How long one fetch of `.well-known` may take.
+    pub well_known_timeout: Duration,
     /// `[resolver]`, and the caching of `[well_known]`.
     pub resolver: ResolverLimits,
     pub tls: TlsConfig,
@@ -174,15 +175,18 @@ fn read_sections<'a>(
         forward_proxy: forward_proxy.has("connections_max"),
         dns: dns.has("queries_max"),
     };
+    let host = read_hosts(source, root.get("host"));
+    let mut tls = tls::read(&open(&tls::SECTION));
+    tls.legacy = host.values().any(|host| host.tls == TlsProfile::Legacy);
     Config {
         file: file.map(Path::to_owned),
         synapse: Synapse::read(&synapse, door_secret),
         forward_proxy: ForwardProxy::read(&forward_proxy, read_secret(&forward_proxy, "password")),
         admin: Admin::read(&admin, read_secret(&admin, "secret")),
         dns: dns::read(&dns),
-        well_known: well_known::read_fetch(&well_known),
+        well_known_timeout: well_known.duration("timeout"),
         resolver: well_known::read_limits(&open(&well_known::RESOLVER_SECTION), &well_known),
-        tls: tls::read(&open(&tls::SECTION)),
+        tls,
         addresses: addresses::read(&open(&addresses::SECTION)),
         storage: Storage::read(&open(&storage::SECTION), &environment.state_dir),
         limits: limits::read(&open(&limits::SECTION)),
@@ -190,7 +194,7 @@ fn read_sections<'a>(
         pool: pool::read(&pool),
         transport: Transport::read(&open(&transport::SECTION)),
         hosts: hosts::read(&open(&hosts::SECTION)),
-        host: read_hosts(source, root.get("host")),
+        host,
         log: Log::read(&open(&log::SECTION)),
         testing: Testing::read(&open(&testing::SECTION)),
         explicit,

@@ -90,7 +90,7 @@ fn a_mistake_says_what_is_allowed() {
         ("[synapse]\nrequest_timeout = 75", "synapse.request_timeout: 75 has no unit; did you mean \"75s\"?"),
         ("[synapse]\nrequest_timeout = \"75\"", "did you mean \"75s\"?"),
         ("[synapse]\nrequest_timeout = \"9d\"", "\"9d\" is out of range; the least is 1s, the most is 1h"),
-        ("[synapse]\nrequest_bytes_max = 1000", "1000 has no unit; did you mean \"1000B\"?"),
+        ("[synapse]\nrequest_body_bytes_max = 1000", "1000 has no unit; did you mean \"1000B\"?"),
         (
             "[synapse]\nlisten = [\"127.0.0.1:9101\", \":9102\"]",
             "2:29: synapse.listen: \":9102\" is not an address to listen on; did you mean \"127.0.0.1:9102\"?",
@@ -192,6 +192,7 @@ fn the_defaults_of_the_file_are_those_of_the_machines() {
     assert_eq!(config.limits, AdmissionLimits::default());
     assert_eq!(config.retries, BudgetLimits::default());
     assert_eq!(config.resolver, ResolverLimits::default());
+    assert_eq!(config.dns, DnsConfig::default());
     let dial = southbridge_kernel::net::DialOptions::default();
     assert_eq!(format!("{:?}", config.transport.dial), format!("{dial:?}"));
     assert_eq!(format!("{:?}", config.tls), format!("{:?}", TlsConfig::default()));

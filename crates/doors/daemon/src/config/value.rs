@@ -49,7 +49,9 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
             return Err(format!("has no unit; did you mean \"{number}B\"? (units are B, KiB, MiB, GiB)"));
         }
         _ => {
-            return Err("is not a size; write a number and a unit, such as \"64KiB\" or \"100MiB\"".to_owned());
+            return Err(
+                "is not a size; write a number and a unit, such as \"64KiB\" or \"100MiB\"".to_owned()
+            );
         }
     };
     let number = parse_number(number).ok_or("is not a size; the number cannot be read")?;

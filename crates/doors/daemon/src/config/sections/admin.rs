@@ -2,7 +2,7 @@
 
 use southbridge_words::Secret;
 
-use crate::config::key::{Key, Kind, Section, count, key, optional};
+use crate::config::key::{Key, Kind, Section, key, optional};
 use crate::config::listen::Listen;
 use crate::config::reader::Reader;
 
@@ -15,8 +15,6 @@ pub struct Admin {
     pub mode: u32,
     /// What callers prove themselves with (`Authorization: Bearer`), if they must.
     pub secret: Option<Secret>,
-    /// Connections open at a time.
-    pub connections_max: u32,
 }
 
 impl Admin {
@@ -33,7 +31,7 @@ impl Admin {
         {
             reader.refuse("listen", &format!("{open} can be reached from other machines; set secret_file, or listen on loopback or a unix socket"));
         }
-        Self { listen, mode: reader.mode("mode"), secret, connections_max: reader.count32("connections_max") }
+        Self { listen, mode: reader.mode("mode"), secret }
     }
 }
 
@@ -64,11 +62,5 @@ const KEYS: &[Key] = &[
         Kind::Path,
         "none, which is allowed on loopback and unix sockets only",
         "A file with the secret. May be readable by its owner and group only.",
-    ),
-    key(
-        "connections_max",
-        count(1, 65_535),
-        "32",
-        "Connections open at a time: a few scrapers and a person.",
     ),
 ];

@@ -1,35 +1,14 @@
 //! `[dns]`: the one DNS subsystem.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use southbridge_kernel::dns::DnsConfig;
 
 use crate::config::key::{DAY, HOUR, Key, Kind, MINUTE, SECOND, Section, count, duration, key};
 use crate::config::reader::Reader;
 
-/// The settings of DNS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of the keys, which say it")]
-pub struct Dns {
-    pub servers: Vec<SocketAddr>,
-    pub timeout: Duration,
-    pub attempts: u32,
-    pub ttl_min: Duration,
-    pub ttl_max: Duration,
-    pub negative_max: Duration,
-    pub negative_default: Duration,
-    pub stale_max: Duration,
-    pub failure_first: Duration,
-    pub failure_max: Duration,
-    pub entries_max: u32,
-    pub records_max: u32,
-    pub queries_max: u32,
-    pub waiting_max: u32,
-}
-
-pub(in crate::config) fn read(reader: &Reader<'_>) -> Dns {
+pub(in crate::config) fn read(reader: &Reader<'_>) -> DnsConfig {
     reader.check_order("ttl_min", "ttl_max");
     reader.check_order("failure_first", "failure_max");
-    Dns {
+    DnsConfig {
         servers: reader.addresses("servers"),
         timeout: reader.duration("timeout"),
         attempts: reader.count32("attempts"),
@@ -41,8 +20,8 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> Dns {
         failure_first: reader.duration("failure_first"),
         failure_max: reader.duration("failure_max"),
         entries_max: reader.count32("entries_max"),
-        records_max: reader.count32("records_max"),
-        queries_max: reader.count32("queries_max"),
+        records_max: reader.count32("records_max") as usize,
+        queries_max: reader.count32("queries_max") as usize,
         waiting_max: reader.count32("waiting_max"),
     }
 }

@@ -1,7 +1,9 @@
 //! `[synapse]`: the door for Synapse's outbound federation.
 
-use std::path::PathBuf;
+use std::fmt;
 use std::time::Duration;
+
+use southbridge_kernel::tls::ServerTls;
 
 use crate::config::key::{
     HOUR, KIB, Key, Kind, MIB, MINUTE, SECOND, Section, count, duration, key, optional, size,
@@ -11,14 +13,14 @@ use crate::config::reader::Reader;
 use crate::config::secret::SecretSource;
 
 /// The settings of the door for Synapse.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Synapse {
     /// Where it listens; empty when there is no such door.
     pub listen: Vec<Listen>,
     /// What callers prove themselves with.
     pub secret: SecretSource,
-    /// The certificate chain and key of `tls:` listeners.
-    pub tls: Option<TlsFiles>,
+    /// What `tls:` listeners speak.
+    pub tls: Option<ServerTls>,
     /// Permissions of unix sockets.
     pub mode: u32,
     /// Connections that the system may park before they are accepted.
@@ -29,23 +31,23 @@ pub struct Synapse {
     pub request_timeout: Duration,
     /// From the first byte of a connection to the end of the request's head.
     pub head_timeout: Duration,
-    /// Bytes of a request's head.
-    pub head_bytes_max: u64,
     /// Bytes of a request's body.
-    pub request_bytes_max: u64,
+    pub request_body_bytes_max: u64,
+    /// Bytes of all request bodies held at a time.
+    pub bodies_bytes_max: u64,
+    /// How long a caller may go without reading.
+    pub stall_max: Duration,
     /// Redirects followed for one media download.
     pub redirects_max: u32,
     /// How long requests in flight may take to finish at a stop or hand-over.
     pub drain_time: Duration,
 }
 
-/// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
+impl fmt::Debug for Synapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listen, secret, .. } = self;
+        f.debug_struct("Synapse").field("listen", listen).field("secret", secret).finish_non_exhaustive()
+    }
 }
 
 impl Synapse {
@@ -61,29 +63,28 @@ impl Synapse {
             connections_max: reader.count32("connections_max"),
             request_timeout: reader.duration("request_timeout"),
             head_timeout: reader.duration("head_timeout"),
-            head_bytes_max: reader.size("head_bytes_max"),
-            request_bytes_max: reader.size("request_bytes_max"),
+            request_body_bytes_max: reader.size("request_body_bytes_max"),
+            bodies_bytes_max: reader.size("bodies_bytes_max"),
+            stall_max: reader.duration("stall_max"),
             redirects_max: reader.count32("redirects_max"),
             drain_time: reader.duration("drain_time"),
         }
     }
 }
 
-fn read_tls(reader: &Reader<'_>, listen: &[Listen]) -> Option<TlsFiles> {
-    let files = (reader.path("tls_certificate"), reader.path("tls_key"));
+fn read_tls(reader: &Reader<'_>, listen: &[Listen]) -> Option<ServerTls> {
     let wanted = listen.iter().any(|listen| listen.tls);
-    for (name, path) in [("tls_certificate", &files.0), ("tls_key", &files.1)] {
-        match path {
-            Some(path) if let Err(error) = std::fs::File::open(path) => {
-                reader.refuse(name, &format!("{} cannot be read: {error}", path.display()));
-            }
-            None if wanted || reader.has("tls_certificate") || reader.has("tls_key") => {
-                reader.refuse(name, "is needed for `tls:` listeners, together with its other half");
-            }
-            _ => {}
+    let (certificate, key) = match (reader.path("tls_certificate"), reader.path("tls_key")) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) if !wanted => return None,
+        (certificate, _) => {
+            let missing = if certificate.is_none() { "tls_certificate" } else { "tls_key" };
+            reader.refuse(missing, "is needed for `tls:` listeners, together with its other half");
+            return None;
         }
-    }
-    files.0.zip(files.1).map(|(certificate, key)| TlsFiles { certificate, key })
+    };
+    let loaded = ServerTls::load(&certificate, &key);
+    loaded.map_err(|error| reader.refuse("tls_certificate", &error.to_string())).ok()
 }
 
 /// The keys of `[synapse]`.
@@ -134,9 +135,9 @@ const KEYS: &[Key] = &[
     key(
         "connections_max",
         count(1, 1_000_000),
-        "16384",
-        "Connections from Synapse open at a time. Further ones wait in the backlog. Above the number of \
-         destinations of a large server, since Synapse sends to all of them at once.",
+        "10000",
+        "Connections from Synapse served at a time, at about 16 KiB each; those above wait in the backlog. One for \
+         each homeserver of a large federation.",
     ),
     key(
         "request_timeout",
@@ -152,16 +153,22 @@ const KEYS: &[Key] = &[
         "How long a caller may take to send the head of its request. Synapse sends it in one write.",
     ),
     key(
-        "head_bytes_max",
-        size(KIB, MIB),
-        "\"64KiB\"",
-        "The largest head of a request. Synapse sends one line for each of its signing keys.",
+        "request_body_bytes_max",
+        size(KIB, 1024 * MIB),
+        "\"16MiB\"",
+        "The largest body of a request. Peers refuse more than 12.5 MiB.",
     ),
     key(
-        "request_bytes_max",
-        size(KIB, 1024 * MIB),
-        "\"64MiB\"",
-        "The largest body of a request. A transaction of 50 PDUs and 100 EDUs has less than 10 MiB.",
+        "bodies_bytes_max",
+        size(KIB, 64 * 1024 * MIB),
+        "\"256MiB\"",
+        "The bodies of all requests held at a time; past it new requests are answered 503 at once.",
+    ),
+    key(
+        "stall_max",
+        duration(SECOND, HOUR),
+        "\"2m\"",
+        "How long Synapse may go without reading anything of a response: twice what it gives itself for a body.",
     ),
     key(
         "redirects_max",

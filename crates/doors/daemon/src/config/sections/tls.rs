@@ -21,7 +21,13 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> TlsConfig {
             "is false and ca_files is empty, so no certificate could ever be trusted",
         );
     }
-    TlsConfig { ca_files, use_system_roots, sessions_max: reader.count32("sessions_max") as usize }
+    TlsConfig {
+        ca_files,
+        use_system_roots,
+        sessions_max: reader.count32("sessions_max") as usize,
+        // Whether any host asks for it is known when all tables are read.
+        ..TlsConfig::default()
+    }
 }
 
 /// Whether there are certificates at `path`.

@@ -4,27 +4,8 @@ use std::time::Duration;
 
 use southbridge_bus::resolver::ResolverLimits;
 
-use crate::config::key::{DAY, HOUR, Key, MINUTE, SECOND, Section, count, duration, key, size};
+use crate::config::key::{DAY, HOUR, Key, MINUTE, SECOND, Section, count, duration, key};
 use crate::config::reader::Reader;
-
-/// How `.well-known` is fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WellKnownFetch {
-    /// From the lookup of the name to the end of the body, redirects included.
-    pub timeout: Duration,
-    /// Bytes of the body.
-    pub body_bytes_max: u64,
-    /// Redirects followed.
-    pub redirects_max: u32,
-}
-
-pub(in crate::config) fn read_fetch(reader: &Reader<'_>) -> WellKnownFetch {
-    WellKnownFetch {
-        timeout: reader.duration("timeout"),
-        body_bytes_max: reader.size("body_bytes_max"),
-        redirects_max: reader.count32("redirects_max"),
-    }
-}
 
 pub(in crate::config) fn read_limits(resolver: &Reader<'_>, well_known: &Reader<'_>) -> ResolverLimits {
     well_known.check_order("fresh_min", "fresh_max");
@@ -74,16 +55,10 @@ const KEYS: &[Key] = &[
     key(
         "timeout",
         duration(100, MINUTE),
-        "\"15s\"",
-        "How long the whole fetch may take, redirects included. A request waits for it only the first time.",
+        "\"8s\"",
+        "How long the whole fetch may take, redirects included. Synapse gives its interactive queries 10 seconds in \
+         all, and a dead web server must leave time for the SRV records.",
     ),
-    key(
-        "body_bytes_max",
-        size(64, 1024 * 1024),
-        "\"50KiB\"",
-        "The largest answer. A true one has less than 100 bytes; other homeservers take 12 to 256 KiB.",
-    ),
-    key("redirects_max", count(0, 30), "5", "Redirects followed, each to https and to an allowed address."),
     key("fresh_min", duration(0, DAY), "\"5m\"", "The least time a delegation is believed, as Synapse does."),
     key(
         "fresh_max",
