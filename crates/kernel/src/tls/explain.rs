@@ -74,7 +74,7 @@ pub(super) fn explain_io(error: &io::Error) -> String {
 
 /// The hint for peers that are too old, with the setting that would help.
 pub(super) fn legacy_hint(name: &CertificateName) -> String {
-    format!("[hosts.\"{name}\"] tls = \"legacy\" talks to it")
+    format!("[host.\"{name}\"] tls = \"legacy\" talks to it")
 }
 
 /// The certificate was issued for other names.
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_old_peer_is_met_with_the_setting_that_helps() {
-        let setting = "[hosts.\"old.example\"] tls = \"legacy\"";
+        let setting = "[host.\"old.example\"] tls = \"legacy\"";
         for error in [
             rustls::Error::AlertReceived(AlertDescription::ProtocolVersion),
             rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),

@@ -283,7 +283,7 @@ mod legacy {
             let server = old_server(&world, "old.example", CertificateKind::Good, newest);
             let text = refusal(&world, &server, "old.example", TlsProfile::Modern).await;
             assert!(text.contains("the peer offers only TLS 1.0 or 1.1"), "{text}");
-            assert!(text.contains("[hosts.\"old.example\"] tls = \"legacy\""), "{text}");
+            assert!(text.contains("[host.\"old.example\"] tls = \"legacy\""), "{text}");
             let (stream, negotiated) =
                 meet(&world, &server, "old.example", TlsProfile::Legacy).await.unwrap();
             let version = if newest == SslVersion::TLS1 { "TLSv1" } else { "TLSv1.1" };
