@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::shell::{Done, Failure, announce, cargo, command, step, target_dir};
+use crate::shell::{Done, Failure, announce, cargo, command, output, step, target_dir};
 use crate::synapse;
 
 /// Builds the daemon for release and runs `southbridge demo` with `args`.
@@ -29,6 +29,10 @@ pub fn bench(args: &[String]) -> Done {
     run(command(target_dir().join("release").join("southbridge-benches")).args(args))
 }
 
+/// The shells we write completions for, and the names their files must have.
+const COMPLETIONS: [(&str, &str); 3] =
+    [("bash", "southbridge"), ("zsh", "_southbridge"), ("fish", "southbridge.fish")];
+
 /// Has the daemon write its manual pages and completions.
 ///
 /// # Errors
@@ -37,7 +41,13 @@ pub fn man() -> Done {
     let pages = target_dir().join("man");
     std::fs::create_dir_all(&pages)
         .map_err(|error| Failure::new(format!("{} cannot be made: {error}", pages.display())))?;
-    step("manual pages", command(dev_daemon()?).arg("man").arg(&pages))?;
+    let daemon = dev_daemon()?;
+    step("manual pages", command(&daemon).arg("man").arg("--dir").arg(&pages))?;
+    for (shell, file) in COMPLETIONS {
+        let script = output(command(&daemon).args(["completions", shell]))?;
+        std::fs::write(pages.join(file), script)
+            .map_err(|error| Failure::new(format!("{file} cannot be written: {error}")))?;
+    }
     eprintln!("    they are in {}", pages.display());
     Ok(())
 }
