@@ -1,1 +1,6 @@
 //! The resolver against a scripted world.
+
+mod memory;
+mod promises;
+mod steps;
+mod world;
