@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use hickory_proto::op::{MessageType, OpCode};
     use hickory_proto::rr::Record;
-    use hickory_proto::rr::rdata::{CNAME, SOA, SRV};
+    use hickory_proto::rr::rdata::{A, CNAME, SOA, SRV};
     use proptest::prelude::*;
     use std::str::FromStr;
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn address() -> RData {
-        RData::A([192, 0, 2, 1].into())
+        RData::A(A::new(192, 0, 2, 1))
     }
 
     fn addresses(message: &Message) -> Result<Reading<IpAddr>, LookupFailure> {

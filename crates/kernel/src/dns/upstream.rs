@@ -58,6 +58,9 @@ impl Upstream {
 
     /// Records of type `kind` of `name`, which is absolute.
     pub(super) async fn ask<R: Kind>(&self, name: Name, kind: RecordType) -> Result<Found<R>, LookupFailure> {
+        // Waiting for one's turn is not the server's fault, and not counted.
+        let turn = tokio::time::timeout(self.lookup_max, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = turn else { return Err(LookupFailure::Overloaded) };
         let asked = tokio::time::timeout(self.lookup_max, self.follow(name, kind)).await;
         let found = asked.unwrap_or(Err(LookupFailure::TimedOut));
         if found.is_err() {
@@ -104,7 +107,6 @@ impl Upstream {
 
     /// Asks one server after the other until one knows; the order begins with the one that knew last.
     async fn exchange(&self, name: &Name, kind: RecordType) -> Result<DnsResponse, NetError> {
-        let _permit = self.permits.acquire().await.map_err(|_| NetError::Busy)?;
         let first = self.preferred.get();
         let mut last = NetError::NoConnections;
         for round in 0..self.rounds {
