@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use southbridge_policy::lane::Lane;
 use southbridge_policy::ranker::Advice;
-use southbridge_words::{Outcome, ServiceName, Step};
+use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
 use crate::discovery::{DiscoveryError, Route};
 use crate::exchange::{Call, ExchangeError, Repeat};
@@ -43,7 +43,7 @@ impl Shared {
             Ok(Err(error)) => Err(passage.fail(error)),
             Err(_) => {
                 let waited = self.clock.now().saturating_since(passage.mark.started_at());
-                let step = passage.mark.step();
+                let step = self.overdue_step(&passage.mark);
                 Err(passage.fail(ExchangeError::DeadlinePassed {
                     service: call.service.clone(),
                     step,
@@ -70,8 +70,7 @@ impl Shared {
 
     fn rank(&self, call: &Call, passage: &mut Passage) -> Result<Lane, ExchangeError> {
         if !call.ranked {
-            // A side errand to somewhere unknown must not take the place of a request to a good host.
-            return Ok(Lane::Limited);
+            return Ok(self.errand_lane(call, passage.mark.started_at()));
         }
         let advice = self.ranker.borrow_mut().ask(&call.service, call.demand, passage.mark.started_at());
         let lane = match advice {
@@ -84,6 +83,25 @@ impl Shared {
         };
         passage.verdict = Some(call.service.clone());
         Ok(lane)
+    }
+
+    /// A side errand for a host that does well is as urgent as the request that waits for it; one to
+    /// somewhere unknown must not take the place of a request to a good host.
+    fn errand_lane(&self, call: &Call, now: Instant) -> Lane {
+        let view = self.ranker.borrow().view(&call.service, now);
+        match view {
+            Some(view) if view.state == HostState::Healthy => Lane::Open,
+            _ => Lane::Limited,
+        }
+    }
+
+    /// Where a request was when its time ran out. One that waited for a connection that nobody had begun
+    /// to open was in our own queue, and that is not the host's fault.
+    fn overdue_step(&self, mark: &Mark) -> Step {
+        match mark.step() {
+            Step::Connect if !mark.peer().is_some_and(|peer| self.lending.is_connecting(peer)) => Step::Admission,
+            step => step,
+        }
     }
 
     async fn attempts(&self, call: &Call, lane: Lane, mark: &Mark) -> Result<Answered, ExchangeError> {
@@ -111,7 +129,7 @@ impl Shared {
         mark.reach(Step::Discovery);
         let route = call.discovery.discover(&call.service, call.deadline).await.map_err(Failed::Discovery)?;
         mark.reach(Step::Connect);
-        let mut lent = self.lending.borrow(&route, need).await.map_err(Failed::Lend)?;
+        let mut lent = self.lending.borrow(&route, need, mark).await.map_err(Failed::Lend)?;
         mark.sent_to(lent.remote());
         mark.reach(Step::Request);
         if !lent.ready().await {
@@ -263,8 +281,8 @@ impl Failed {
             Self::Discovery(error) => ExchangeError::Discovery(error),
             Self::Lend(LendError::Full(full)) => ExchangeError::Overloaded { what: full.to_string() },
             Self::Lend(LendError::Failed(source)) => ExchangeError::Connect { service, source },
-            Self::Lend(LendError::DeadlinePassed) => {
-                ExchangeError::DeadlinePassed { service, step: Step::Connect, waited: Duration::ZERO }
+            Self::Lend(LendError::DeadlinePassed { step }) => {
+                ExchangeError::DeadlinePassed { service, step, waited: Duration::ZERO }
             }
             Self::Stale => {
                 let reason = "the connection was closed before the request".to_owned();

@@ -123,7 +123,9 @@ impl ExchangeError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Overloaded { .. } | Self::HostDown { .. } | Self::BadRequest { .. } => Outcome::Abandoned,
-            Self::DeadlinePassed { step: Step::Admission, .. } => Outcome::Abandoned,
+            // Time that ran out in our own queues, or while names were being looked up for too long,
+            // says nothing: a name server that fails is reported as such and sooner.
+            Self::DeadlinePassed { step: Step::Admission | Step::Discovery, .. } => Outcome::Abandoned,
             _ => Outcome::Failed { step: self.step() },
         }
     }

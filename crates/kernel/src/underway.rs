@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 use slab::Slab;
-use southbridge_words::{Class, Instant, ServiceName, Step, Ticket};
+use southbridge_words::{Class, Instant, PeerId, ServiceName, Step, Ticket};
 
 /// All requests under way.
 #[derive(Default)]
@@ -23,6 +23,7 @@ pub(crate) struct Entry {
     started_at: Instant,
     step: Cell<Step>,
     remote: Cell<Option<SocketAddr>>,
+    peer: Cell<Option<PeerId>>,
 }
 
 /// Keeps a request in the list until it is dropped.
@@ -61,6 +62,7 @@ impl Underway {
             started_at: now,
             step: Cell::new(Step::Admission),
             remote: Cell::new(None),
+            peer: Cell::new(None),
         });
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
         Mark { underway: Rc::clone(self), key, entry }
@@ -115,6 +117,16 @@ impl Mark {
     /// The request went to `remote`.
     pub(crate) fn sent_to(&self, remote: SocketAddr) {
         self.entry.remote.set(Some(remote));
+    }
+
+    /// The request waits for a connection to `peer`.
+    pub(crate) fn waits_for(&self, peer: PeerId) {
+        self.entry.peer.set(Some(peer));
+    }
+
+    /// The peer it last waited for.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        self.entry.peer.get()
     }
 
     /// The number it came in under.

@@ -18,7 +18,7 @@ use southbridge_policy::lane::Lane;
 use southbridge_policy::pool::{Action, Lease, Pool, PoolFull, PoolLimits, PoolUse, Refusal, Returned, Want};
 use southbridge_policy::racing::{AddressMemory, AddressMemoryLimits};
 use southbridge_policy::seeded::Seeded;
-use southbridge_words::{Class, ConnId, Instant, PeerId, Ticket};
+use southbridge_words::{Class, ConnId, Instant, PeerId, Step, Ticket};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::discovery::Route;
 use crate::http::{Gauge, Sender};
 use crate::net::ConnectError;
+use crate::underway::Mark;
 
 pub(crate) use lent::Lent;
 pub(crate) use opening::Opener;
@@ -103,8 +104,8 @@ pub(crate) enum LendError {
     Full(PoolFull),
     /// It cannot be reached.
     Failed(Rc<ConnectError>),
-    /// The deadline came first.
-    DeadlinePassed,
+    /// The deadline came first; `step` says whether anybody had begun to connect.
+    DeadlinePassed { step: Step },
 }
 
 impl Lending {
@@ -133,12 +134,13 @@ impl Lending {
     }
 
     /// Waits for the use of a connection along `route`. Dropping the future gives up the place in the queue.
-    pub(crate) async fn borrow(&self, route: &Rc<Route>, need: Need) -> Result<Lent, LendError> {
+    pub(crate) async fn borrow(&self, route: &Rc<Route>, need: Need, mark: &Mark) -> Result<Lent, LendError> {
         let (told, tell) = oneshot::channel();
         let now = self.inner.clock.now();
         {
             let mut state = self.inner.state.borrow_mut();
             let peer = state.peer_for(route);
+            mark.waits_for(peer);
             let Need { ticket, class, lane, deadline, fresh } = need;
             let want = Want { ticket, peer, class, lane, deadline, fresh };
             state.pool.handle_request(want, now).map_err(LendError::Full)?;
@@ -148,7 +150,13 @@ impl Lending {
         self.inner.act();
         let answer = tell.await;
         place.ticket = None;
-        answer.unwrap_or(Err(LendError::DeadlinePassed))
+        // A channel that closes unanswered means that the pool is being taken down.
+        answer.unwrap_or(Err(LendError::DeadlinePassed { step: Step::Admission }))
+    }
+
+    /// Whether a connection to `peer` is being opened.
+    pub(crate) fn is_connecting(&self, peer: PeerId) -> bool {
+        self.inner.state.borrow().pool.peer_usage(peer).connecting > 0
     }
 
     /// What the pool holds.
@@ -284,10 +292,11 @@ impl Inner {
     fn refuse(&self, ticket: Ticket, refusal: Refusal) {
         let mut state = self.state.borrow_mut();
         let error = match refusal {
-            Refusal::DeadlinePassed => LendError::DeadlinePassed,
+            // The exchange's own timer comes at the same time and knows more.
+            Refusal::DeadlinePassed => LendError::DeadlinePassed { step: Step::Admission },
             Refusal::ConnectFailed { conn } => match state.failures.get(&conn) {
                 Some(why) => LendError::Failed(Rc::clone(why)),
-                None => LendError::DeadlinePassed,
+                None => LendError::DeadlinePassed { step: Step::Connect },
             },
         };
         if let Some(told) = state.waiting.remove(&ticket) {

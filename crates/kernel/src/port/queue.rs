@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use southbridge_words::Ticket;
+use southbridge_words::{Step, Ticket};
 use tokio::sync::Notify;
 
-use super::{Completion, PortRequest, SubmitError};
+use super::{Completion, PortError, PortRequest, SubmitError};
 
 /// What goes into the kernel.
 pub(super) enum Submission {
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     kernel: Arc<Notify>,
     detached: AtomicBool,
     stopped: Arc<AtomicBool>,
+    /// The kernel has looked at this port for the last time.
+    finished: AtomicBool,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ impl Shared {
             kernel,
             detached: AtomicBool::new(false),
             stopped,
+            finished: AtomicBool::new(false),
         })
     }
 
@@ -85,9 +88,19 @@ impl Shared {
     }
 
     pub(super) fn take_completion(&self) -> Option<Completion> {
-        let completion = self.completions.pop()?;
+        let completion = self.completions.pop().or_else(|| self.take_orphan())?;
         self.held.fetch_sub(1, Ordering::AcqRel);
         Some(completion)
+    }
+
+    /// A submission that came when the kernel had looked for the last time: nobody else will answer it.
+    fn take_orphan(&self) -> Option<Completion> {
+        while self.finished.load(Ordering::Acquire) {
+            if let Submission::Request(ticket, _) = self.submissions.pop()? {
+                return Some(Completion { ticket, result: Err(stopped()) });
+            }
+        }
+        None
     }
 
     pub(super) fn arm(&self) -> bool {
@@ -95,7 +108,8 @@ impl Shared {
         // The kernel pushes first and looks at the flag second; we set the flag first and look second.
         // One of the two sees the other.
         std::sync::atomic::fence(Ordering::SeqCst);
-        self.completions.is_empty() || !self.armed.swap(false, Ordering::SeqCst)
+        let ready = !self.completions.is_empty() || (self.finished.load(Ordering::SeqCst) && self.held() > 0);
+        !ready || !self.armed.swap(false, Ordering::SeqCst)
     }
 
     pub(super) fn acknowledge(&self) {
@@ -136,6 +150,16 @@ impl Shared {
         let pushed = self.completions.push(completion);
         debug_assert!(pushed.is_ok(), "there is room for every submission that is held");
         std::sync::atomic::fence(Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Kernel side: it will not look at this port again.
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    fn ring(&self) {
         if self.armed.swap(false, Ordering::SeqCst) {
             // The counter of an eventfd overflows after 2^64 - 2 rings; a full one wakes as well.
             let _woken = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
@@ -152,4 +176,10 @@ impl AsFd for Shared {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
+}
+
+/// What every submission is told once the kernel has stopped.
+pub(super) fn stopped() -> PortError {
+    let message = "the kernel has stopped".to_owned();
+    PortError { step: Step::Admission, is_repeatable: false, message }
 }

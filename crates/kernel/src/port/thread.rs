@@ -14,7 +14,7 @@ use southbridge_words::{Step, Ticket};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, LocalSet};
 
-use super::queue::{Shared, Submission};
+use super::queue::{Shared, Submission, stopped};
 use super::{Completion, Port, PortError, PortRequest};
 use crate::discovery::Discover;
 use crate::exchange::{Call, ExchangeError};
@@ -200,10 +200,9 @@ impl Attached {
     fn fail_all(&self) {
         for (ticket, task) in self.tasks.borrow_mut().drain() {
             task.abort();
-            let message = "the kernel has stopped".to_owned();
-            let error = PortError { step: Step::Admission, is_repeatable: false, message };
-            self.shared.complete(Completion { ticket, result: Err(error) });
+            self.shared.complete(Completion { ticket, result: Err(stopped()) });
         }
+        self.shared.finish();
     }
 }
 

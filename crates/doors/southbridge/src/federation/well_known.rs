@@ -118,6 +118,8 @@ fn failure(error: &ExchangeError) -> WellKnownFailure {
         ExchangeError::Discovery(_) => WellKnownFailure::Dns,
         ExchangeError::Connect { source, .. } if source.step() == Step::Handshake => WellKnownFailure::Tls,
         ExchangeError::Connect { .. } => WellKnownFailure::Connect,
+        // Our own queue was too long: nothing is learned about the host.
+        ExchangeError::DeadlinePassed { step: Step::Admission, .. } => WellKnownFailure::Overloaded,
         ExchangeError::DeadlinePassed { .. } => WellKnownFailure::TimedOut,
         ExchangeError::Overloaded { .. } => WellKnownFailure::Overloaded,
         ExchangeError::PeerMisbehaved { violation: Violation::TooLarge { .. }, .. } => {
