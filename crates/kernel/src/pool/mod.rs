@@ -55,10 +55,16 @@ struct State {
     peer_ids: FxHashMap<Arc<str>, PeerId>,
     peer_next: u32,
     connections: FxHashMap<ConnId, Connection>,
-    waiting: FxHashMap<Ticket, oneshot::Sender<Result<Lent, LendError>>>,
+    waiting: FxHashMap<Ticket, Waiting>,
     /// Why connections failed, for as long as somebody is still to be told.
     failures: FxHashMap<ConnId, Rc<ConnectError>>,
     seeded: Seeded,
+}
+
+/// Who waits for a lease.
+struct Waiting {
+    peer: PeerId,
+    told: oneshot::Sender<Result<Lent, LendError>>,
 }
 
 struct Peer {
@@ -144,7 +150,7 @@ impl Lending {
             let Need { ticket, class, lane, deadline, fresh } = need;
             let want = Want { ticket, peer, class, lane, deadline, fresh };
             state.pool.handle_request(want, now).map_err(LendError::Full)?;
-            state.waiting.insert(ticket, told);
+            state.waiting.insert(ticket, Waiting { peer, told });
         }
         let mut place = Place { inner: &self.inner, ticket: Some(need.ticket) };
         self.inner.act();
@@ -276,7 +282,7 @@ impl Inner {
 
     fn lend(self: &Rc<Self>, ticket: Ticket, lease: Lease) {
         let mut state = self.state.borrow_mut();
-        let told = state.waiting.remove(&ticket);
+        let told = state.waiting.remove(&ticket).map(|waiting| waiting.told);
         let lent = state.connections.get_mut(&lease.conn).and_then(|connection| connection.lend(lease.conn));
         drop(state);
         let lent = match lent {
@@ -291,17 +297,20 @@ impl Inner {
 
     fn refuse(&self, ticket: Ticket, refusal: Refusal) {
         let mut state = self.state.borrow_mut();
+        let Some(Waiting { peer, told }) = state.waiting.remove(&ticket) else { return };
         let error = match refusal {
-            // The exchange's own timer comes at the same time and knows more.
+            Refusal::DeadlinePassed if state.pool.peer_usage(peer).connecting > 0 => {
+                LendError::DeadlinePassed { step: Step::Connect }
+            }
+            // Nobody had begun to connect: the queue was ours.
             Refusal::DeadlinePassed => LendError::DeadlinePassed { step: Step::Admission },
             Refusal::ConnectFailed { conn } => match state.failures.get(&conn) {
                 Some(why) => LendError::Failed(Rc::clone(why)),
                 None => LendError::DeadlinePassed { step: Step::Connect },
             },
         };
-        if let Some(told) = state.waiting.remove(&ticket) {
-            let _gone = told.send(Err(error));
-        }
+        drop(state);
+        let _gone = told.send(Err(error));
     }
 
     fn close(&self, conn: ConnId) {
