@@ -101,7 +101,11 @@ impl Southbridge {
             ("addresses", dns.addresses),
             ("srv", dns.srv),
         ];
-        out.head("southbridge_names_total", "counter", "Questions to the caches of names, by what came of them.");
+        out.head(
+            "southbridge_names_total",
+            "counter",
+            "Questions to the caches of names, by what came of them.",
+        );
         for (cache, counted) in caches {
             let outcomes = [
                 ("hit", counted.hits),

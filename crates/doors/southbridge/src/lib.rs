@@ -4,6 +4,7 @@
 
 mod assembly;
 pub mod federation;
+pub mod forward_proxy;
 pub mod local_http;
 pub mod synapse_door;
 

@@ -41,7 +41,9 @@ fn version_of(kernel: &Kernel, discovery: &Rc<FederationDiscovery>, name: &str) 
     Call {
         service: ServiceName::new(name),
         discovery: Rc::<FederationDiscovery>::clone(discovery),
-        request: http::Request::get("/_matrix/federation/v1/version").body(Bytes::new()).expect("well-formed"),
+        request: http::Request::get("/_matrix/federation/v1/version")
+            .body(Bytes::new())
+            .expect("well-formed"),
         class: Class::Interactive,
         demand: Demand::Prompt,
         deadline: kernel.deadline(Duration::from_secs(20)),

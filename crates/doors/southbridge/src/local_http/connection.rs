@@ -201,9 +201,10 @@ impl<S: LocalIo> LocalConnection<S> {
         self.stream.abort();
     }
 
-    /// The connection, and what was read of what follows the head.
-    pub fn into_parts(self) -> (S, BytesMut) {
-        (self.stream, self.read)
+    /// The connection itself, for what is not HTTP. Nothing was read from it beyond the request, or
+    /// [`Self::unless_gone`] had said so.
+    pub fn into_stream(self) -> S {
+        self.stream
     }
 }
 

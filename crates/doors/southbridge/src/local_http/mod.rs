@@ -15,17 +15,19 @@
 mod auth;
 mod body;
 mod connection;
+mod count;
 mod gate;
 pub mod head;
 mod refusal;
 mod reply;
 mod slots;
 #[cfg(test)]
-pub mod testing;
+mod testing;
 
 pub use auth::{Denied, same_secret};
 pub use body::{BodyError, BodyReader};
 pub use connection::{LocalConnection, LocalIo, ReadError};
+pub use count::Count;
 pub use gate::Gate;
 pub use head::{Credentials, Framing, HeadError, RequestHead, Target};
 pub use refusal::{Cause, Refusal, Show};

@@ -13,6 +13,9 @@ fn outgoing(length: Option<u64>) -> Outgoing {
     Outgoing { status: StatusCode::OK, headers, length, gathered: Gathered::default(), suffix: Bytes::new() }
 }
 
+/// More than is gathered before the first write.
+static BIG: [u8; GATHERED_BYTES] = [b'x'; GATHERED_BYTES];
+
 async fn sent(
     outgoing: Outgoing,
     script: Script,
@@ -40,17 +43,22 @@ async fn a_body_of_known_length_is_passed_on_with_it() {
 
 #[tokio::test]
 async fn a_body_of_unknown_length_is_passed_on_in_chunks() {
-    let (wire, result) = sent(outgoing(None), Script::new(&[b"he", b"llo"], End::Clean), LIMITS).await;
-    let head = format!("{HEAD}transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
-    assert_eq!(wire, format!("{head}2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"));
-    assert_eq!(result.unwrap(), 5);
+    let (wire, result) = sent(outgoing(None), Script::new(&[&BIG, b"he", b"llo"], End::Clean), LIMITS).await;
+    assert!(
+        wire.starts_with(&format!(
+            "{HEAD}transfer-encoding: chunked\r\nconnection: close\r\n\r\n4000\r\nxxx"
+        ))
+    );
+    assert!(wire.ends_with("xxx\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"));
+    assert_eq!(result.unwrap(), BIG.len() as u64 + 5);
 }
 
 #[tokio::test]
 async fn an_old_caller_is_told_the_end_by_the_end() {
     let limits = ReplyLimits { version: Version::HTTP_10, ..LIMITS };
-    let (wire, _) = sent(outgoing(None), Script::new(&[b"he", b"llo"], End::Clean), limits).await;
-    assert_eq!(wire, format!("{HEAD}connection: close\r\n\r\nhello"));
+    let (wire, _) = sent(outgoing(None), Script::new(&[&BIG, b"he", b"llo"], End::Clean), limits).await;
+    assert!(wire.starts_with(&format!("{HEAD}connection: close\r\n\r\nxxx")));
+    assert!(wire.ends_with("xxxhello"));
 }
 
 #[tokio::test]
@@ -66,11 +74,11 @@ async fn what_was_gathered_whole_goes_out_with_its_length() {
 #[tokio::test]
 async fn a_suffix_follows_the_last_chunk_of_the_body() {
     let mut outgoing = outgoing(None);
-    outgoing.gathered.bytes.extend_from_slice(b"a");
+    outgoing.gathered.bytes.extend_from_slice(&BIG);
     outgoing.suffix = Bytes::from_static(b"z");
     let (wire, result) = sent(outgoing, Script::new(&[b"b"], End::Clean), LIMITS).await;
-    assert!(wire.ends_with("\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nz\r\n0\r\n\r\n"), "{wire}");
-    assert_eq!(result.unwrap(), 3);
+    assert!(wire.ends_with("xxx\r\n1\r\nb\r\n1\r\nz\r\n0\r\n\r\n"));
+    assert_eq!(result.unwrap(), BIG.len() as u64 + 2);
 }
 
 #[tokio::test]
@@ -86,11 +94,19 @@ async fn responses_that_have_no_body_are_sent_without_one() {
 /// A peer dies in the middle. The caller must not find an end where there is none.
 #[tokio::test]
 async fn a_body_that_breaks_off_is_never_ended() {
-    for length in [None, Some(10)] {
-        let (wire, result) = sent(outgoing(length), Script::new(&[b"half"], End::Broken), LIMITS).await;
+    for length in [None, Some(100_000)] {
+        let (wire, result) = sent(outgoing(length), Script::new(&[&BIG], End::Broken), LIMITS).await;
         assert!(matches!(result, Err(ReplyError::Peer(Broken))), "{result:?}");
-        assert!(!wire.ends_with("0\r\n\r\n"), "{wire}");
+        assert!(!wire.ends_with("0\r\n\r\n"));
     }
+}
+
+/// A peer dies at once. Nothing was promised yet, and so the caller can be told in words.
+#[tokio::test]
+async fn a_body_that_breaks_off_at_its_beginning_leaves_the_connection_untouched() {
+    let (wire, result) = sent(outgoing(Some(10)), Script::new(&[b"half"], End::Broken), LIMITS).await;
+    assert!(matches!(result, Err(ReplyError::Early(Broken))), "{result:?}");
+    assert_eq!(wire, "");
 }
 
 #[tokio::test]

@@ -26,8 +26,11 @@ pub struct Script {
 /// What comes after the last frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
+    /// It ends.
     Clean,
+    /// It fails.
     Broken,
+    /// Nothing.
     Never,
 }
 
@@ -36,6 +39,7 @@ pub enum End {
 pub struct Broken;
 
 impl Script {
+    /// A body of `frames`.
     pub fn new(frames: &[&'static [u8]], end: End) -> Self {
         Self { frames: frames.iter().copied().collect(), end }
     }
