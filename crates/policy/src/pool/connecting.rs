@@ -43,8 +43,7 @@ impl Pool {
             if self.limited_lane_has_room() { &[Way::Warm, Way::WarmLimited] } else { &[Way::Warm] };
         self.lend_next(peer, ways);
         self.reseat(peer);
-        self.settle();
-        self.trim_idle(peer);
+        self.settle_and_trim(peer);
     }
 
     /// The dial or the handshake failed.

@@ -30,8 +30,7 @@ impl Pool {
             }
         }
         self.reseat(peer);
-        self.settle();
-        self.trim_idle(peer);
+        self.settle_and_trim(peer);
     }
 
     /// Lends to `want` what is open and free, if nobody waits before it.

@@ -77,13 +77,18 @@ impl Pool {
         }
     }
 
-    /// Closes the oldest idle connections of `peer` if it has more than are kept.
-    pub(super) fn trim_idle(&mut self, peer: PeerId) {
+    /// Gives away whatever is free, and closes the oldest idle connections of `peer` if it still has more
+    /// than are kept.
+    pub(super) fn settle_and_trim(&mut self, id: PeerId) {
+        self.settle();
         let idle_max = self.limits.idle_per_peer_max as usize;
-        while let Some(&conn) =
-            self.peers.get(&peer).filter(|peer| peer.idle.len() > idle_max).and_then(|peer| peer.idle.first())
-        {
+        let surplus = |pool: &Self| {
+            let peer = pool.peers.get(&id).filter(|peer| peer.idle.len() > idle_max)?;
+            peer.idle.first().copied()
+        };
+        while let Some(conn) = surplus(self) {
             self.close_idle(conn);
+            self.settle();
         }
     }
 
