@@ -26,7 +26,9 @@
 //!   a second one when the first makes no progress for [`PATIENCE`].
 //! - A shared connection (HTTP/2) is revoked only when every lease on it is overdue: the others did nothing
 //!   wrong. So that it cannot be kept for ever, it is lent no further once it has been busy without a pause
-//!   for as long as a lease lasts, while another peer can get no connection at all.
+//!   for as long as a lease lasts, while another peer waits for nothing but its slot.
+//! - A lease is overdue at its deadline, and revoked then or later: as soon as somebody waits for what it
+//!   holds. No more is revoked than is needed.
 //! - A failed attempt is reported to every request that waits for the peer, unless another connection of the
 //!   peer can serve them; then it is reported only to those which that one cannot serve, and the peer is not
 //!   dialled again for [`PAUSE`]. A connection that closes before it carried anything has failed, too.

@@ -18,7 +18,8 @@ impl Pool {
     /// [`PoolFull`] when it would have to wait and too many of its class or above do; nothing is kept of it.
     ///
     /// # Panics
-    /// If a request with the same ticket waits already: tickets are never used twice.
+    /// If a request with the same ticket waits already, or holds the connection that it would be lent: a
+    /// retry may use its ticket again, but only after its lease was returned.
     pub fn handle_request(&mut self, want: Want, now: Instant) -> Result<(), PoolFull> {
         self.advance(now);
         if want.deadline <= self.now {

@@ -1,5 +1,6 @@
 //! The promises of the pool: its rules as stories, and what holds whatever happens.
 
+mod check;
 mod connecting;
 mod fairness;
 mod lending;

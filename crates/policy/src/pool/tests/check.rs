@@ -1,0 +1,34 @@
+//! What the pool keeps twice must agree, and nobody may wait for what is free.
+
+use southbridge_words::ConnId;
+
+use super::super::*;
+
+impl Pool {
+    /// Panics if what is kept twice differs, or if somebody waits who could be served.
+    pub(super) fn check(&self) {
+        let mut counted = PoolUse { waiting: self.usage.waiting, ..PoolUse::default() };
+        for conn in self.conns.values() {
+            counted.replace(&PoolUse::default(), &conn.footprint());
+            assert_eq!(conn.is_idle(), conn.idle.is_some());
+            assert_eq!(conn.is_revocable(), conn.revocable.is_some());
+        }
+        assert_eq!(counted, self.usage);
+        assert_eq!(self.idle.len(), self.usage.idle);
+        assert_eq!(self.in_time.len() + self.overdue.len(), self.usage.leases);
+        assert_eq!(self.deadlines.len(), self.waiter_keys.len());
+        for peer in self.peers.values() {
+            let takes_new = |id: &&ConnId| self.conn(**id).shared && !self.conn(**id).draining;
+            assert_eq!(peer.conns.iter().filter(takes_new).count(), peer.shared.len());
+            assert!(peer.shared.len() <= self.limits.shared_per_peer_max as usize);
+            let Some(room) = &peer.room else {
+                assert!(!peer.conns.is_empty() && peer.look_at.is_none());
+                continue;
+            };
+            let needs = self.needs(peer, room);
+            let seats = std::array::from_fn(|way| room.seats[way].map(|seat| seat.class));
+            assert_eq!(needs.seats, seats, "{peer:?}");
+            assert_eq!(needs.seats[turns::Way::Warm as usize], None, "somebody could be served: {peer:?}");
+        }
+    }
+}
