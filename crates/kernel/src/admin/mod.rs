@@ -21,11 +21,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use southbridge_words::Secret;
+use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::kernel::Kernel;
@@ -57,12 +60,20 @@ pub struct Admin {
     kernel: Kernel,
     readiness: Readiness,
     more: Vec<MoreMetrics>,
+    secret: Option<Secret>,
 }
 
 impl Admin {
     /// An admin socket for `kernel`.
     pub fn new(kernel: Kernel, readiness: Readiness, more: Vec<MoreMetrics>) -> Self {
-        Self { kernel, readiness, more }
+        Self { kernel, readiness, more, secret: None }
+    }
+
+    /// Answers only those who show `secret` (`Authorization: Bearer …`).
+    #[must_use]
+    pub fn with_secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
     }
 
     /// Accepts and answers until dropped.
@@ -93,10 +104,22 @@ impl Admin {
     }
 
     fn page(&self, request: &hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
-        pages::answer(self, request.method(), request.uri())
+        if self.lets_in(request.headers()) {
+            pages::answer(self, request.method(), request.uri())
+        } else {
+            pages::unauthorized()
+        }
+    }
+
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let Some(secret) = &self.secret else { return true };
+        let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let (scheme, token) = shown.split_at(shown.len().min(BEARER.len()));
+        scheme.eq_ignore_ascii_case(BEARER) && token.ct_eq(secret.expose()).into()
     }
 }
 
+const BEARER: &[u8] = b"Bearer ";
 /// An operator, a dashboard and a scraper or two; the rest is a mistake.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a request head, or the next one on a kept connection, may take.

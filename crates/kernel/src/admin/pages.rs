@@ -1,6 +1,6 @@
 //! The pages of the admin socket.
 
-use ::http::header::{ALLOW, CONTENT_TYPE};
+use ::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use ::http::{Method, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,6 +13,13 @@ use super::Admin;
 use crate::stats::Exposition;
 
 type Page = Response<Full<Bytes>>;
+
+/// The answer to who does not show the secret.
+pub(super) fn unauthorized() -> Page {
+    let mut page = failure(StatusCode::UNAUTHORIZED, "show the admin secret as Authorization: Bearer");
+    page.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    page
+}
 
 /// The answer to one request.
 pub(super) fn answer(admin: &Admin, method: &Method, uri: &Uri) -> Page {
