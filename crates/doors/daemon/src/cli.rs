@@ -22,6 +22,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve, until told to stop
+    ///
+    /// Opens the doors that the configuration names. SIGHUP starts a successor with the configuration as it is then,
+    /// hands it the listening sockets, and lets what is in flight finish; a configuration with mistakes changes
+    /// nothing. SIGTERM and SIGINT finish what is in flight and end; said twice, they end at once.
+    Serve(Serve),
     /// Check a configuration, and say everything that is wrong with it
     #[command(after_long_help = CHECK_HELP)]
     CheckConfig(CheckConfig),
@@ -42,6 +48,14 @@ pub struct ConfigFile {
     /// The configuration; left out, the defaults hold
     #[arg(long, short, value_name = "FILE", env = "SOUTHBRIDGE_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its type says it")]
+    pub config: ConfigFile,
 }
 
 /// `check-config`.

@@ -102,11 +102,11 @@ fn bounds(config: &Config) -> [Bound; 4] {
             set: |config, value| config.synapse.connections_max = value,
         },
         Bound {
-            key: "forward_proxy.connections_max",
-            value: config.forward_proxy.connections_max,
+            key: "forward_proxy.tunnels_max",
+            value: config.forward_proxy.tunnels_max,
             each: proxy,
             written: config.explicit.forward_proxy,
-            set: |config, value| config.forward_proxy.connections_max = value,
+            set: |config, value| config.forward_proxy.tunnels_max = value,
         },
         Bound {
             key: "dns.queries_max",

@@ -224,6 +224,8 @@ ExecStart=@BINARY@ serve --config @CONFIG@
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1s
+# A configuration with mistakes does not get better by itself.
+RestartPreventExitStatus=2
 TimeoutStopSec=90s
 User=@USER@
 Group=@USER@

@@ -18,6 +18,7 @@ pub const MISCONFIGURED: u8 = 2;
 /// Runs the command of `cli`. The code says how it ended; the reasons are on standard error.
 pub fn run(cli: Cli) -> ExitCode {
     let code = match cli.command {
+        Command::Serve(arguments) => crate::serve::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::ConfigReference(arguments) => check_config::print_reference(&arguments),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),

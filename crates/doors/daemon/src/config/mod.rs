@@ -92,7 +92,7 @@ pub struct Explicit {
     pub pool: bool,
     /// `synapse.connections_max`.
     pub synapse: bool,
-    /// `forward_proxy.connections_max`.
+    /// `forward_proxy.tunnels_max`.
     pub forward_proxy: bool,
     /// `dns.queries_max`.
     pub dns: bool,
@@ -172,7 +172,7 @@ fn read_sections<'a>(
     let explicit = Explicit {
         pool: pool.has("connections_max"),
         synapse: synapse.has("connections_max"),
-        forward_proxy: forward_proxy.has("connections_max"),
+        forward_proxy: forward_proxy.has("tunnels_max"),
         dns: dns.has("queries_max"),
     };
     let host = read_hosts(source, root.get("host"));

@@ -123,7 +123,7 @@ fn a_mistake_says_what_is_allowed() {
             "[forward_proxy]\nlisten = \"0.0.0.0:9102\"",
             "0.0.0.0:9102 can be reached from other machines; set password_file",
         ),
-        ("[forward_proxy]\nports = [0]", "0 is not a port"),
+        ("[forward_proxy]\nports_denied = [0]", "0 is not a port"),
         ("[forward_proxy]\nusername = \"a\"", "needs a password"),
         ("[limits]\nper_service_max = 0", "the least is 1"),
         ("[hosts]\nfailures_down = 2", "hosts.failures_down: must be more than failures_failing"),

@@ -22,18 +22,24 @@ pub struct ForwardProxy {
     pub backlog: u32,
     /// Who may use it; everyone who reaches it when there is none.
     pub credentials: Option<Credentials>,
-    /// Ports that may be connected to.
-    pub ports: Vec<PortRange>,
-    /// Tunnels and requests at a time.
+    /// Ports that are not connected to.
+    pub ports_denied: Vec<PortRange>,
+    /// Connections at a time, tunnels included.
     pub connections_max: u32,
+    /// Tunnels at a time.
+    pub tunnels_max: u32,
     /// From the request to an open connection.
     pub connect_timeout: Duration,
     /// How long a tunnel may be silent.
     pub idle_max: Duration,
     /// From the first byte to the end of a request's head.
     pub head_timeout: Duration,
-    /// Bytes of a request's head.
-    pub head_bytes_max: u64,
+    /// By when a plain request has been answered.
+    pub request_timeout: Duration,
+    /// Bytes of the body of a plain request.
+    pub request_body_bytes_max: u64,
+    /// How long a caller may go without reading.
+    pub stall_max: Duration,
 }
 
 /// A user name and password (`Proxy-Authorization: Basic`).
@@ -76,12 +82,15 @@ impl ForwardProxy {
             mode: reader.mode("mode"),
             backlog: reader.count32("backlog"),
             credentials: password.map(|password| Credentials { username, password }),
-            ports: reader.ports("ports"),
+            ports_denied: reader.ports("ports_denied"),
+            tunnels_max: reader.count32("tunnels_max"),
+            request_timeout: reader.duration("request_timeout"),
+            request_body_bytes_max: reader.size("request_body_bytes_max"),
+            stall_max: reader.duration("stall_max"),
             connections_max: reader.count32("connections_max"),
             connect_timeout: reader.duration("connect_timeout"),
             idle_max: reader.duration("idle_max"),
             head_timeout: reader.duration("head_timeout"),
-            head_bytes_max: reader.size("head_bytes_max"),
         }
     }
 }
@@ -123,29 +132,36 @@ const KEYS: &[Key] = &[
         "A file with the password. May be readable by its owner and group only.",
     ),
     key(
-        "ports",
+        "ports_denied",
         Kind::Ports,
-        "[\"1-65535\"]",
-        "Ports that may be connected to. All, because application services and push gateways use any; narrow it to \
-         [80, 443] where there are none. The addresses are checked in any case (`[addresses]`).",
+        "[25]",
+        "Ports that are not connected to; ranges such as \"1-79\" too. A mail server reads HTTP as mail; all else is \
+         open, because application services and push gateways use any port. Addresses are checked in any case \
+         (`[addresses]`).",
     ),
     key(
         "connections_max",
         count(1, 1_000_000),
+        "4096",
+        "Connections served at a time, tunnels included; those above wait in the backlog.",
+    ),
+    key(
+        "tunnels_max",
+        count(1, 1_000_000),
         "1024",
-        "Tunnels and requests at a time; past it callers are answered 503 at once.",
+        "Tunnels at a time, of two sockets and 16 KiB each; one more is answered 503.",
     ),
     key(
         "connect_timeout",
         duration(100, 10 * MINUTE),
         "\"30s\"",
-        "How long reaching the far side may take, its name's lookup included. What Synapse itself waits.",
+        "How long opening a tunnel may take, the lookup of its name included. As long as Synapse waits.",
     ),
     key(
         "idle_max",
         duration(SECOND, 24 * HOUR),
-        "\"5m\"",
-        "How long a tunnel may be silent in both directions. Longer than any poll that Synapse makes.",
+        "\"10m\"",
+        "How long nothing may move in a tunnel: longer than any long poll.",
     ),
     key(
         "head_timeout",
@@ -153,5 +169,12 @@ const KEYS: &[Key] = &[
         "\"10s\"",
         "How long a caller may take to send its request's head.",
     ),
-    key("head_bytes_max", size(KIB, MIB), "\"64KiB\"", "The largest head of a request."),
+    key("request_timeout", duration(SECOND, HOUR), "\"75s\"", "By when a plain request has been answered."),
+    key("request_body_bytes_max", size(KIB, 1024 * MIB), "\"16MiB\"", "The largest body of a plain request."),
+    key(
+        "stall_max",
+        duration(SECOND, HOUR),
+        "\"2m\"",
+        "How long a caller may go without reading anything of a response.",
+    ),
 ];

@@ -13,6 +13,8 @@ use crate::config::reader::Reader;
 pub struct Storage {
     /// The database.
     pub path: PathBuf,
+    /// Whether the file names it.
+    pub given: bool,
     /// How often changed ranks are written.
     pub write_interval: Duration,
     /// How the file is used.
@@ -32,7 +34,7 @@ impl Storage {
             bytes_max: reader.size("bytes_max"),
             records_max: reader.count32("records_max"),
         };
-        Self { path, write_interval: reader.duration("write_interval"), options }
+        Self { path, given: reader.has("path"), write_interval: reader.duration("write_interval"), options }
     }
 }
 

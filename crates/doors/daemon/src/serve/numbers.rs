@@ -1,0 +1,65 @@
+//! The numbers of the doors, for the metrics page.
+
+use southbridge::forward_proxy::ProxySnapshot;
+use southbridge::synapse_door::DoorSnapshot;
+use southbridge_kernel::stats::Exposition;
+use southbridge_words::Class;
+
+/// The numbers of the door for Synapse.
+pub fn expose_synapse(door: &DoorSnapshot, out: &mut Exposition) {
+    gauge(out, "southbridge_synapse_in_progress", "Requests of Synapse being served.", door.in_progress);
+    let name = "southbridge_synapse_requests_total";
+    out.head(name, "counter", "Requests of Synapse let in, by class.");
+    for class in Class::ALL {
+        out.value(name, &[("class", class.name())], door.requests[class]);
+    }
+    let name = "southbridge_synapse_answers_total";
+    out.head(name, "counter", "Answers to Synapse, by the first digit of their status.");
+    for (digit, count) in ["2xx", "3xx", "4xx", "5xx"].into_iter().zip(door.answers) {
+        out.value(name, &[("status", digit)], count);
+    }
+    for (name, help, count) in [
+        ("southbridge_synapse_connections_total", "Connections of Synapse accepted.", door.connections),
+        ("southbridge_synapse_denied_total", "Callers without the right secret.", door.denied),
+        ("southbridge_synapse_malformed_total", "Requests refused for their form.", door.malformed),
+        ("southbridge_synapse_refusals_total", "Answers of our own making.", door.refusals),
+        ("southbridge_synapse_gone_total", "Callers that left before their answer.", door.gone),
+        ("southbridge_synapse_cut_total", "Responses cut off because the peer's body broke off.", door.cut),
+        ("southbridge_synapse_stalled_total", "Callers cut off because they did not read.", door.stalled),
+        ("southbridge_synapse_redirects_total", "Media redirects followed.", door.redirects),
+        ("southbridge_synapse_bytes_in_total", "Bytes of request bodies taken.", door.bytes_in),
+        ("southbridge_synapse_bytes_out_total", "Bytes of response bodies passed on.", door.bytes_out),
+    ] {
+        counter(out, name, help, count);
+    }
+}
+
+/// The numbers of the forward proxy.
+pub fn expose_proxy(proxy: &ProxySnapshot, out: &mut Exposition) {
+    gauge(out, "southbridge_proxy_in_progress", "Connections of the forward proxy.", proxy.in_progress);
+    gauge(out, "southbridge_proxy_tunnels", "Tunnels that are open.", proxy.tunnels_open);
+    for (name, help, count) in [
+        ("southbridge_proxy_connections_total", "Connections accepted.", proxy.connections),
+        ("southbridge_proxy_denied_total", "Callers without the right credentials.", proxy.denied),
+        ("southbridge_proxy_refusals_total", "Answers of our own making.", proxy.refusals),
+        ("southbridge_proxy_tunnels_total", "Tunnels opened.", proxy.tunnels),
+        ("southbridge_proxy_tunnels_idle_total", "Tunnels ended because nothing moved.", proxy.tunnels_idle),
+        ("southbridge_proxy_tunnels_broken_total", "Tunnels that broke.", proxy.tunnels_broken),
+        ("southbridge_proxy_requests_total", "Plain requests answered by their peers.", proxy.requests),
+        ("southbridge_proxy_cut_total", "Responses cut off in the middle.", proxy.cut),
+        ("southbridge_proxy_bytes_up_total", "Bytes from callers.", proxy.bytes_up),
+        ("southbridge_proxy_bytes_down_total", "Bytes to callers.", proxy.bytes_down),
+    ] {
+        counter(out, name, help, count);
+    }
+}
+
+fn counter(out: &mut Exposition, name: &str, help: &str, count: u64) {
+    out.head(name, "counter", help);
+    out.value(name, &[], count);
+}
+
+fn gauge(out: &mut Exposition, name: &str, help: &str, value: u32) {
+    out.head(name, "gauge", help);
+    out.value(name, &[], value);
+}
