@@ -4,8 +4,9 @@
 #![no_main]
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use libfuzzer_sys::fuzz_target;
-use southbridge::synapse_door::{Boundary, PartHeads};
+use southbridge::synapse_door::{Boundary, PartHeads, Place};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut halves = bytes.splitn(2, |byte| *byte == b'\n');
@@ -14,8 +15,11 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(Some(boundary)) = Boundary::of(&content_type) else { return };
     let Ok(PartHeads::Complete { content_at, location }) = boundary.find_heads(body) else { return };
     assert!(content_at <= body.len(), "the file begins behind the end");
-    if let Some(location) = &location {
-        assert!(!location.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "a location of two lines");
+    // Where it leads, if anywhere, can stand in a request line.
+    let here = Place::Peer { path_and_query: PathAndQuery::from_static("/") };
+    if let Some(Ok(place)) = location.as_ref().map(|location| here.join(location)) {
+        let path = place.path_and_query().as_str();
+        assert!(path.bytes().all(|byte| byte.is_ascii_graphic()), "{path:?} would break a request line");
     }
     // The heads do not end in the middle of what was needed to find them.
     let again = boundary.find_heads(&body[..content_at]);
