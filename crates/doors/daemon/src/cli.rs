@@ -31,6 +31,9 @@ pub enum Command {
     /// Check a configuration, and say everything that is wrong with it
     #[command(after_long_help = CHECK_HELP)]
     CheckConfig(CheckConfig),
+    /// Find a homeserver: every step, its time, where the answer came from, and the certificate at the end
+    #[command(after_long_help = RESOLVE_HELP)]
+    Resolve(Resolve),
     /// Print what can be configured: each key with its kind, its default and the reason
     ConfigReference(ConfigReference),
     /// Prepare an installation
@@ -77,6 +80,22 @@ impl CheckConfig {
     pub fn path(&self) -> Option<&PathBuf> {
         self.file.as_ref().or(self.config.config.as_ref())
     }
+}
+
+/// `resolve`.
+#[derive(Debug, Args)]
+pub struct Resolve {
+    /// The server name, as in the second half of a user id: `matrix.org`, `example.org:8448`, `[::1]:8448`
+    pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its type says it")]
+    pub config: ConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Only find it; do not connect to it
+    #[arg(long)]
+    pub no_connect: bool,
 }
 
 /// `config-reference`.
@@ -185,6 +204,18 @@ Nothing is opened and nothing is made: it is safe next to a running Southbridge.
 Exit codes:
   0  the configuration is good; a summary is printed
   2  it is not; each mistake is printed as FILE:LINE:COLUMN: what is wrong and what is allowed";
+
+const RESOLVE_HELP: &str = "\
+Examples:
+  southbridge resolve matrix.org
+  southbridge resolve example.org:8448 --json | jq .address
+
+It asks with caches of its own: what it says is what holds now, and not what a running Southbridge remembers.
+
+Exit codes:
+  0  found, and reached
+  1  not found, or not reached; the report says at which step
+  2  the name or the configuration is wrong";
 
 const INIT_HELP: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 pub mod check_config;
 pub mod init;
 pub mod manual;
+pub mod resolve;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let code = match cli.command {
         Command::Serve(arguments) => crate::serve::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Resolve(arguments) => resolve::run(&arguments),
         Command::ConfigReference(arguments) => check_config::print_reference(&arguments),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),
         Command::Completions(arguments) => manual::print_completions(&arguments),

@@ -6,8 +6,8 @@ use southbridge::federation::FederationConfig;
 use southbridge::forward_proxy::{ForwardProxyConfig, Guard};
 use southbridge::synapse_door::SynapseDoorConfig;
 use southbridge_kernel::KernelConfig;
-use southbridge_kernel::http::HttpLimits;
 use southbridge_kernel::OpeningConfig;
+use southbridge_kernel::http::HttpLimits;
 use southbridge_kernel::tls::TlsProfile;
 use southbridge_words::Secret;
 
