@@ -98,7 +98,8 @@ struct Address {
     host: String,
     certificate_name: String,
     endpoints: Vec<Endpoint>,
-    fresh_for_seconds: u64,
+    /// None when nothing that was looked up can change it.
+    fresh_for_seconds: Option<u64>,
     stale: bool,
 }
 
@@ -189,7 +190,8 @@ impl Address {
             host: address.host_header.to_string(),
             certificate_name: address.certificate.to_string(),
             endpoints: endpoints.collect(),
-            fresh_for_seconds: address.fresh_until.saturating_since(now).as_secs(),
+            fresh_for_seconds: (address.fresh_until < Instant::FAR_FUTURE)
+                .then(|| address.fresh_until.saturating_since(now).as_secs()),
             stale: address.stale,
         }
     }
@@ -260,12 +262,11 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, certificate_name, fresh_for_seconds, .. } = self;
+        let Self { host, certificate_name, .. } = self;
+        let fresh =
+            self.fresh_for_seconds.map_or_else(|| "always fresh".to_owned(), |s| format!("fresh for {s} s"));
         let stale = if self.stale { "; stale, because a source fails" } else { "" };
-        writeln!(
-            f,
-            "found: Host {host}, certificate for {certificate_name}, fresh for {fresh_for_seconds} s{stale}"
-        )?;
+        writeln!(f, "found: Host {host}, certificate for {certificate_name}, {fresh}{stale}")?;
         for Endpoint { address, priority, weight } in &self.endpoints {
             writeln!(f, "  {address} (priority {priority}, weight {weight})")?;
         }
