@@ -2,7 +2,8 @@
 //!
 //! Answers are cached with their TTLs, within bounds; concurrent lookups of a name are one lookup; absence
 //! (NXDOMAIN, NODATA) is an answer, and failure (SERVFAIL, silence) is not: while servers fail, what was
-//! known stands in. The protocol is hickory's; its own cache is off.
+//! known stands in. Messages, the system's configuration and the hosts file are hickory's business; sockets are ours
+//! (`docs/decisions` says why).
 //!
 //! # Units
 //! Names are in any case, with or without the final dot, and always absolute: search domains are for people
@@ -12,7 +13,9 @@
 //! F4, K6; row 14 of the fault list. RFC 2308 (negative caching), RFC 6761 (special names), RFC 8767 (stale).
 
 mod config;
+mod line;
 mod reading;
+mod server;
 mod step;
 mod upstream;
 
@@ -85,7 +88,7 @@ impl Dns {
     /// # Errors
     /// [`DnsConfigError`] when there is no server to ask, or a bound makes no sense.
     pub fn new(config: &DnsConfig, clock: Clock) -> Result<Self, DnsConfigError> {
-        let upstream = Upstream::new(config)?;
+        let upstream = Upstream::new(config, clock)?;
         // A hosts file that cannot be read is one without lines, as for the C library.
         let hosts = Hosts::from_system().unwrap_or_default();
         let seed = clock.wall().unix_millis();

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
-use hickory_resolver::net::{DnsError as ErrorResponse, NetError, NoRecords};
+use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use southbridge_words::{LookupFailure, SrvRecord};
 
 /// Records, and how long they may be believed.
@@ -73,7 +72,9 @@ pub(super) fn read<R: Kind>(
     for _ in 0..ALIASES_MAX {
         let mut records = Vec::new();
         let mut alias = None;
-        for record in answer.answers.iter().filter(|record| record.name == *at) {
+        for record in
+            answer.answers.iter().filter(|record| record.dns_class == DNSClass::IN && record.name == *at)
+        {
             if record.record_type() == kind && records.len() < records_max {
                 ttl = ttl.min(record.ttl);
                 records.extend(R::from_data(&record.data));
@@ -116,22 +117,14 @@ fn negative_ttl(answer: &Message) -> Option<Duration> {
     })
 }
 
-/// What an error of the library means: no records, or why nothing is known.
-pub(super) fn read_error<R>(error: &NetError) -> Result<Found<R>, LookupFailure> {
-    match error {
-        NetError::Dns(ErrorResponse::NoRecordsFound(NoRecords { negative_ttl, response_code, .. })) => {
-            match response_code {
-                ResponseCode::NoError | ResponseCode::NXDomain => {
-                    Ok(Found { records: Vec::new(), ttl: negative_ttl.map(seconds) })
-                }
-                code => Err(failure(*code)),
-            }
-        }
-        NetError::Dns(ErrorResponse::ResponseCode(code)) => Err(failure(*code)),
-        NetError::Timeout => Err(LookupFailure::TimedOut),
-        NetError::Busy => Err(LookupFailure::Overloaded),
-        NetError::Io(_) | NetError::NoConnections => Err(LookupFailure::Refused),
-        _ => Err(LookupFailure::Malformed),
+/// Takes an answer that says something about the name: yes, or no.
+///
+/// # Errors
+/// The failure that any other response code stands for.
+pub(super) fn judge(answer: Message) -> Result<Message, LookupFailure> {
+    match answer.response_code {
+        ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
+        code => Err(failure(code)),
     }
 }
 

@@ -223,7 +223,7 @@ async fn names_in_use_are_refreshed_ahead() {
         rig.server.host("a.test", &[[192, 0, 2, 2].into()], 100);
         wait(Duration::from_secs(85)).await;
         assert_eq!(rig.addresses("a.test").await, Ok(vec!["192.0.2.1".into()]));
-        while rig.dns.counters().queries < 4 || rig.dns.counters().idle < 256 {
+        while rig.dns.counters().queries < 4 || rig.dns.counters().idle < 512 {
             tokio::task::yield_now().await;
         }
         tokio::task::yield_now().await;
@@ -347,6 +347,50 @@ async fn questions_under_way_are_bounded() {
         let all = futures_util::future::join_all(all).await;
         assert!(all.iter().all(|one| *one == Ok(1)), "{all:?}");
         assert_eq!((rig.dns.counters().names, rig.dns.counters().idle), (500, 16));
+    })
+    .await;
+}
+
+/// Nobody listens at the server's port: told at once, without waiting for the timeout.
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_at_once() {
+    on_one_thread(async {
+        let rig = Rig::start_with(|config| {
+            let nobody = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+            config.servers = vec![nobody.expect("a loopback port")];
+            config.timeout = Duration::from_secs(30);
+        })
+        .await;
+        assert_eq!(rig.addresses("a.test").await, Err(LookupFailure::Refused));
+    })
+    .await;
+}
+
+/// The first datagram is lost, the second is answered.
+#[tokio::test]
+async fn a_question_that_got_lost_is_sent_again() {
+    on_one_thread(async {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = socket.local_addr().expect("it is bound");
+        tokio::task::spawn_local(async move {
+            let mut buffer = [0; 512];
+            let mut seen = Vec::new();
+            while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
+                let question = buffer[..length].to_vec();
+                if seen.contains(&question) {
+                    let message = hickory_proto::op::Message::from_vec(&question).expect("a question");
+                    let answer = message.into_response().to_vec().expect("an answer");
+                    socket.send_to(&answer, peer).await.expect("sent");
+                }
+                seen.push(question);
+            }
+        });
+        let rig = Rig::start_with(|config| {
+            config.servers = vec![address];
+            config.timeout = Duration::from_secs(2);
+        })
+        .await;
+        assert!(rig.srv("_matrix._tcp.a.test").await.is_ok_and(|answer| answer.value.is_empty()));
     })
     .await;
 }
