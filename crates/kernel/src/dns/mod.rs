@@ -35,6 +35,7 @@ use self::step::Step;
 use self::upstream::Upstream;
 use crate::Clock;
 pub use config::{DnsConfig, DnsConfigError};
+pub use reading::read_srv_message;
 
 /// Looks names up. Cheap to clone; all clones share one cache. Its futures must run within a
 /// [`LocalSet`](tokio::task::LocalSet), which also carries refreshes in the background.

@@ -96,6 +96,24 @@ pub(super) fn read<R: Kind>(
     Err(LookupFailure::Malformed)
 }
 
+/// Reads the bytes of an answer to the question for the SRV records of `name` as a lookup reads them, without
+/// asking anybody. At most `records_max` records are taken.
+///
+/// # Errors
+/// [`LookupFailure::Malformed`] for bytes that are no answer.
+pub fn read_srv_message(
+    bytes: &[u8],
+    name: &str,
+    records_max: usize,
+) -> Result<Vec<SrvRecord>, LookupFailure> {
+    let answer = Message::from_vec(bytes).map_err(|_| LookupFailure::Malformed)?;
+    let name = Name::from_ascii(name).map_err(|_| LookupFailure::Malformed)?;
+    Ok(match read(&answer, &name, RecordType::SRV, records_max)? {
+        Reading::Found(found) => found.records,
+        Reading::Alias(..) => Vec::new(),
+    })
+}
+
 /// The aliases of an answer lead to `at`, and there is nothing there.
 fn end_of_aliases<R>(answer: &Message, name: &Name, at: &Name, ttl: u32) -> Reading<R> {
     let is_denied = answer.response_code == ResponseCode::NXDomain || has_soa(answer);
