@@ -39,6 +39,12 @@ pub enum Command {
     /// Prepare an installation
     #[command(subcommand)]
     Init(Init),
+    /// Show Southbridge carrying a federation of hundreds of homeservers, on this machine
+    #[command(after_long_help = DEMO_HELP)]
+    Demo(Demo),
+    /// The federation of the demo
+    #[command(hide = true)]
+    DemoWorld(DemoWorld),
     /// Print the completions of a shell
     Completions(Completions),
     /// Print the manual page, or write one for each command
@@ -143,6 +149,25 @@ pub struct InitSynapse {
     pub write: bool,
 }
 
+/// `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// How many homeservers there are
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=20_000))]
+    pub hosts: u32,
+    /// How long people go on asking in the storm, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub storm_seconds: u64,
+}
+
+/// `demo-world`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoWorld {
+    /// How many homeservers there are
+    #[arg(long, default_value_t = 300)]
+    pub hosts: u32,
+}
+
 /// `completions`.
 #[derive(Debug, Args)]
 pub struct Completions {
@@ -233,3 +258,12 @@ mod tests {
         Cli::command().debug_assert();
     }
 }
+
+const DEMO_HELP: &str = "\
+Three processes on loopback: a federation of fake homeservers with real TLS, .well-known, SRV and DNS; Southbridge as
+an operator runs it; and a client that asks at its door as Synapse does. A transaction goes to every homeserver, first
+over no connections at all, then over those that are open; then a fifth of the homeservers fall silent and a tenth
+become slow, while people go on asking the healthy ones. The table says what was delivered, how soon, and at what cost.
+
+Nothing leaves this machine, nothing is kept, and no configuration is needed.
+";

@@ -4,6 +4,7 @@
 //!
 //! - `storm BLACK_HOLE_SHARE SLOW_SHARE`: draws the health of all hosts afresh;
 //! - `calm`: all hosts are healthy;
+//! - `healthy`: the names of the hosts that are in good health now;
 //! - `counts`: what the homeservers and the DNS server have seen.
 //!
 //! It ends with its standard input, so that it cannot outlive whoever started it.
@@ -12,7 +13,7 @@ use std::io::{self, BufRead, Write};
 
 use serde_json::{Value, json};
 
-use super::{FederationSpec, World};
+use super::{FederationSpec, Health, World};
 
 /// Starts a world, writes where it is as one line of JSON to `output`, and takes orders from `input`
 /// until its end.
@@ -48,8 +49,9 @@ fn obey(world: &World, order: &str) -> Value {
             world.storm(0.0, 0.0);
             json!({ "ok": true })
         }
+        ["healthy"] => world.healthy(),
         ["counts"] => world.counts(),
-        _ => json!({ "error": "the orders are: storm BLACK_HOLE_SHARE SLOW_SHARE, calm, counts" }),
+        _ => json!({ "error": "the orders are: storm BLACK_HOLE_SHARE SLOW_SHARE, calm, healthy, counts" }),
     }
 }
 
@@ -77,6 +79,12 @@ impl World {
             "federation_port": self.ports().federation,
             "hosts": hosts,
         })
+    }
+
+    /// The names of the hosts that are in good health now, as JSON.
+    pub fn healthy(&self) -> Value {
+        let healthy = self.hosts().into_iter().filter(|host| host.health == Health::Healthy);
+        Value::Array(healthy.map(|host| Value::String(self.name(&host))).collect())
     }
 
     /// What was seen so far, as JSON.

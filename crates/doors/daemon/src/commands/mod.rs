@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub mod check_config;
+pub mod demo;
 pub mod init;
 pub mod manual;
 pub mod resolve;
@@ -24,6 +25,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Resolve(arguments) => resolve::run(&arguments),
         Command::ConfigReference(arguments) => check_config::print_reference(&arguments),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoWorld(arguments) => demo::run_world(arguments.hosts as usize),
         Command::Completions(arguments) => manual::print_completions(&arguments),
         Command::Man(arguments) => manual::run(&arguments),
     };

@@ -1,0 +1,117 @@
+//! The Southbridge of the demo, as an operator would run it, and what it costs.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::DemoError;
+use super::world::WorldProcess;
+
+/// A running `southbridge serve`.
+pub struct Serving {
+    child: Child,
+    /// Its door for Synapse.
+    pub door: PathBuf,
+    /// Its secret.
+    pub secret: String,
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// CPU time, user and system.
+    pub cpu: Duration,
+    /// Resident memory now, in bytes.
+    pub resident: u64,
+    /// Open descriptors now.
+    pub descriptors: usize,
+}
+
+impl Serving {
+    /// Starts Southbridge before `world`, with its files in `directory`.
+    pub fn start(world: &WorldProcess, directory: &Path) -> Result<Self, DemoError> {
+        let failed = |reason: std::io::Error| DemoError::new("southbridge serve", reason);
+        let secret: String = (0..32).map(|_| char::from(b'a' + rand::random::<u8>() % 26)).collect();
+        let config = directory.join("southbridge.toml");
+        std::fs::write(&config, configuration(world, &secret)).map_err(failed)?;
+        let log = std::fs::File::create(directory.join("southbridge.log")).map_err(failed)?;
+        let program = std::env::current_exe().map_err(failed)?;
+        let child = Command::new(program)
+            .args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(failed)?;
+        let mut serving = Self { child, door: directory.join("door.sock"), secret };
+        serving.wait_until_it_listens(directory)?;
+        Ok(serving)
+    }
+
+    fn wait_until_it_listens(&mut self, directory: &Path) -> Result<(), DemoError> {
+        let begun = Instant::now();
+        while UnixStream::connect(&self.door).is_err() {
+            let ended = self.child.try_wait().ok().flatten();
+            if ended.is_some() || begun.elapsed() > START_MAX {
+                let log = std::fs::read_to_string(directory.join("southbridge.log")).unwrap_or_default();
+                return Err(DemoError::new("southbridge serve", format!("it does not listen:\n{log}")));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Usage {
+        usage_of(self.child.id())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            // It may have ended by itself; waiting tells.
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ended = self.child.wait();
+    }
+}
+
+fn configuration(world: &WorldProcess, secret: &str) -> String {
+    format!(
+        "# Written by `southbridge demo`.\n\
+         [synapse]\nlisten = \"unix:door.sock\"\nsecret = \"{secret}\"\n\n\
+         [admin]\nlisten = \"unix:admin.sock\"\n\n\
+         [dns]\nservers = [\"{}\"]\n\n\
+         [tls]\nca_files = [\"{}\"]\n\n\
+         [addresses]\nallow = [\"127.0.0.0/8\"]\n\n\
+         [storage]\npath = \"southbridge.db\"\n\n\
+         [testing]\nwell_known_port = {}\ndefault_port = {}\n",
+        world.dns,
+        world.ca.display(),
+        world.well_known_port,
+        world.default_port
+    )
+}
+
+/// Reads what the process `pid` has used from /proc.
+pub fn usage_of(pid: u32) -> Usage {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The fields behind the command's name, which may contain anything but is closed by the last bracket.
+    let fields: Vec<u64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+        .unwrap_or_default();
+    let ticks = fields.get(11).copied().unwrap_or(0) + fields.get(12).copied().unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let pages = fields.get(21).copied().unwrap_or(0);
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    Usage {
+        cpu: Duration::from_millis(ticks * 1000 / per_second),
+        resident: pages * rustix::param::page_size() as u64,
+        descriptors,
+    }
+}
+
+const START_MAX: Duration = Duration::from_secs(10);
