@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+
 use super::load::{Door, Sample};
 use super::progress::Progress;
 use super::serving::{Serving, Usage};
@@ -25,7 +27,7 @@ pub struct FanOut {
     pub expected: usize,
     /// When each delivery was done, since the beginning, in order.
     pub delivered: Vec<Duration>,
-    /// Answers that were no delivery, with how many there were of each status.
+    /// Answers that were no delivery.
     pub failed: usize,
     /// CPU time that Southbridge took.
     pub cpu: Duration,
@@ -73,21 +75,31 @@ impl Queries {
 
 impl Course<'_> {
     /// Sends transaction `number` to every homeserver at once; `healthy` says who must get it, if not all.
-    pub async fn fan_out(&self, title: &'static str, number: usize, healthy: Option<&HashSet<String>>) -> FanOut {
+    pub async fn fan_out(
+        &self,
+        title: &'static str,
+        number: usize,
+        healthy: Option<&HashSet<String>>,
+    ) -> (FanOut, JoinSet<Sample>) {
         let expected = healthy.map_or(self.names.len(), HashSet::len);
         let bar = self.progress.begin(title, expected);
         let before = self.serving.usage();
         let begun = Instant::now();
         let found = Rc::new(RefCell::new((Vec::with_capacity(expected), 0_usize)));
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut tasks = JoinSet::new();
+        // Those that nobody expects to answer; given up when the others are done.
+        let mut in_vain = JoinSet::new();
         for name in &self.names {
             let must = healthy.is_none_or(|healthy| healthy.contains(name));
             let (door, name, found, bar) = (self.door.clone(), name.clone(), Rc::clone(&found), bar.clone());
+            if !must {
+                in_vain.spawn_local(async move { door.send(&name, number).await });
+                continue;
+            }
             tasks.spawn_local(async move {
                 let sample = door.send(&name, number).await;
                 let mut found = found.borrow_mut();
-                if !must {
-                } else if sample.is_good() {
+                if sample.is_good() {
                     found.0.push(begun.elapsed());
                     bar.advance();
                 } else {
@@ -99,7 +111,7 @@ impl Course<'_> {
         bar.finish();
         let after = self.serving.usage();
         let (delivered, failed) = std::mem::take(&mut *found.borrow_mut());
-        FanOut {
+        let fan_out = FanOut {
             title,
             expected,
             delivered,
@@ -107,11 +119,12 @@ impl Course<'_> {
             cpu: after.cpu.saturating_sub(before.cpu),
             descriptors_max: most,
             resident: after.resident,
-        }
+        };
+        (fan_out, in_vain)
     }
 
     /// Waits for `tasks`, and tells the most descriptors that Southbridge had open meanwhile.
-    async fn watch(&self, mut tasks: tokio::task::JoinSet<()>) -> usize {
+    async fn watch(&self, mut tasks: JoinSet<()>) -> usize {
         let mut most = 0;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
@@ -140,7 +153,8 @@ impl Course<'_> {
             let (door, healthy) = (self.door.clone(), healthy.clone());
             tokio::task::spawn_local(async move { ask(&door, &healthy, time, || {}).await })
         };
-        let transactions = self.fan_out("storm", number, Some(healthy)).await;
+        // The requests to the dead go on while people ask: they are the storm.
+        let (transactions, _in_vain) = self.fan_out("storm", number, Some(healthy)).await;
         self.progress.say("the storm's transactions are through; people go on asking");
         let queries = asking.await.unwrap_or(Queries { good: 0, failed: 0, took: Vec::new() });
         Storm { transactions, queries }
@@ -151,7 +165,7 @@ impl Course<'_> {
 async fn ask(door: &Door, hosts: &HashSet<String>, time: Duration, asked: impl Fn()) -> Queries {
     let mut sorted: Vec<&String> = hosts.iter().collect();
     sorted.sort();
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
     for at in 0..queries_in(time) {
         tick.tick().await;
@@ -160,7 +174,8 @@ async fn ask(door: &Door, hosts: &HashSet<String>, time: Duration, asked: impl F
         tasks.spawn_local(async move { door.profile(&host).await });
     }
     let samples: Vec<Sample> = tasks.join_all().await;
-    let mut took: Vec<Duration> = samples.iter().filter(|sample| sample.is_good()).map(|sample| sample.took).collect();
+    let mut took: Vec<Duration> =
+        samples.iter().filter(|sample| sample.is_good()).map(|sample| sample.took).collect();
     took.sort();
     Queries { good: took.len(), failed: samples.len() - took.len(), took }
 }

@@ -81,8 +81,8 @@ fn play(arguments: &Demo) -> Result<(), DemoError> {
     let storm_time = Duration::from_secs(arguments.storm_seconds);
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, async {
         let course = Course { door, names, serving: &serving, progress: &progress };
-        let cold = course.fan_out("cold fan-out", 1, None).await;
-        let warm = course.fan_out("warm fan-out", 2, None).await;
+        let (cold, _) = course.fan_out("cold fan-out", 1, None).await;
+        let (warm, _) = course.fan_out("warm fan-out", 2, None).await;
         let calm = course.queries("calm", Duration::from_secs(5)).await;
         world.order("storm 0.2 0.1")?;
         let healthy = world.healthy()?;
@@ -99,6 +99,9 @@ fn play(arguments: &Demo) -> Result<(), DemoError> {
         let log = std::fs::read_to_string(directory.path().join("southbridge.log")).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(20).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        Err(DemoError::new("not every healthy homeserver was served", format!("Southbridge's log ends:\n{}", tail.join("\n"))))
+        Err(DemoError::new(
+            "not every healthy homeserver was served",
+            format!("Southbridge's log ends:\n{}", tail.join("\n")),
+        ))
     }
 }

@@ -29,10 +29,12 @@ impl Progress {
 
     /// Begins a part of `steps`.
     pub fn begin(&self, title: &'static str, steps: usize) -> Part {
-        let target = if self.is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if self.is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{prefix:14} {bar:40} {pos}/{len} {elapsed_precise}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style).with_prefix(title);
+        let bar =
+            ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style).with_prefix(title);
         bar.enable_steady_tick(Duration::from_millis(100));
         if !self.is_terminal {
             eprintln!("{title}: {steps} to do");

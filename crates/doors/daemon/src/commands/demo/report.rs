@@ -25,16 +25,17 @@ pub fn table(fan_outs: &[&FanOut], calm: &Queries, storm: &Queries) -> String {
     let mut out = String::new();
     let _infallible = writeln!(
         out,
-        "{:<14} {:>11} {:>9} {:>9} {:>9} {:>10} {:>12}",
-        "transactions", "delivered", "to 50 %", "to 95 %", "to 100 %", "CPU", "CPU/host"
+        "{:<14} {:>11} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10}",
+        "transactions", "delivered", "failed", "to 50 %", "to 95 %", "to 100 %", "CPU", "CPU/host"
     );
     for fan_out in fan_outs {
         let per_host = fan_out.cpu / u32::try_from(fan_out.delivered.len().max(1)).unwrap_or(u32::MAX);
         let _infallible = writeln!(
             out,
-            "{:<14} {:>11} {:>9} {:>9} {:>9} {:>10} {:>12}",
+            "{:<14} {:>11} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10}",
             fan_out.title,
             format!("{}/{}", fan_out.delivered.len(), fan_out.expected),
+            fan_out.failed,
             time(fan_out.delivered_share(0.5)),
             time(fan_out.delivered_share(0.95)),
             time(fan_out.delivered_share(1.0)),
@@ -42,7 +43,8 @@ pub fn table(fan_outs: &[&FanOut], calm: &Queries, storm: &Queries) -> String {
             time(Some(per_host)),
         );
     }
-    let _infallible = writeln!(out, "\n{:<14} {:>11} {:>9} {:>9} {:>9}", "queries", "answered", "p50", "p99", "max");
+    let _infallible =
+        writeln!(out, "\n{:<14} {:>11} {:>9} {:>9} {:>9}", "queries", "answered", "p50", "p99", "max");
     for (title, queries) in [("calm", calm), ("in the storm", storm)] {
         let _infallible = writeln!(
             out,
@@ -101,7 +103,8 @@ mod tests {
 
     #[test]
     fn the_kinds_of_discovery_are_counted() {
-        let hosts = [("a", "srv"), ("b", "well-known"), ("c", "srv")].map(|(name, kind)| (name.into(), kind.into()));
+        let hosts =
+            [("a", "srv"), ("b", "well-known"), ("c", "srv")].map(|(name, kind)| (name.into(), kind.into()));
         assert_eq!(routes(&hosts), "they are found 2 by srv, 1 by well-known");
     }
 }
