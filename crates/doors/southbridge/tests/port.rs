@@ -38,7 +38,9 @@ fn ask(name: &str) -> PortRequest {
     PortRequest {
         scheme: "matrix",
         service: ServiceName::new(name),
-        request: http::Request::get("/_matrix/federation/v1/version").body(Bytes::new()).expect("well-formed"),
+        request: http::Request::get("/_matrix/federation/v1/version")
+            .body(Bytes::new())
+            .expect("well-formed"),
         class: Class::Interactive,
         demand: Demand::Prompt,
         repeat: Repeat::Safe,
@@ -57,7 +59,8 @@ fn take(port: &Port, count: usize) -> (usize, usize) {
         });
         if drained == 0 && port.arm() {
             let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
-            let rung = poll(&mut [PollFd::new(&port.as_fd(), PollFlags::IN)], Some(&limit)).expect("a descriptor");
+            let rung =
+                poll(&mut [PollFd::new(&port.as_fd(), PollFlags::IN)], Some(&limit)).expect("a descriptor");
             assert_eq!(rung, 1, "{} of {count} completions came", seen.len());
             port.acknowledge();
             wakes += 1;
@@ -144,6 +147,9 @@ fn an_unknown_scheme_is_named() {
     port.submit(PortRequest { scheme: "gopher", ..ask("a.test") }).expect("there is room");
     assert!(port.wait(Duration::from_secs(10)));
     port.drain(1, |completion| {
-        assert_eq!(completion.result.expect_err("no such scheme").message, "no discovery is called \"gopher\"");
+        assert_eq!(
+            completion.result.expect_err("no such scheme").message,
+            "no discovery is called \"gopher\""
+        );
     });
 }

@@ -84,7 +84,7 @@ impl<'p, S: LocalIo> Visit<'p, S> {
     async fn answer(&mut self) -> Result<Turn, Turn> {
         let config = &self.proxy.config;
         let deadline = self.proxy.kernel.clock().to_tokio(self.accepted_at + config.head_timeout);
-        let head = self.connection.head(deadline).await.map_err(misread)?;
+        let head = self.connection.head(deadline).await.map_err(|error| misread(&error))?;
         self.limits = ReplyLimits { show: Show::of(&head.method), version: head.version, ..self.limits };
         config.guard.check(&head.credentials).map_err(|denied| {
             self.proxy.counters.denied.add(1);
@@ -113,7 +113,7 @@ impl<'p, S: LocalIo> Visit<'p, S> {
             refused(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "M_LIMIT_EXCEEDED", message))
         })?;
         let opening = timeout(proxy.config.connect_timeout, proxy.kernel.open(host, port));
-        let opened = self.connection.unless_gone(opening).await.map_err(misread)?;
+        let opened = self.connection.unless_gone(opening).await.map_err(|error| misread(&error))?;
         let far = match opened {
             Ok(opened) => opened.map_err(|error| refused(not_opened(&error, host)))?,
             Err(_) => return Err(refused(verdict::too_late(host, Step::Connect, Kind::Other))),
@@ -150,10 +150,14 @@ impl<'p, S: LocalIo> Visit<'p, S> {
         let until = self.accepted_at + proxy.config.request_timeout;
         let deadline = proxy.kernel.clock().to_tokio(until);
         let body = self.connection.body(&head, proxy.config.request_body_bytes_max, deadline).await;
-        let body = body.map_err(misread)?;
+        let body = body.map_err(|error| misread(&error))?;
         proxy.counters.bytes_up.add(body.len() as u64);
         let call = call(proxy, head, body, authority, path_and_query, until);
-        let response = self.connection.unless_gone(proxy.kernel.exchange(call)).await.map_err(misread)?;
+        let response = self
+            .connection
+            .unless_gone(proxy.kernel.exchange(call))
+            .await
+            .map_err(|error| misread(&error))?;
         let response = response.map_err(|error| refused(verdict::refusal(&error, authority, Kind::Other)))?;
         self.pass_on(response, authority).await
     }
@@ -229,8 +233,8 @@ fn not_opened(error: &OpenError, host: &str) -> Refusal {
 }
 
 /// What becomes of a request that could not be read to its end.
-fn misread(error: ReadError) -> Turn {
-    let status = match &error {
+fn misread(error: &ReadError) -> Turn {
+    let status = match error {
         ReadError::Gone => return Turn::Gone,
         ReadError::Head(error) => error.status(),
         ReadError::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,

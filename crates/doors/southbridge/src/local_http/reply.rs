@@ -93,7 +93,7 @@ pub async fn gather<B: Body<Data = Bytes>>(
     gathered: &mut Gathered,
     mut enough: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), B::Error> {
-    while !gathered.ended && !enough(&gathered.bytes) {
+    while !enough(&gathered.bytes) && !gathered.ended {
         match next_data(body.as_mut()).await {
             Some(data) => gathered.bytes.extend_from_slice(&data?),
             None => gathered.ended = true,

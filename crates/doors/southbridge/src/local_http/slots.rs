@@ -43,6 +43,13 @@ impl Slots {
             if let Some(slot) = self.try_take() {
                 return slot;
             }
+            self.any_free().await;
+        }
+    }
+
+    /// Waits until one could be taken.
+    pub async fn any_free(&self) {
+        while self.held.get() >= self.held_max {
             self.changed.notified().await;
         }
     }

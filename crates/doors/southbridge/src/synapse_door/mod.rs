@@ -120,8 +120,10 @@ impl SynapseDoor {
     /// Accepts connections for ever. Dropping it (or its task) ends accepting, and nothing else.
     pub async fn serve(&self, listener: &Listener) {
         loop {
-            let slot = self.0.slots.take().await;
+            // Whoever is above the bound waits in the system\'s queue, and not in ours.
+            self.0.slots.any_free().await;
             let stream: LocalStream = listener.accept().await;
+            let slot = self.0.slots.take().await;
             let door = self.clone();
             spawn_local(async move {
                 door.serve_connection(stream).await;

@@ -83,7 +83,7 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         let door = self.door;
         let head_deadline = self.accepted_at + door.config.head_timeout.min(door.config.request_timeout);
         let head = self.connection.head(door.kernel.clock().to_tokio(head_deadline)).await;
-        let head = head.map_err(|error| self.misread(error))?;
+        let head = head.map_err(|error| self.misread(&error))?;
         self.limits = ReplyLimits { show: Show::of(&head.method), version: head.version, ..self.limits };
         let asked = self.let_in(&head)?;
         self.pass_gate(&asked).await?;
@@ -133,10 +133,10 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         })?;
         let deadline = door.kernel.clock().to_tokio(self.deadline);
         let body = self.connection.body(&head, bytes_max, deadline).await;
-        let body = body.map_err(|error| self.misread(error))?;
+        let body = body.map_err(|error| self.misread(&error))?;
         door.counters.bytes_in.add(body.len() as u64);
         let exchange = door.kernel.exchange(self.call(head, body, asked));
-        let response = self.connection.unless_gone(exchange).await.map_err(|error| self.misread(error))?;
+        let response = self.connection.unless_gone(exchange).await.map_err(|error| self.misread(&error))?;
         drop(held);
         response.map_err(|error| {
             debug!(host = asked.host(), class = %asked.errand.class, %error, "exchange failed");
@@ -212,7 +212,7 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         });
         let deadline = self.door.kernel.clock().to_tokio(self.deadline);
         let gathered = self.connection.unless_gone(timeout_at(deadline, gathering)).await;
-        match gathered.map_err(|error| self.misread(error))? {
+        match gathered.map_err(|error| self.misread(&error))? {
             Ok(gathered) => gathered.map_err(|error| broke_off(&error, asked))?,
             Err(_) => return Err(refused(verdict::too_late(asked.host(), Step::Body, asked.errand.kind))),
         }
@@ -260,7 +260,7 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         };
         let from = Place::Peer { path_and_query: asked.addressee.path_and_query.clone() };
         let fetched = self.connection.unless_gone(fetcher.fetch(from, location)).await;
-        fetched.map_err(|error| self.misread(error))?.map_err(refused)
+        fetched.map_err(|error| self.misread(&error))?.map_err(refused)
     }
 
     async fn reply(&mut self, outgoing: Outgoing, body: ResponseBody, asked: &Asked) -> Result<(), Halt> {
@@ -276,7 +276,7 @@ impl<'d, S: LocalIo> Visit<'d, S> {
     ) -> Result<(), Halt> {
         let status = outgoing.status;
         let sent = send(&mut self.connection, outgoing, body, self.limits).await;
-        let bytes = sent.map_err(|error| self.cut_off(error, asked))?;
+        let bytes = sent.map_err(|error| self.cut_off(&error, asked))?;
         let counters = &self.door.counters;
         counters.answered(status);
         counters.bytes_out.add(bytes);
@@ -292,21 +292,31 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         Ok(())
     }
 
-    fn cut_off(&self, error: ReplyError<ExchangeError>, asked: &Asked) -> Halt {
+    fn cut_off(&self, error: &ReplyError<ExchangeError>, asked: &Asked) -> Halt {
         let counters = &self.door.counters;
-        match &error {
+        let reason = match error {
             ReplyError::Early(error) => return broke_off(error, asked),
             ReplyError::CallerGone => return Halt::Gone,
-            ReplyError::CallerStalled => counters.stalled.add(1),
-            ReplyError::Peer(_) | ReplyError::Length { .. } => counters.cut.add(1),
-        }
-        debug!(host = asked.host(), reason = verdict::with_causes(&error), "response cut off");
+            ReplyError::CallerStalled => {
+                counters.stalled.add(1);
+                error.to_string()
+            }
+            ReplyError::Peer(cause) => {
+                counters.cut.add(1);
+                verdict::with_causes(cause)
+            }
+            ReplyError::Length { .. } => {
+                counters.cut.add(1);
+                error.to_string()
+            }
+        };
+        debug!(host = asked.host(), reason, "response cut off");
         Halt::Cut
     }
 
     /// What becomes of a request that could not be read to its end.
-    fn misread(&self, error: ReadError) -> Halt {
-        let (status, errcode) = match &error {
+    fn misread(&self, error: &ReadError) -> Halt {
+        let (status, errcode) = match error {
             ReadError::Gone => return Halt::Gone,
             ReadError::Head(error) => (error.status(), "M_UNKNOWN"),
             ReadError::Body(BodyError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
