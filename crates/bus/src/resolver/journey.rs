@@ -112,7 +112,7 @@ impl Journey {
         }
         self.explain(StepKind::Name, name.as_str(), &"a name without a port", StepSource::Rule, now);
         self.stage = Stage::WellKnown;
-        Next::WellKnown(self.name.host_lowercase().into())
+        Next::WellKnown(host_of(&self.name))
     }
 
     /// Steps 3.1 to 4: what the host delegates to.
@@ -218,7 +218,7 @@ impl Journey {
     }
 
     fn look_up_subject(&mut self, port: u16) -> Next {
-        let target = self.subject.host_lowercase().into();
+        let target = host_of(&self.subject);
         self.look_up(PeerPort::Number(port), vec![SrvRecord { priority: 0, weight: 0, port, target }])
     }
 
@@ -264,7 +264,7 @@ impl Journey {
             }
             (true, None) => return Err(self.without_address(targets)),
         }
-        let certificate = CertificateName::Dns(self.subject.host_lowercase().into());
+        let certificate = CertificateName::Dns(host_of(&self.subject));
         Ok(self.resolved(certificate, key, endpoints.into()))
     }
 
@@ -288,7 +288,7 @@ impl Journey {
         };
         ResolvedFederationAddress {
             certificate,
-            host_header: self.subject.as_str().into(),
+            host_header: Arc::from(&self.subject),
             endpoints,
             peer_key: peer_key.into(),
             fresh_until: self.fresh_until,
@@ -352,6 +352,12 @@ impl Journey {
             self.steps.push(ExplainedStep { kind, subject: subject.into(), outcome, source, took });
         }
     }
+}
+
+/// The host of `name` in lower case: the very bytes of the name where that is what they are.
+fn host_of(name: &ServerName) -> Arc<str> {
+    let host = name.host_lowercase();
+    if host == name.as_str() { Arc::from(name) } else { host.into() }
 }
 
 /// Prints records and addresses the way people read them.
