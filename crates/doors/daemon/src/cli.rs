@@ -248,6 +248,15 @@ Examples:
   southbridge init synapse --listen unix:/run/southbridge/synapse.sock
   sudo southbridge init synapse --write && sudo systemctl daemon-reload";
 
+const DEMO_HELP: &str = "\
+Three processes on loopback: a federation of fake homeservers with real TLS, .well-known, SRV and DNS; Southbridge as
+an operator runs it; and a client that asks at its door as Synapse does. A transaction goes to every homeserver, first
+over no connections at all, then over those that are open; then a fifth of the homeservers fall silent and a tenth
+become slow, while people go on asking the healthy ones. The table says what was delivered, how soon, and at what cost.
+
+Nothing leaves this machine, nothing is kept, and no configuration is needed.
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,12 +267,3 @@ mod tests {
         Cli::command().debug_assert();
     }
 }
-
-const DEMO_HELP: &str = "\
-Three processes on loopback: a federation of fake homeservers with real TLS, .well-known, SRV and DNS; Southbridge as
-an operator runs it; and a client that asks at its door as Synapse does. A transaction goes to every homeserver, first
-over no connections at all, then over those that are open; then a fifth of the homeservers fall silent and a tenth
-become slow, while people go on asking the healthy ones. The table says what was delivered, how soon, and at what cost.
-
-Nothing leaves this machine, nothing is kept, and no configuration is needed.
-";

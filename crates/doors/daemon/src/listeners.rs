@@ -78,6 +78,7 @@ impl Listeners {
             ));
         }
         listeners.make_nonblocking(&mut errors);
+        listeners.warnings.extend(short_queue(config));
         if errors.is_empty() { Ok(listeners) } else { Err(errors) }
     }
 
@@ -96,6 +97,18 @@ impl Listeners {
             }
         }
     }
+}
+
+/// The system cuts longer queues than its own bound without a word.
+fn short_queue(config: &Config) -> Option<String> {
+    let bound: u32 = fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()?;
+    let wanted = config.synapse.backlog;
+    (wanted > bound).then(|| {
+        format!(
+            "synapse.backlog is {wanted} and the system allows {bound}: callers beyond that are refused while Southbridge \
+             restarts; raise it with `sysctl net.core.somaxconn={wanted}`"
+        )
+    })
 }
 
 fn wanted(config: &Config, door: Door) -> (&[Listen], u32, u32) {

@@ -1,4 +1,5 @@
 //! The commands as a person meets them: what they print, where, and with which exit code.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end at once")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

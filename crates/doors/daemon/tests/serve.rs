@@ -2,6 +2,7 @@
 //!
 //! Each test is the service manager of its daemon: it holds the socket that `NOTIFY_SOCKET` names, so it knows when
 //! the daemon is ready, hands over, or stops, without looking at a clock.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end at once")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -268,6 +269,10 @@ fn told_to_stop_twice_it_stops_at_once() {
     assert!(house.ask("sb.sock", &request("wrong")).starts_with("HTTP/1.1 401"));
     signal(child.id(), Signal::INT);
     house.wait_for("STOPPING=1");
+    // The admin socket answers to the end, and says that nobody else should come.
+    assert!(house.ask("admin.sock", READY).starts_with("HTTP/1.1 503"));
+    let late = UnixStream::connect(house.path("sb.sock"));
+    assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     signal(child.id(), Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(house.log().contains("told to stop again"), "{}", house.log());

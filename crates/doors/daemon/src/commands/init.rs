@@ -142,6 +142,7 @@ fn shown(arguments: &InitSynapse, files: &[File]) -> String {
 }
 
 /// Whether the secret is there.
+#[derive(Clone, Copy)]
 enum Secret {
     Missing,
     There,

@@ -249,7 +249,7 @@ impl fmt::Display for Report {
         match &self.address {
             Outcome::Address(address) => write!(f, "{address}")?,
             Outcome::Error(trouble) => {
-                writeln!(f, "not found at the step {}: {}", trouble.step, trouble.reason)?
+                writeln!(f, "not found at the step {}: {}", trouble.step, trouble.reason)?;
             }
         }
         match &self.connection {

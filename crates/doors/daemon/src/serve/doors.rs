@@ -93,7 +93,7 @@ impl Doors {
     /// Ends accepting because everything ends. Who is waiting at a socket that will be closed is still served; at a
     /// socket that somebody else keeps open they wait for whoever comes next. The admin socket answers to the end.
     pub async fn close(&mut self) {
-        self.stop(carries);
+        self.stop(carries).await;
         let late = self.late.get_mut();
         for place in self.places.iter().filter(|place| carries(place.door) && place.origin == Origin::Own) {
             for _ in 0..LATE_MAX {
@@ -108,8 +108,8 @@ impl Doors {
     }
 
     /// Ends accepting because a successor accepts at the same sockets.
-    pub fn leave_to_successor(&mut self) {
-        self.stop(|_| true);
+    pub async fn leave_to_successor(&mut self) {
+        self.stop(|_| true).await;
         self.places.clear();
     }
 
@@ -136,10 +136,12 @@ impl Doors {
         })
     }
 
-    fn stop(&mut self, which: impl Fn(Door) -> bool) {
+    async fn stop(&mut self, which: impl Fn(Door) -> bool) {
         for place in self.places.iter_mut().filter(|place| which(place.door)) {
             if let Some(accepting) = place.accepting.take() {
                 accepting.abort();
+                // Aborted tasks end with an error that says so; what matters is that it has let go of its listener.
+                let _ = accepting.await;
             }
         }
     }

@@ -7,6 +7,7 @@
 mod doors;
 mod keeper;
 mod numbers;
+mod reload;
 pub mod setup;
 mod signals;
 
@@ -17,8 +18,8 @@ use std::time::Duration;
 use southbridge::Southbridge;
 use southbridge_kernel::admin::{Admin, Readiness};
 use southbridge_words::Secret;
-use tokio::task::LocalSet;
-use tracing::{error, info, warn};
+use tokio::task::{JoinHandle, LocalSet};
+use tracing::{info, warn};
 
 use crate::activation;
 use crate::cli::Serve;
@@ -28,13 +29,14 @@ use crate::config::secret::{Created, SecretSource};
 use crate::config::{Config, Environment};
 use crate::descriptors;
 use crate::door::Door;
-use crate::handover::{Invocation, Successor, tell_ready};
+use crate::handover::{Invocation, tell_ready};
 use crate::listeners::Listeners;
 use crate::logging;
 use crate::notify::Notifier;
 
 use doors::Doors;
 use keeper::RankKeeper;
+use reload::{Ending, Reload};
 use signals::{Order, Signals};
 
 /// Serves until told to stop, or until a successor has taken over.
@@ -55,12 +57,12 @@ struct Failure {
 }
 
 impl Failure {
-    fn misconfigured(text: impl ToString) -> Self {
-        Self { code: MISCONFIGURED, text: text.to_string() }
+    fn misconfigured(text: impl Into<String>) -> Self {
+        Self { code: MISCONFIGURED, text: text.into() }
     }
 
-    fn running(text: impl ToString) -> Self {
-        Self { code: FAILED, text: text.to_string() }
+    fn running(text: impl Into<String>) -> Self {
+        Self { code: FAILED, text: text.into() }
     }
 }
 
@@ -75,7 +77,7 @@ struct Prepared {
 }
 
 fn prepare(arguments: &Serve) -> Result<Prepared, Failure> {
-    let inheritance = activation::take().map_err(Failure::misconfigured)?;
+    let inheritance = activation::take().map_err(|error| Failure::misconfigured(error.to_string()))?;
     let mut config = load(arguments).map_err(Failure::misconfigured)?;
     let mut warnings = config.warnings();
     let shrunk = descriptors::fit(&mut config, descriptors::raise());
@@ -133,7 +135,43 @@ impl Prepared {
     async fn run(self) -> Result<(), Failure> {
         let mut signals = Signals::listen()
             .map_err(|error| Failure::running(format!("signals cannot be heard: {error}")))?;
-        let config = &self.config;
+        let mut works = Works::start(&self)?;
+        let notifier = Notifier::from_environment();
+        notifier.ready();
+        let Self { arguments, config, listeners, ready, invocation, .. } = self;
+        tell_ready(ready);
+        let places = listeners.list.iter();
+        places.for_each(|place| info!(door = %place.door, at = %place.listen, "listening"));
+        info!(version = env!("CARGO_PKG_VERSION"), "ready");
+
+        let keeper = &works.keeper;
+        let (arguments, invocation, notifier, listeners) = (&arguments, &invocation, &notifier, listeners);
+        let reload = Reload { arguments, invocation, listeners: &listeners, keeper, notifier };
+        let ending = reload.wait_for_the_end(&mut signals).await;
+        works.stop_accepting(ending).await;
+        // The doors have let go of the sockets, and now nobody holds them: who comes later is refused at once.
+        drop(listeners);
+        if ending == Ending::Stopped {
+            notifier.stopping();
+        }
+        works.finish(ending, &mut signals, config.synapse.drain_time).await;
+        info!("ended");
+        Ok(())
+    }
+}
+
+/// Everything that works while the daemon serves.
+struct Works {
+    doors: Doors,
+    keeper: Rc<RankKeeper>,
+    keeping: JoinHandle<()>,
+    readiness: Readiness,
+}
+
+impl Works {
+    /// Sets everything to work; the doors are open at the end.
+    fn start(prepared: &Prepared) -> Result<Self, Failure> {
+        let config = &prepared.config;
         let southbridge = Southbridge::new(setup::kernel(config), setup::federation(config))
             .map_err(|error| Failure::misconfigured(at_file(config) + &setup::whole(&error)))?;
         let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone()).map_err(|error| {
@@ -141,7 +179,7 @@ impl Prepared {
         })?;
         let keeper = Rc::new(keeper);
         let keeping = tokio::task::spawn_local(Rc::clone(&keeper).run());
-        let mut doors = Doors::new(&southbridge, config, self.secret.clone(), &self.listeners)
+        let mut doors = Doors::new(&southbridge, config, prepared.secret.clone(), &prepared.listeners)
             .map_err(|error| Failure::running(error.to_string()))?;
         let readiness = Readiness::default();
         let metrics = vec![southbridge.metrics(), doors.metrics(), keeper.metrics()];
@@ -150,122 +188,33 @@ impl Prepared {
             Some(secret) => admin.with_secret(secret.clone()),
             None => admin,
         });
-        let notifier = Notifier::from_environment();
         readiness.set(true);
-        notifier.ready();
-        tell_ready(self.ready);
-        self.listeners
-            .list
-            .iter()
-            .for_each(|listener| info!(door = %listener.door, at = %listener.listen, "listening"));
-        info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        Ok(Self { doors, keeper, keeping, readiness })
+    }
 
-        let reload = Reload {
-            arguments: &self.arguments,
-            invocation: &self.invocation,
-            listeners: &self.listeners,
-            keeper: &keeper,
-            notifier: &notifier,
-        };
-        let ending = wait_for_the_end(&mut signals, &reload).await;
-        readiness.set(false);
+    async fn stop_accepting(&mut self, ending: Ending) {
+        self.readiness.set(false);
         match ending {
-            Ending::Stopped => {
-                notifier.stopping();
-                doors.close().await;
+            Ending::Stopped => self.doors.close().await,
+            Ending::HandedOver => self.doors.leave_to_successor().await,
+        }
+    }
+
+    /// Lets what is in flight finish, for as long as it may take, or until somebody insists; then lets go of the store.
+    async fn finish(self, ending: Ending, signals: &mut Signals, drain_time: Duration) {
+        let doors = &self.doors;
+        let insisted = async { while signals.next().await != Order::Stop {} };
+        tokio::select! {
+            () = doors.drained() => {}
+            () = tokio::time::sleep(drain_time) => {
+                warn!(left = doors.in_progress(), ?drain_time, "requests cut off: they took longer than draining may");
             }
-            Ending::HandedOver => doors.leave_to_successor(),
+            () = insisted => warn!(left = doors.in_progress(), "requests cut off: told to stop again"),
         }
-        drain(&doors, &mut signals, config.synapse.drain_time).await;
-        keeping.abort();
-        if let Ending::Stopped = ending {
-            keeper.close().await;
+        self.keeping.abort();
+        if ending == Ending::Stopped {
+            self.keeper.close().await;
         }
-        info!("ended");
-        Ok(())
-    }
-}
-
-/// How serving ends.
-#[derive(Clone, Copy)]
-enum Ending {
-    /// Told to stop.
-    Stopped,
-    /// A successor serves.
-    HandedOver,
-}
-
-async fn wait_for_the_end(signals: &mut Signals, reload: &Reload<'_>) -> Ending {
-    loop {
-        match signals.next().await {
-            Order::Stop => return Ending::Stopped,
-            Order::Reload => match reload.hand_over(signals).await {
-                Ok(ending) => return ending,
-                Err(reason) => {
-                    reload.notifier.reload_failed(&reason);
-                    error!("reload failed, the old configuration holds: {reason}");
-                }
-            },
-        }
-    }
-}
-
-/// What a hand-over needs.
-struct Reload<'a> {
-    arguments: &'a Serve,
-    invocation: &'a Invocation,
-    listeners: &'a Listeners,
-    keeper: &'a RankKeeper,
-    notifier: &'a Notifier,
-}
-
-impl Reload<'_> {
-    async fn hand_over(&self, signals: &mut Signals) -> Result<Ending, String> {
-        self.notifier.reloading();
-        load(self.arguments)?;
-        // The successor opens the same file, which one process holds at a time.
-        self.keeper.close().await;
-        let started = Successor::start(self.invocation, self.listeners);
-        let outcome = match started {
-            Ok(successor) => self.wait_for(successor, signals).await,
-            Err(error) => Err(format!("{} cannot be started: {error}", self.invocation.program().display())),
-        };
-        if outcome.is_err() {
-            self.keeper.reopen();
-        }
-        outcome
-    }
-
-    async fn wait_for(&self, mut successor: Successor, signals: &mut Signals) -> Result<Ending, String> {
-        let pid = successor.pid();
-        info!(pid, "successor started");
-        loop {
-            tokio::select! {
-                ready = successor.ready() => {
-                    ready?;
-                    self.notifier.handed_over(pid);
-                    info!(pid, "successor serves");
-                    return Ok(Ending::HandedOver);
-                }
-                order = signals.next() => if order == Order::Stop {
-                    successor.end();
-                    self.keeper.reopen();
-                    return Ok(Ending::Stopped);
-                },
-            }
-        }
-    }
-}
-
-/// Lets what is in flight finish, for as long as it may take, or until somebody insists.
-async fn drain(doors: &Doors, signals: &mut Signals, drain_time: Duration) {
-    let insisted = async { while signals.next().await != Order::Stop {} };
-    tokio::select! {
-        () = doors.drained() => {}
-        () = tokio::time::sleep(drain_time) => {
-            warn!(left = doors.in_progress(), ?drain_time, "requests cut off: they took longer than draining may");
-        }
-        () = insisted => warn!(left = doors.in_progress(), "requests cut off: told to stop again"),
     }
 }
 
