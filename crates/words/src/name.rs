@@ -135,6 +135,13 @@ impl ServerName {
     }
 }
 
+impl From<&ServerName> for Arc<str> {
+    /// The name as it was written, without copying it.
+    fn from(name: &ServerName) -> Self {
+        Arc::clone(&name.0)
+    }
+}
+
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

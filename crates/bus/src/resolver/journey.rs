@@ -2,6 +2,7 @@
 //!
 //! A journey knows the rules and nothing else: what to look up next, and what the answers come to.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -106,12 +107,12 @@ impl Journey {
                 HostPart::Ip(_) => "an IP literal: no lookup",
                 HostPart::Dns(_) => "a name with a port: no .well-known, no SRV",
             };
-            self.explain(StepKind::Name, name.as_str(), outcome, StepSource::Rule, now);
+            self.explain(StepKind::Name, name.as_str(), &outcome, StepSource::Rule, now);
             return next;
         }
-        self.explain(StepKind::Name, name.as_str(), "a name without a port", StepSource::Rule, now);
+        self.explain(StepKind::Name, name.as_str(), &"a name without a port", StepSource::Rule, now);
         self.stage = Stage::WellKnown;
-        Next::WellKnown(self.name.host_lowercase().into())
+        Next::WellKnown(host_of(&self.name))
     }
 
     /// Steps 3.1 to 4: what the host delegates to.
@@ -121,7 +122,7 @@ impl Journey {
             Ok(known) => {
                 let source = StepSource::of(cached, known.stale);
                 let server = &known.value.server;
-                self.explain(StepKind::WellKnown, &host, format_args!("delegates to {server}"), source, now);
+                self.explain(StepKind::WellKnown, &host, &format_args!("delegates to {server}"), source, now);
                 self.believe(known.fresh_until, known.stale);
                 self.subject = known.value.server;
                 self.by_name().unwrap_or_else(|| self.search(SrvService::MatrixFed))
@@ -131,7 +132,7 @@ impl Journey {
             }
             Err(failing) => {
                 let outcome = format_args!("no delegation: {}", failing.error);
-                self.explain(StepKind::WellKnown, &host, outcome, StepSource::of(cached, false), now);
+                self.explain(StepKind::WellKnown, &host, &outcome, StepSource::of(cached, false), now);
                 self.believe(failing.retry_at, false);
                 self.search(SrvService::MatrixFed)
             }
@@ -151,7 +152,7 @@ impl Journey {
             Ok(answer) => answer,
             Err(LookupFailure::Overloaded) => return Next::Done(Err(ResolveError::Overloaded)),
             Err(failure) => {
-                self.explain(StepKind::Srv, &name, failure, StepSource::Asked, now);
+                self.explain(StepKind::Srv, &name, &failure, StepSource::Asked, now);
                 return Next::Done(Err(ResolveError::SrvFailed { name, failure }));
             }
         };
@@ -159,18 +160,18 @@ impl Journey {
         let source = StepSource::of(answer.cached, answer.stale);
         match usable(&answer.value, limits.targets_max) {
             Usable::Targets(records) => {
-                self.explain(StepKind::Srv, &name, Listed(&records), source, now);
+                self.explain(StepKind::Srv, &name, &Listed(&records), source, now);
                 self.look_up(PeerPort::Srv, records)
             }
             Usable::Nothing => {
-                self.explain(StepKind::Srv, &name, "no usable record", source, now);
+                self.explain(StepKind::Srv, &name, &"no usable record", source, now);
                 match service.next() {
                     Some(service) => self.search(service),
                     None => self.look_up_subject(FEDERATION_PORT),
                 }
             }
             Usable::NotOffered => {
-                self.explain(StepKind::Srv, &name, "the service is not offered", source, now);
+                self.explain(StepKind::Srv, &name, &"the service is not offered", source, now);
                 Next::Done(Err(ResolveError::NotOffered { name }))
             }
         }
@@ -217,7 +218,7 @@ impl Journey {
     }
 
     fn look_up_subject(&mut self, port: u16) -> Next {
-        let target = self.subject.host_lowercase().into();
+        let target = host_of(&self.subject);
         self.look_up(PeerPort::Number(port), vec![SrvRecord { priority: 0, weight: 0, port, target }])
     }
 
@@ -263,7 +264,7 @@ impl Journey {
             }
             (true, None) => return Err(self.without_address(targets)),
         }
-        let certificate = CertificateName::Dns(self.subject.host_lowercase().into());
+        let certificate = CertificateName::Dns(host_of(&self.subject));
         Ok(self.resolved(certificate, key, endpoints.into()))
     }
 
@@ -287,7 +288,7 @@ impl Journey {
         };
         ResolvedFederationAddress {
             certificate,
-            host_header: self.subject.as_str().into(),
+            host_header: Arc::from(&self.subject),
             endpoints,
             peer_key: peer_key.into(),
             fresh_until: self.fresh_until,
@@ -311,14 +312,14 @@ impl Journey {
         match answer {
             Ok(answer) if answer.value.is_empty() => {
                 let source = StepSource::of(answer.cached, answer.stale);
-                self.explain_parallel(StepKind::Addresses, &name, "no address", source, now);
+                self.explain_parallel(StepKind::Addresses, &name, &"no address", source, now);
             }
             Ok(answer) => {
                 let source = StepSource::of(answer.cached, answer.stale);
-                self.explain_parallel(StepKind::Addresses, &name, Listed(&answer.value), source, now);
+                self.explain_parallel(StepKind::Addresses, &name, &Listed(&answer.value), source, now);
             }
             Err(failure) => {
-                self.explain_parallel(StepKind::Addresses, &name, failure, StepSource::Asked, now);
+                self.explain_parallel(StepKind::Addresses, &name, &failure, StepSource::Asked, now);
             }
         }
     }
@@ -328,7 +329,7 @@ impl Journey {
         &mut self,
         kind: StepKind,
         subject: &str,
-        outcome: impl ToString,
+        outcome: &dyn Display,
         source: StepSource,
         now: Instant,
     ) {
@@ -341,7 +342,7 @@ impl Journey {
         &mut self,
         kind: StepKind,
         subject: &str,
-        outcome: impl ToString,
+        outcome: &dyn Display,
         source: StepSource,
         now: Instant,
     ) {
@@ -353,10 +354,16 @@ impl Journey {
     }
 }
 
+/// The host of `name` in lower case: the very bytes of the name where that is what they are.
+fn host_of(name: &ServerName) -> Arc<str> {
+    let host = name.host_lowercase();
+    if host == name.as_str() { Arc::from(name) } else { host.into() }
+}
+
 /// Prints records and addresses the way people read them.
 struct Listed<'a, T>(&'a [T]);
 
-impl std::fmt::Display for Listed<'_, SrvRecord> {
+impl Display for Listed<'_, SrvRecord> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, SrvRecord { priority, weight, port, target }) in self.0.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
@@ -366,7 +373,7 @@ impl std::fmt::Display for Listed<'_, SrvRecord> {
     }
 }
 
-impl std::fmt::Display for Listed<'_, IpAddr> {
+impl Display for Listed<'_, IpAddr> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, address) in self.0.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };

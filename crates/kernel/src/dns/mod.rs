@@ -191,7 +191,7 @@ impl Inner {
 
     fn kept<R>(&self, found: Found<R>) -> Fetched<Arc<[R]>> {
         match found.records.is_empty() {
-            true => Fetched::Absent([].into(), found.ttl.unwrap_or(self.negative_default)),
+            true => Fetched::Absent(Arc::default(), found.ttl.unwrap_or(self.negative_default)),
             false => Fetched::Present(found.records.into(), found.ttl.unwrap_or_default()),
         }
     }

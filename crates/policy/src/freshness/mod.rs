@@ -26,6 +26,7 @@ mod recency;
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use slab::Slab;
@@ -56,15 +57,17 @@ pub struct StepCache<K, V, E, T> {
 struct Entry<K, V, E> {
     key: K,
     value: Option<V>,
-    error: Option<E>,
+    // Boxed: most entries have none, and there are many entries.
+    error: Option<Box<E>>,
     fresh_until: Instant,
-    stale_until: Instant,
     /// From when on being asked for starts a fetch in the background.
     due_at: Instant,
     /// Until when `error` is answered without asking again.
     retry_at: Instant,
-    failures: u32,
-    flight: Option<u32>,
+    flight: Option<NonZeroU32>,
+    failures: u8,
+    /// Whether the value may stand in past its time: an absence may not.
+    present: bool,
 }
 
 #[derive(Debug)]
@@ -155,7 +158,7 @@ where
         Q: Eq + Hash + ?Sized,
     {
         let slot = *self.index.get(key)?;
-        let known = self.entries[slot as usize].known(now)?;
+        let known = self.entries[slot as usize].known(&self.limits, now)?;
         self.on_served(slot, now);
         match known.stale {
             true => self.counters.stale += 1,
@@ -176,7 +179,7 @@ where
             self.counters.refused += 1;
             return Asked::Full(waiter);
         }
-        match self.slot_for(key) {
+        match self.slot_for(key, now) {
             Some(slot) => self.on_waiter(slot, waiter),
             None => {
                 self.counters.refused += 1;
@@ -215,7 +218,7 @@ where
     pub fn handle_abandoned(&mut self, key: &K, error: E, now: Instant) -> Option<Settled<V, E, T>> {
         let (slot, waiters) = self.land(key)?;
         let entry = &mut self.entries[slot as usize];
-        let answer = match entry.stand_in(now) {
+        let answer = match entry.stand_in(&self.limits, now) {
             Some(value) => Ok(Known { value, fresh_until: now, stale: now >= entry.fresh_until }),
             None => Err(Failing { error, retry_at: now }),
         };
@@ -237,7 +240,6 @@ where
             let entry = &mut self.entries[*slot as usize];
             entry.value = None;
             entry.fresh_until = Instant::ZERO;
-            entry.stale_until = Instant::ZERO;
         }
     }
 
@@ -258,7 +260,7 @@ where
     pub fn withdraw(&mut self, key: &K, is_it: impl Fn(&T) -> bool) -> Option<T> {
         let slot = *self.index.get(key)?;
         let flight = self.entries[slot as usize].flight?;
-        let waiters = &mut self.flights[flight as usize].waiters;
+        let waiters = &mut self.flights[flight_at(flight)].waiters;
         let at = waiters.iter().position(is_it)?;
         self.waiting -= 1;
         Some(waiters.remove(at))
@@ -289,7 +291,7 @@ where
         let slot = *self.index.get(key)?;
         let entry = &self.entries[slot as usize];
         let retry_at = entry.retry_at;
-        let error = entry.error.clone().filter(|_| now < retry_at)?;
+        let error = entry.error.as_deref().filter(|_| now < retry_at)?.clone();
         self.on_served(slot, now);
         self.counters.failed += 1;
         Some(Failing { error, retry_at })
@@ -321,14 +323,15 @@ where
             }
         };
         self.waiting += 1;
-        self.flights[flight as usize].waiters.push(waiter);
+        self.flights[flight_at(flight)].waiters.push(waiter);
         Asked::Waiting
     }
 
     /// Starts a fetch. What is being fetched is not in `recency`, and so cannot be evicted.
-    fn take_off(&mut self, slot: u32, background: bool) -> u32 {
+    fn take_off(&mut self, slot: u32, background: bool) -> NonZeroU32 {
         self.recency.remove(slot);
-        let flight = number(self.flights.insert(Flight { waiters: Vec::new(), background }));
+        let at = self.flights.insert(Flight { waiters: Vec::new(), background });
+        let flight = NonZeroU32::MIN.saturating_add(number(at));
         let entry = &mut self.entries[slot as usize];
         entry.flight = Some(flight);
         self.due.push_back(entry.key.clone());
@@ -338,7 +341,7 @@ where
     fn land(&mut self, key: &K) -> Option<(u32, Vec<T>)> {
         let slot = *self.index.get(key)?;
         let flight = self.entries[slot as usize].flight.take()?;
-        let Flight { waiters, background } = self.flights.remove(flight as usize);
+        let Flight { waiters, background } = self.flights.remove(flight_at(flight));
         self.background -= u32::from(background);
         self.waiting -= number(waiters.len());
         self.recency.insert(slot);
@@ -346,10 +349,11 @@ where
     }
 
     /// The slot of `key`, made if need be; `None` when everything held is being fetched.
-    fn slot_for(&mut self, key: &K) -> Option<u32> {
+    fn slot_for(&mut self, key: &K, now: Instant) -> Option<u32> {
         if let Some(slot) = self.index.get(key) {
             return Some(*slot);
         }
+        self.forget_spent(now);
         if self.entries.len() >= self.limits.entries_max as usize {
             let oldest = self.recency.oldest()?;
             let key = self.entries[oldest as usize].key.clone();
@@ -360,6 +364,20 @@ where
         self.index.insert(key.clone(), slot);
         self.recency.insert(slot);
         Some(slot)
+    }
+
+    /// Drops the entries used longest ago that nothing can be had of any more. Each new entry drops at most
+    /// two, so memory follows what is in use without anybody ever sweeping.
+    fn forget_spent(&mut self, now: Instant) {
+        for _ in 0..2 {
+            let Some(oldest) = self.recency.oldest() else { return };
+            let entry = &self.entries[oldest as usize];
+            if !entry.is_spent(&self.limits, now) {
+                return;
+            }
+            let key = entry.key.clone();
+            self.forget(&key);
+        }
     }
 
     /// Drops an entry that is not being fetched.
@@ -378,29 +396,35 @@ impl<K, V: Clone, E: Clone> Entry<K, V, E> {
             value: None,
             error: None,
             fresh_until: Instant::ZERO,
-            stale_until: Instant::ZERO,
             due_at: Instant::ZERO,
             retry_at: Instant::ZERO,
-            failures: 0,
             flight: None,
+            failures: 0,
+            present: false,
         }
     }
 
     /// What may be served at `now` without waiting.
-    fn known(&self, now: Instant) -> Option<Known<V>> {
+    fn known(&self, limits: &FreshnessLimits, now: Instant) -> Option<Known<V>> {
         if now < self.fresh_until {
             let value = self.value.clone()?;
             return Some(Known { value, fresh_until: self.fresh_until, stale: false });
         }
         // Stale only when the source has failed: otherwise it is asked first.
         self.error.as_ref()?;
-        let value = self.stand_in(now)?;
+        let value = self.stand_in(limits, now)?;
         Some(Known { value, fresh_until: self.retry_at, stale: true })
     }
 
     /// What may stand in for a source that failed.
-    fn stand_in(&self, now: Instant) -> Option<V> {
-        self.value.clone().filter(|_| now < self.stale_until)
+    fn stand_in(&self, limits: &FreshnessLimits, now: Instant) -> Option<V> {
+        let stale = if self.present { limits.stale_max } else { Duration::ZERO };
+        self.value.clone().filter(|_| now < self.fresh_until + stale)
+    }
+
+    /// Whether it holds neither a value that may be served nor a failure worth remembering.
+    fn is_spent(&self, limits: &FreshnessLimits, now: Instant) -> bool {
+        self.stand_in(limits, now).is_none() && now >= self.retry_at + limits.failure_max
     }
 
     fn on_value(&mut self, fetched: Fetched<V>, limits: &FreshnessLimits, now: Instant) -> Known<V> {
@@ -410,7 +434,7 @@ impl<K, V: Clone, E: Clone> Entry<K, V, E> {
         };
         let fresh = limits.fresh_time(asked, present);
         self.fresh_until = now + fresh;
-        self.stale_until = if present { self.fresh_until + limits.stale_max } else { self.fresh_until };
+        self.present = present;
         self.due_at = now + refresh_after(fresh);
         self.retry_at = Instant::ZERO;
         self.failures = 0;
@@ -427,10 +451,10 @@ impl<K, V: Clone, E: Clone> Entry<K, V, E> {
         now: Instant,
     ) -> Result<Known<V>, Failing<E>> {
         self.failures = self.failures.saturating_add(1);
-        let remembered = limits.failure_time(self.failures, seeded);
+        let remembered = limits.failure_time(u32::from(self.failures), seeded);
         self.retry_at = now + remembered;
-        self.error = Some(error.clone());
-        let known = self.known(now);
+        self.error = Some(Box::new(error.clone()));
+        let known = self.known(limits, now);
         // With a value at hand nobody waits for the next try, so it need not come early.
         self.due_at = if known.is_some() { self.retry_at } else { now + refresh_after(remembered) };
         known.ok_or(Failing { error, retry_at: self.retry_at })
@@ -440,6 +464,11 @@ impl<K, V: Clone, E: Clone> Entry<K, V, E> {
 /// When the last fifth of `fresh` begins.
 fn refresh_after(fresh: Duration) -> Duration {
     fresh.mul_f64(0.8)
+}
+
+/// Where a flight lies: its number counts from one, so that "none" takes no room.
+fn flight_at(flight: NonZeroU32) -> usize {
+    flight.get() as usize - 1
 }
 
 /// A slot number. The caches are bounded far below what would not fit.

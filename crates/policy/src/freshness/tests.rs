@@ -157,6 +157,22 @@ fn the_entry_used_longest_ago_makes_room() {
     assert_eq!((cache.len(), cache.counters().evicted, cache.counters().refused), (3, 1, 1));
 }
 
+/// Of names that nobody asks for any more nothing is kept once it is past use; no sweep is needed for that.
+#[test]
+fn what_is_past_use_makes_room_by_itself() {
+    let mut cache = Cache::new(FreshnessLimits { entries_max: 100, ..LIMITS }, 7);
+    for key in ["a", "b", "c"] {
+        assert_eq!(cache.ask(&key, 1, T0), Asked::Waiting);
+        let _ = cache.handle_fetched(&key, Ok(Fetched::Present(1, 100 * SECOND)), T0);
+    }
+    let unused = T0 + 300 * SECOND;
+    assert_eq!(cache.ask(&"d", 1, unused), Asked::Waiting);
+    assert_eq!(cache.len(), 4);
+    let past_use = T0 + 601 * SECOND;
+    assert_eq!(cache.ask(&"e", 1, past_use), Asked::Waiting);
+    assert_eq!((cache.len(), cache.counters().evicted), (3, 0));
+}
+
 #[test]
 fn refreshes_in_the_background_are_bounded() {
     let mut cache = cache();
