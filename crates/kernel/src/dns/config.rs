@@ -37,7 +37,7 @@ pub struct DnsConfig {
     pub entries_max: u32,
     /// Records used of one answer. Default 32.
     pub records_max: usize,
-    /// Questions under way at a time. Default 512.
+    /// Questions under way at a time; each may hold a socket, when its answer needs TCP. Default 256.
     pub queries_max: usize,
     /// Callers waiting for answers in all. Default 20 000.
     pub waiting_max: u32,
@@ -58,7 +58,7 @@ impl Default for DnsConfig {
             failure_max: Duration::from_secs(30),
             entries_max: 20_000,
             records_max: 32,
-            queries_max: 512,
+            queries_max: 256,
             waiting_max: 20_000,
         }
     }

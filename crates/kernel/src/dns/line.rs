@@ -207,7 +207,7 @@ mod tests {
         assert!(!answer(&[question("b.test.", RecordType::A)], good, MessageType::Response));
         assert!(!answer(&[question("a.test.", RecordType::AAAA)], good, MessageType::Response));
         assert!(!answer(&[asked.clone(), asked.clone()], good, MessageType::Response));
-        assert!(!answer(&[asked.clone()], good, MessageType::Query));
+        assert!(!answer(std::slice::from_ref(&asked), good, MessageType::Query));
         assert!(!answer(&[], good, MessageType::Response));
         assert!(answer(&[], ResponseCode::FormErr, MessageType::Response));
     }

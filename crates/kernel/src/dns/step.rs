@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use super::{DnsError, Inner};
 
 type Told<V> = Result<Known<V>, Failing<LookupFailure>>;
+type Waiter<V> = oneshot::Sender<Told<V>>;
 
 /// The cache of one kind of record.
 pub(super) struct Step<V> {
     what: &'static str,
-    cache: RefCell<StepCache<Arc<str>, V, LookupFailure, oneshot::Sender<Told<V>>>>,
+    cache: RefCell<StepCache<Arc<str>, V, LookupFailure, Waiter<V>>>,
 }
 
 impl<V: Clone + 'static> Step<V> {

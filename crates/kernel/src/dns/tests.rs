@@ -223,7 +223,7 @@ async fn names_in_use_are_refreshed_ahead() {
         rig.server.host("a.test", &[[192, 0, 2, 2].into()], 100);
         wait(Duration::from_secs(85)).await;
         assert_eq!(rig.addresses("a.test").await, Ok(vec!["192.0.2.1".into()]));
-        while rig.dns.counters().queries < 4 || rig.dns.counters().idle < 512 {
+        while rig.dns.counters().queries < 4 || rig.dns.counters().idle < 256 {
             tokio::task::yield_now().await;
         }
         tokio::task::yield_now().await;
