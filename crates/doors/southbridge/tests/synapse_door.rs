@@ -198,6 +198,62 @@ async fn callers_that_come_early_wait_until_the_gate_opens() {
     .await;
 }
 
+/// Its timer fired before we were ready: nothing must be sent for it afterwards.
+#[tokio::test]
+async fn a_caller_that_leaves_before_the_gate_opens_is_forgotten() {
+    in_house(door_config(), ForwardProxyConfig::default(), async |house| {
+        let mut stream = house.knock("door").await;
+        stream.write_all(request("PUT", &house.name("a.test"), VERSION, "{}").as_bytes()).await.unwrap();
+        until(|| house.door.snapshot().in_progress == 1).await;
+        drop(stream);
+        house.door.drained().await;
+        house.door.open();
+        assert_eq!((house.servers.counts().accepted, house.door.snapshot().gone), (0, 1));
+    })
+    .await;
+}
+
+/// Fault 26: those above the bound wait in the queue, and nobody is refused.
+#[tokio::test]
+async fn callers_above_the_bound_wait_for_their_turn() {
+    let config = SynapseDoorConfig { connections_max: 2, ..door_config() };
+    in_house(config, ForwardProxyConfig::default(), async |house| {
+        let path = request("GET", &house.name("a.test"), VERSION, "");
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let mut stream = house.knock("door").await;
+            stream.write_all(path.as_bytes()).await.unwrap();
+            streams.push(stream);
+        }
+        until(|| house.door.snapshot().in_progress == 2).await;
+        house.door.open();
+        for stream in &mut streams {
+            assert_eq!(read_answer(stream).await.status, 200);
+        }
+        assert_eq!(house.door.snapshot().connections, 20);
+    })
+    .await;
+}
+
+/// Fault 16: what a host says, it says to Synapse, which knows what each of it means.
+#[tokio::test]
+async fn answers_of_hosts_are_passed_on_as_they_are() {
+    at_home(async |house| {
+        for status in [200, 401, 403, 404, 410, 421, 429, 502, 520] {
+            let body = format!("{{\"errcode\":\"M_{status}\"}}");
+            let canned = Canned::json(status, &body).with("retry-after", "7");
+            let script = HostScript { canned: vec![("/".to_owned(), canned)], ..HostScript::default() };
+            house.servers.set("a.test", script);
+            let answer = house.get(&house.name("a.test"), VERSION).await;
+            assert_eq!(
+                (answer.status, answer.text(), answer.field("retry-after")),
+                (status, body, Some("7"))
+            );
+        }
+    })
+    .await;
+}
+
 /// Synapse decodes nothing.
 #[tokio::test]
 async fn a_response_that_is_encoded_although_nobody_asked_is_not_passed_on() {
@@ -350,6 +406,29 @@ async fn part_heads_reach_synapse_in_one_write_however_they_were_cut() {
             let answer = Answer::parse(&first[..read]);
             assert_eq!((answer.status, answer.text().as_str()), (200, sample), "cut at {at}");
         }
+    })
+    .await;
+}
+
+/// Synapse would follow a location that comes after the file, once it has read all: it must not read all.
+#[tokio::test]
+async fn a_third_part_of_media_is_never_passed_on_whole() {
+    let third = "\r\n--b\r\nLocation: https://10.0.0.1/\r\n\r\n\r\n--b--\r\n";
+    at_home(async |house| {
+        let answer = |file: &str| {
+            let body =
+                format!("--b\r\nContent-Type: application/json\r\n\r\n{{}}\r\n--b\r\n\r\n{file}{third}");
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: multipart/mixed; boundary=b";
+            let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            vec![Step::ReadRequest, Step::write(answer), Step::Close]
+        };
+        let scripts = vec![answer("small"), answer(&"x".repeat(1_000_000))];
+        let peer = RawPeer::tls(&house.authority, Alpn::Http1, scripts).await.unwrap();
+        let name = format!("a.test:{}", peer.address().port());
+        let small = house.get(&name, MEDIA).await;
+        assert!(small.status == 502 && small.text().contains("two parts"), "{}", small.text());
+        let big = house.get(&name, MEDIA).await;
+        assert_eq!((big.status, big.whole, big.text().contains("Location")), (200, false, false));
     })
     .await;
 }

@@ -105,10 +105,10 @@ impl ForwardProxy {
     pub async fn serve(&self, listener: &Listener) -> Result<Infallible, OpenProxy> {
         self.0.config.guard.check_listener(listener.address())?;
         loop {
-            // Whoever is above the bound waits in the system\'s queue, and not in ours.
+            // Whoever is above the bound waits in the system's queue, and not in ours.
             self.0.slots.any_free().await;
             let stream = listener.accept().await;
-            let slot = self.0.slots.take().await;
+            let slot = self.0.slots.enter();
             let proxy = self.clone();
             spawn_local(async move {
                 proxy.serve_connection(stream).await;

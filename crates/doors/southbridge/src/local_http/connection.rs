@@ -139,6 +139,17 @@ impl<S: LocalIo> LocalConnection<S> {
         }
     }
 
+    /// Returns when the caller goes away before its turn has come; pending as long as it waits. What it sends
+    /// meanwhile is kept, as far as it is little.
+    pub async fn gone_early(&mut self) -> ReadError {
+        while self.read.len() < READ_AHEAD_MAX {
+            if let Err(error) = self.read_more().await {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Some old callers end a body with an empty line that belongs to nothing.
     fn has_surplus(&mut self) -> bool {
         let blank = self.read.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

@@ -10,6 +10,7 @@
 
 mod classify;
 mod counters;
+mod last_part;
 mod location;
 mod media;
 mod multipart;
@@ -29,6 +30,7 @@ use tokio::task::spawn_local;
 
 pub use classify::{Errand, Kind};
 pub use counters::{DoorCounters, DoorSnapshot};
+pub use last_part::LastPart;
 pub use location::{LocationError, Place};
 pub use multipart::{Boundary, MultipartError, PartHeads};
 pub use target::{AddressError, Addressee, ReadHeadError, read_head};
@@ -120,10 +122,10 @@ impl SynapseDoor {
     /// Accepts connections for ever. Dropping it (or its task) ends accepting, and nothing else.
     pub async fn serve(&self, listener: &Listener) {
         loop {
-            // Whoever is above the bound waits in the system\'s queue, and not in ours.
+            // Whoever is above the bound waits in the system's queue, and not in ours.
             self.0.slots.any_free().await;
             let stream: LocalStream = listener.accept().await;
-            let slot = self.0.slots.take().await;
+            let slot = self.0.slots.enter();
             let door = self.clone();
             spawn_local(async move {
                 door.serve_connection(stream).await;

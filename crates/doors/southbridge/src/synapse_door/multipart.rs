@@ -109,6 +109,11 @@ impl Boundary {
         preface
     }
 
+    /// What stands before every part but perhaps the first.
+    pub(super) fn delimiter(&self) -> Vec<u8> {
+        [b"\r\n--", &self.0[..]].concat()
+    }
+
     /// Everything after it.
     pub fn epilogue(&self) -> Bytes {
         [b"\r\n--", &self.0[..], b"--\r\n"].concat().into()
@@ -119,7 +124,7 @@ impl Boundary {
     /// # Errors
     /// [`MultipartError`] when it is sure that they will not come.
     pub fn find_heads(&self, body: &[u8]) -> Result<PartHeads, MultipartError> {
-        let delimiter = [b"\r\n--", &self.0[..]].concat();
+        let delimiter = self.delimiter();
         // The first delimiter may begin the body, without a line end before it.
         let first = match body.strip_prefix(&delimiter[2..]) {
             Some(rest) => after_delimiter(body, body.len() - rest.len()),
@@ -221,7 +226,7 @@ fn parameter(text: &str) -> Option<(String, &str)> {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(haystack, needle)
 }
 
 /// How much is gathered in search of both part heads. The JSON between them is empty today; with the

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
 use southbridge_kernel::http::ResponseBody;
 use southbridge_kernel::{Call, ExchangeError};
 use southbridge_words::{Instant, ServiceName, Step};
@@ -14,6 +15,7 @@ use tokio::time::timeout_at;
 use tracing::debug;
 
 use super::classify::{Errand, Kind};
+use super::last_part::{LastPart, TwoParts};
 use super::location::Place;
 use super::media::{self, Fetcher};
 use super::multipart::{Boundary, PartHeads};
@@ -113,8 +115,14 @@ impl<'d, S: LocalIo> Visit<'d, S> {
             return Ok(());
         }
         let deadline = self.door.kernel.clock().to_tokio(self.deadline);
-        // The body may be on its way already; only the end of the connection counts.
-        match timeout_at(deadline, self.door.gate.pass()).await {
+        let door = self.door;
+        let waiting = timeout_at(deadline, door.gate.pass());
+        let passed = tokio::select! {
+            biased;
+            passed = waiting => passed,
+            error = self.connection.gone_early() => return Err(self.misread(&error)),
+        };
+        match passed {
             Ok(()) => Ok(()),
             Err(_) => Err(refused(verdict::too_late(asked.host(), Step::Admission, asked.errand.kind))),
         }
@@ -204,9 +212,9 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         boundary: &Boundary,
         asked: &Asked,
     ) -> Result<(), Halt> {
-        let mut body = Box::pin(body);
+        let mut body = body;
         let mut heads = Ok(PartHeads::Incomplete);
-        let gathering = gather(body.as_mut(), &mut outgoing.gathered, |bytes| {
+        let gathering = gather(Pin::new(&mut body), &mut outgoing.gathered, |bytes| {
             heads = boundary.find_heads(bytes);
             heads != Ok(PartHeads::Incomplete)
         });
@@ -216,18 +224,21 @@ impl<'d, S: LocalIo> Visit<'d, S> {
             Ok(gathered) => gathered.map_err(|error| broke_off(&error, asked))?,
             Err(_) => return Err(refused(verdict::too_late(asked.host(), Step::Body, asked.errand.kind))),
         }
-        let location = match heads {
-            Ok(PartHeads::Complete { location, .. }) => location,
+        let (location, content_at) = match heads {
+            Ok(PartHeads::Complete { location, content_at }) => (location, content_at),
             Ok(PartHeads::Incomplete) => return Err(unusable(asked, "it ends within its part heads")),
             Err(error) => return Err(unusable(asked, &error.to_string())),
         };
-        match location {
-            None => self.reply_pinned(outgoing, body.as_mut(), asked).await,
-            Some(location) => {
-                drop(body);
-                self.pass_on_fetched(&location, asked).await
-            }
+        if let Some(location) = location {
+            drop(body);
+            return self.pass_on_fetched(&location, asked).await;
         }
+        let mut last = LastPart::of(boundary);
+        // From the line end before the content: an empty part has no other.
+        last.advance(&outgoing.gathered.bytes[content_at - 2..])
+            .map_err(|error| unusable(asked, &error.to_string()))?;
+        self.reply(outgoing, TwoParts::new(body, last, ServiceName::from(&asked.addressee.server)), asked)
+            .await
     }
 
     /// Puts the file that is elsewhere where the peer should have put it.
@@ -263,17 +274,11 @@ impl<'d, S: LocalIo> Visit<'d, S> {
         fetched.map_err(|error| self.misread(&error))?.map_err(refused)
     }
 
-    async fn reply(&mut self, outgoing: Outgoing, body: ResponseBody, asked: &Asked) -> Result<(), Halt> {
+    async fn reply<B>(&mut self, outgoing: Outgoing, body: B, asked: &Asked) -> Result<(), Halt>
+    where
+        B: Body<Data = Bytes, Error = ExchangeError>,
+    {
         let body = pin!(body);
-        self.reply_pinned(outgoing, body, asked).await
-    }
-
-    async fn reply_pinned(
-        &mut self,
-        outgoing: Outgoing,
-        body: Pin<&mut ResponseBody>,
-        asked: &Asked,
-    ) -> Result<(), Halt> {
         let status = outgoing.status;
         let sent = send(&mut self.connection, outgoing, body, self.limits).await;
         let bytes = sent.map_err(|error| self.cut_off(&error, asked))?;
