@@ -6,26 +6,27 @@
 //! # Source
 //! K14, K15, K16, F5, F12; DESIGN, "One picture".
 
+mod answer;
+mod failed;
+mod outgoing;
+
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use ::http::{Method, Request, Response, StatusCode, Uri, Version};
-use bytes::Bytes;
-use http_body_util::Full;
+use ::http::Response;
 use hyper::body::Incoming;
 use southbridge_policy::lane::Lane;
 use southbridge_policy::ranker::Advice;
 use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
-use crate::discovery::{DiscoveryError, Route};
-use crate::exchange::{Call, ExchangeError, Repeat};
-use crate::http::{
-    Ending, FromPeer, HeadFault, Pace, ResponseBody, SendFailure, Sent, Violation, check_framing,
-};
+use crate::exchange::{Call, ExchangeError};
+use crate::http::{Ending, FromPeer, Pace, ResponseBody, check_framing, ends_connection};
 use crate::kernel::Shared;
-use crate::pool::{LendError, Lent, Need};
+use crate::pool::{Lent, Need};
 use crate::underway::Mark;
+use answer::outcome_of;
+pub(crate) use failed::Failed;
+use outgoing::{check_request, outgoing, text_bytes};
 
 impl Shared {
     /// Carries `call` to its host and brings the head of the response back; the body follows by itself.
@@ -99,7 +100,9 @@ impl Shared {
     /// to open was in our own queue, and that is not the host's fault.
     fn overdue_step(&self, mark: &Mark) -> Step {
         match mark.step() {
-            Step::Connect if !mark.peer().is_some_and(|peer| self.lending.is_connecting(peer)) => Step::Admission,
+            Step::Connect if !mark.peer().is_some_and(|peer| self.lending.is_connecting(peer)) => {
+                Step::Admission
+            }
             step => step,
         }
     }
@@ -114,9 +117,11 @@ impl Shared {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
+            let now = self.clock.now();
             let may_repeat = failed.may_repeat(call) && attempt < ATTEMPTS_MAX;
-            if !may_repeat || self.budget.borrow_mut().handle_retry(self.clock.now()).is_err() {
-                return Err(failed.into_error(call));
+            let spent = || failed.burdened_peer() && self.budget.borrow_mut().handle_retry(now).is_err();
+            if !may_repeat || spent() {
+                return Err(failed.into_error(call, now.saturating_since(mark.started_at())));
             }
             self.stats.retries.add(1);
             attempt += 1;
@@ -135,36 +140,28 @@ impl Shared {
         if !lent.ready().await {
             return Err(Failed::Stale);
         }
-        let request = outgoing(call, &route, &lent).map_err(Failed::Request)?;
-        let gauge = Rc::clone(lent.gauge());
-        let read_before = gauge.read();
-        if lent.is_http2() {
-            gauge.allow(u64::from(self.head_bytes_max));
-        } else {
-            gauge.begin_head(self.head_bytes_max);
-        }
+        let request = outgoing(call, &route, lent.is_http2()).map_err(Failed::Request)?;
+        let request_bytes = text_bytes(&request);
         let sent_at = self.clock.now();
         if call.ranked {
             self.ranker.borrow_mut().handle_sent(&call.service, sent_at);
         }
         self.stats.sent(call.class, sent_at.saturating_since(mark.started_at()));
         mark.reach(Step::Response);
-        match lent.send(request).await {
-            Ok(response) => {
-                if let Err(violation) = check_framing(response.version(), response.headers()) {
-                    lent.discard();
-                    return Err(Failed::Violation(violation));
-                }
-                let latency = self.clock.now().saturating_since(sent_at);
-                Ok(Answered { response, lent, latency })
-            }
-            Err(failure) => {
-                let silent = lent.is_reused() && gauge.read() == read_before && !failure.misread;
-                let fault = gauge.fault();
-                lent.discard();
-                Err(Failed::Send { failure, silent, fault })
-            }
+        let response = lent.send(request, self.head_bytes_max).await;
+        let latency = self.clock.now().saturating_since(sent_at);
+        let failed = match response {
+            Ok(response) => match judge(call, &response, &mut lent, request_bytes) {
+                Ok(()) => return Ok(Answered { response, lent, latency }),
+                Err(failed) => failed,
+            },
+            Err(failure) => lent.explain(failure),
+        };
+        if failed.wants_http1() {
+            self.lending.avoid_http2(&route);
         }
+        lent.discard();
+        Err(failed)
     }
 
     fn deliver(
@@ -176,7 +173,7 @@ impl Shared {
         let Answered { response, lent, latency } = answered;
         passage.mark.reach(Step::Body);
         let (parts, incoming) = response.into_parts();
-        passage.report(outcome_of(parts.status, retry_after(&parts), latency));
+        passage.report(outcome_of(&parts, latency, self.clock.wall()));
         self.stats.responded(parts.status, latency);
         let from = FromPeer {
             incoming,
@@ -190,6 +187,24 @@ impl Shared {
         };
         Response::from_parts(parts, ResponseBody::from_peer(from))
     }
+}
+
+/// Whether `response` may be handed on, and what it means for the connection that brought it.
+fn judge(
+    call: &Call,
+    response: &Response<Incoming>,
+    lent: &mut Lent,
+    request_bytes: u64,
+) -> Result<(), Failed> {
+    let (version, status, headers) = (response.version(), response.status(), response.headers());
+    check_framing(version, status, headers).map_err(Failed::Violation)?;
+    // An answer that came before the end of the request may belong to another one, and a peer that has
+    // stopped reading will never make room for the next.
+    let early = !lent.is_http2() && lent.sent_bytes() < request_bytes;
+    if early || ends_connection(version, call.request.method(), status, headers) {
+        lent.spend();
+    }
+    Ok(())
 }
 
 /// A request's way through the corridor: whatever ends it, its places are given up.
@@ -246,133 +261,6 @@ struct Answered {
     lent: Lent,
     latency: Duration,
 }
-
-/// Why one attempt failed.
-enum Failed {
-    Discovery(DiscoveryError),
-    Lend(LendError),
-    /// The connection was gone before anything was written.
-    Stale,
-    Request(String),
-    Violation(Violation),
-    Send {
-        failure: SendFailure,
-        silent: bool,
-        fault: Option<HeadFault>,
-    },
-}
-
-impl Failed {
-    /// Whether another attempt can do no harm (K16): nothing left us, or nothing came back on a
-    /// connection that may have been closed under us and the request is safe to repeat.
-    fn may_repeat(&self, call: &Call) -> bool {
-        match self {
-            Self::Stale => true,
-            Self::Send { failure, silent, fault: None } => {
-                failure.sent == Sent::Nothing || (*silent && call.repeat == Repeat::Safe)
-            }
-            _ => false,
-        }
-    }
-
-    fn into_error(self, call: &Call) -> ExchangeError {
-        let service = call.service.clone();
-        match self {
-            Self::Discovery(error) => ExchangeError::Discovery(error),
-            Self::Lend(LendError::Full(full)) => ExchangeError::Overloaded { what: full.to_string() },
-            Self::Lend(LendError::Failed(source)) => ExchangeError::Connect { service, source },
-            Self::Lend(LendError::DeadlinePassed { step }) => {
-                ExchangeError::DeadlinePassed { service, step, waited: Duration::ZERO }
-            }
-            Self::Stale => {
-                let reason = "the connection was closed before the request".to_owned();
-                ExchangeError::Cut { service, step: Step::Request, reason }
-            }
-            Self::Request(reason) => ExchangeError::BadRequest { reason },
-            Self::Violation(violation) => ExchangeError::PeerMisbehaved { service, violation },
-            Self::Send { fault: Some(fault), .. } => {
-                let violation = Violation::Unreadable { reason: fault.to_string() };
-                ExchangeError::PeerMisbehaved { service, violation }
-            }
-            Self::Send { failure, .. } if failure.misread => {
-                let violation = Violation::Unreadable { reason: failure.reason };
-                ExchangeError::PeerMisbehaved { service, violation }
-            }
-            Self::Send { failure, .. } => {
-                ExchangeError::Cut { service, step: Step::Response, reason: failure.reason }
-            }
-        }
-    }
-}
-
-/// What can be seen to be wrong with a request before anybody is asked for anything.
-fn check_request(call: &Call) -> Result<(), ExchangeError> {
-    let refused = |reason: &str| Err(ExchangeError::BadRequest { reason: reason.to_owned() });
-    if call.request.uri().path_and_query().is_none() {
-        return refused("it has no path");
-    }
-    if *call.request.method() == Method::CONNECT {
-        return refused("CONNECT is not an exchange");
-    }
-    Ok(())
-}
-
-/// The request as it goes out on `lent`.
-fn outgoing(call: &Call, route: &Route, lent: &Lent) -> Result<Request<Full<Bytes>>, String> {
-    let request = &call.request;
-    let target = request.uri().path_and_query().ok_or("it has no path")?.clone();
-    let mut out = Request::new(Full::new(request.body().clone()));
-    *out.method_mut() = request.method().clone();
-    let mut headers = request.headers().clone();
-    for name in KERNELS_OWN {
-        headers.remove(name);
-    }
-    if lent.is_http2() {
-        let mut parts = ::http::uri::Parts::default();
-        parts.scheme = Some(::http::uri::Scheme::HTTPS);
-        parts.authority = Some(route.authority.parse().map_err(|_| "its authority is not one".to_owned())?);
-        parts.path_and_query = Some(target);
-        *out.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
-        *out.version_mut() = Version::HTTP_2;
-    } else {
-        *out.uri_mut() = Uri::from(target);
-        headers.insert(HOST, host_value(route)?);
-        if request.body().is_empty() && !matches!(*request.method(), Method::GET | Method::HEAD) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-    }
-    *out.headers_mut() = headers;
-    Ok(out)
-}
-
-fn host_value(route: &Route) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(&route.authority).map_err(|_| "its Host is not a header value".to_owned())
-}
-
-/// What a response says about its host (DESIGN decision 6): 4xx proves that it lives; 5xx and 429 count
-/// against it.
-fn outcome_of(status: StatusCode, retry_after: Option<Duration>, latency: Duration) -> Outcome {
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        Outcome::Unwilling { latency, retry_after }
-    } else {
-        Outcome::Answered { latency }
-    }
-}
-
-fn retry_after(parts: &::http::response::Parts) -> Option<Duration> {
-    let value = parts.headers.get(::http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    value.parse::<u32>().ok().map(|seconds| Duration::from_secs(u64::from(seconds)))
-}
-
-/// Framing and the connection's own affairs are never the caller's to set.
-const KERNELS_OWN: [HeaderName; 6] = [
-    HOST,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    ::http::header::CONNECTION,
-    ::http::header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
 
 /// The first attempt, one for a connection that had gone stale, one for what the peer refused to look at.
 const ATTEMPTS_MAX: u32 = 3;

@@ -126,6 +126,10 @@ impl ExchangeError {
             // Time that ran out in our own queues, or while names were being looked up for too long,
             // says nothing: a name server that fails is reported as such and sooner.
             Self::DeadlinePassed { step: Step::Admission | Step::Discovery, .. } => Outcome::Abandoned,
+            // We had no descriptor, port or memory left (faults row 26).
+            Self::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }) => {
+                Outcome::Abandoned
+            }
             _ => Outcome::Failed { step: self.step() },
         }
     }

@@ -167,7 +167,7 @@ impl FromPeer {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 // What was delivered, and as much again for its framing, may come once more.
-                self.gauge.allow(bytes + bytes / 4);
+                self.gauge.allow(2 * bytes);
                 if self.timer.is_some() {
                     self.pace.handle_bytes(bytes, self.clock.now());
                 }
@@ -205,12 +205,20 @@ impl FromPeer {
 
     fn broken(&self, error: &hyper::Error) -> ExchangeError {
         let service = self.service.clone();
-        match self.gauge.fault() {
-            Some(fault) => {
-                let violation = Violation::Unreadable { reason: fault.to_string() };
+        match self.gauge.violation() {
+            Some(violation) => ExchangeError::PeerMisbehaved { service, violation },
+            None if is_unreadable(error) => {
+                let violation = Violation::Unreadable { reason: explain(error) };
                 ExchangeError::PeerMisbehaved { service, violation }
             }
             None => ExchangeError::Cut { service, step: Step::Body, reason: explain(error) },
         }
     }
+}
+
+/// Whether the bytes of the body, and not the connection, were at fault: chunks that are none.
+fn is_unreadable(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind;
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput))
 }

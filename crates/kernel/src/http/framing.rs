@@ -6,8 +6,8 @@
 //! # Source
 //! RFC 9112 §6.3; K19; faults row 9.
 
-use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use ::http::{HeaderMap, Version};
+use ::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use ::http::{HeaderMap, Method, StatusCode, Version};
 
 use super::Violation;
 
@@ -15,9 +15,12 @@ use super::Violation;
 ///
 /// # Errors
 /// [`Violation::AmbiguousFraming`] when two readers may see two different bodies.
-pub fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Violation> {
+pub fn check_framing(version: Version, status: StatusCode, headers: &HeaderMap) -> Result<(), Violation> {
     if version == Version::HTTP_2 {
         return Ok(());
+    }
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return ambiguous("it switches protocols unasked");
     }
     let has_length = headers.contains_key(CONTENT_LENGTH);
     let has_coding = headers.contains_key(TRANSFER_ENCODING);
@@ -34,6 +37,24 @@ pub fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Violat
         return ambiguous("it has Transfer-Encoding in HTTP/1.0");
     }
     Ok(())
+}
+
+/// Whether an HTTP/1 connection is not to be used again after a response with this head: the peer has
+/// said so, or has announced a body where there is none, and may send it after all (K19).
+pub fn ends_connection(version: Version, asked: &Method, status: StatusCode, headers: &HeaderMap) -> bool {
+    if version == Version::HTTP_2 {
+        return false;
+    }
+    let says = |word: &str| {
+        let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+    };
+    let closes = says("close") || (version != Version::HTTP_11 && !says("keep-alive"));
+    let bodiless = *asked == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RESET_CONTENT);
+    let announced = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    closes || (bodiless && announced)
 }
 
 fn is_chunked_alone(headers: &HeaderMap) -> bool {
@@ -73,7 +94,29 @@ mod tests {
             (&[("transfer-encoding", "chunked")], Version::HTTP_10, false),
         ];
         for (headers, version, good) in cases {
-            assert_eq!(check_framing(*version, &map(headers)).is_ok(), *good, "{headers:?}");
+            let checked = check_framing(*version, StatusCode::OK, &map(headers));
+            assert_eq!(checked.is_ok(), *good, "{headers:?}");
+        }
+        assert!(check_framing(Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS, &map(&[])).is_err());
+    }
+
+    #[test]
+    fn a_connection_ends_where_the_peer_says_so_or_announces_what_cannot_be() {
+        let cases: &[(&Method, u16, Version, &[(&'static str, &'static str)], bool)] = &[
+            (&Method::GET, 200, Version::HTTP_11, &[("content-length", "2")], false),
+            (&Method::GET, 200, Version::HTTP_11, &[("connection", "Upgrade, Close")], true),
+            (&Method::GET, 200, Version::HTTP_10, &[("content-length", "2")], true),
+            (&Method::GET, 200, Version::HTTP_10, &[("connection", "keep-alive")], false),
+            (&Method::GET, 204, Version::HTTP_11, &[], false),
+            (&Method::GET, 204, Version::HTTP_11, &[("content-length", "2")], true),
+            (&Method::GET, 304, Version::HTTP_11, &[("content-length", "0")], false),
+            (&Method::GET, 304, Version::HTTP_11, &[("transfer-encoding", "chunked")], true),
+            (&Method::HEAD, 200, Version::HTTP_11, &[("content-length", "2")], true),
+            (&Method::HEAD, 200, Version::HTTP_2, &[("content-length", "2")], false),
+        ];
+        for (asked, status, version, headers, ends) in cases {
+            let status = StatusCode::from_u16(*status).expect("a status");
+            assert_eq!(ends_connection(*version, asked, status, &map(headers)), *ends, "{headers:?}");
         }
     }
 }

@@ -10,14 +10,16 @@
 //! # Source
 //! K19; faults rows 5, 6, 8 and 9.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
+use super::Violation;
 use super::head_watch::{HeadFault, HeadWatch};
 
 /// The counts of one connection, shared by its I/O and by whoever holds a lease on it.
@@ -26,8 +28,15 @@ pub struct Gauge {
     read: Cell<u64>,
     written: Cell<u64>,
     read_max: Cell<u64>,
+    http2: Cell<bool>,
     watch: Cell<HeadWatch>,
     fault: Cell<Option<HeadFault>>,
+    streams_max: Cell<Option<u32>>,
+    /// Who reads, to be woken when the connection is cut.
+    reader: RefCell<Option<Waker>>,
+    cut: Cell<bool>,
+    gone: Cell<bool>,
+    going: Notify,
 }
 
 impl Gauge {
@@ -49,15 +58,79 @@ impl Gauge {
 
     /// `bytes` more may be read.
     pub fn allow(&self, bytes: u64) {
-        let read = self.read.get();
-        let max = self.read_max.get().max(read).saturating_add(bytes);
-        // What is allowed does not pile up on a connection that many polite requests have used.
-        self.read_max.set(max.min(read.saturating_add(bytes).saturating_add(SLACK_MAX)));
+        let most = self.read.get().saturating_add(bytes).saturating_add(self.slack());
+        // What is allowed does not pile up on a connection that many polite requests have used; and what was
+        // borne is not forgotten, or a trickle of good bytes would pay for any flood.
+        self.read_max.set(self.read_max.get().saturating_add(bytes).min(most));
+    }
+
+    /// The connection speaks HTTP/2.
+    pub(super) fn expect_http2(&self) {
+        self.http2.set(true);
+    }
+
+    fn slack(&self) -> u64 {
+        if self.http2.get() { HTTP2_SLACK_MAX } else { HTTP1_SLACK_MAX }
     }
 
     /// Why reading was stopped, if it was.
     pub fn fault(&self) -> Option<HeadFault> {
         self.fault.get()
+    }
+
+    /// What the peer did that stopped the reading, if it was stopped.
+    pub fn violation(&self) -> Option<Violation> {
+        Some(match self.fault.get()? {
+            fault @ HeadFault::BareLf => Violation::Unreadable { reason: fault.to_string() },
+            HeadFault::TooLarge => {
+                Violation::TooLarge { what: "head", bytes_max: self.watch.get().seen_max().into() }
+            }
+            HeadFault::Overhead => Violation::TooLarge { what: "overhead", bytes_max: self.slack() },
+        })
+    }
+
+    /// How many streams the peer allows at a time, once it speaks HTTP/2.
+    pub(crate) fn streams_max(&self) -> Option<u32> {
+        self.streams_max.get()
+    }
+
+    pub(super) fn allow_streams(&self, streams_max: usize) {
+        self.streams_max.set(Some(u32::try_from(streams_max).unwrap_or(u32::MAX)));
+    }
+
+    /// Ends the connection, whatever is under way on it: all reading and writing fails from now on.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the connection has been let go of.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// Waits until the connection has been let go of, and with it its descriptor.
+    pub(crate) async fn gone(&self) {
+        loop {
+            let going = self.going.notified();
+            if self.gone.get() {
+                return;
+            }
+            going.await;
+        }
+    }
+
+    fn check_cut(&self) -> io::Result<()> {
+        if self.cut.get() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    fn remember_reader(&self, cx: &Context<'_>) {
+        let mut reader = self.reader.borrow_mut();
+        if reader.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            *reader = Some(cx.waker().clone());
+        }
     }
 
     fn take_in(&self, bytes: &[u8]) -> Result<(), HeadFault> {
@@ -66,7 +139,7 @@ impl Gauge {
         let mut watch = self.watch.get();
         let mut outcome = watch.take_in(bytes);
         self.watch.set(watch);
-        if read > self.read_max.get().saturating_add(SLACK_MAX) {
+        if read > self.read_max.get().saturating_add(self.slack()) {
             outcome = outcome.and(Err(HeadFault::Overhead));
         }
         outcome.inspect_err(|fault| self.fault.set(Some(*fault)))
@@ -87,30 +160,46 @@ impl<S> Gauged<S> {
     }
 }
 
+impl<S> Drop for Gauged<S> {
+    fn drop(&mut self) {
+        // The descriptor is closed in the next moment, before anybody who waits for it can look.
+        self.gauge.gone.set(true);
+        self.gauge.going.notify_waiters();
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.gauge.check_cut()?;
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_pending() {
+            self.gauge.remember_reader(cx);
+        }
+        ready!(read)?;
         Poll::Ready(self.gauge.take_in(&buf.filled()[before..]).map_err(io::Error::other))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.gauge.check_cut()?;
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
         self.gauge.written.set(self.gauge.written.get() + written as u64);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gauge.check_cut()?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gauge.check_cut()?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
@@ -119,6 +208,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.gauge.check_cut()?;
         let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
         self.gauge.written.set(self.gauge.written.get() + written as u64);
         Poll::Ready(Ok(written))
@@ -129,9 +219,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
     }
 }
 
-/// Bytes of overhead that are borne on top of what was allowed: a full HTTP/2 connection window that
-/// nobody has read yet must fit, and no more.
-const SLACK_MAX: u64 = 2 * 1024 * 1024;
+/// Bytes of overhead that are borne on top of what was allowed: what was read ahead and what nobody has read
+/// yet must fit, and no more.
+const HTTP1_SLACK_MAX: u64 = 256 * 1024;
+/// The same where a whole connection window may come unread.
+const HTTP2_SLACK_MAX: u64 = 2 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -140,11 +232,14 @@ mod tests {
     /// A peer that sends for ever without ever sending a body is stopped.
     #[test]
     fn overhead_uses_up_the_allowance() {
-        let gauge = Gauge::default();
-        let noise = vec![0_u8; 64 * 1024];
-        let swallowed = (0..1000).take_while(|_| gauge.take_in(&noise).is_ok()).count() as u64;
-        assert_eq!(swallowed, SLACK_MAX / (64 * 1024));
-        assert_eq!(gauge.fault(), Some(HeadFault::Overhead));
+        for (http2, slack) in [(false, HTTP1_SLACK_MAX), (true, HTTP2_SLACK_MAX)] {
+            let gauge = Gauge::default();
+            gauge.http2.set(http2);
+            let noise = vec![0_u8; 64 * 1024];
+            let swallowed = (0..1000).take_while(|_| gauge.take_in(&noise).is_ok()).count() as u64;
+            assert_eq!(swallowed, slack / (64 * 1024));
+            assert_eq!(gauge.violation(), Some(Violation::TooLarge { what: "overhead", bytes_max: slack }));
+        }
     }
 
     /// A long body that is delivered as it comes is never stopped.
@@ -156,5 +251,41 @@ mod tests {
             gauge.take_in(&data).expect("delivered in time");
             gauge.allow(data.len() as u64);
         }
+    }
+
+    /// One good byte in six, for ever: the good ones do not pay for the others.
+    #[test]
+    fn a_trickle_of_good_bytes_does_not_pay_for_a_flood() {
+        let gauge = Gauge::default();
+        let swallowed = (0..1_000_000)
+            .take_while(|_| {
+                let fine = gauge.take_in(b"1\r\nx\r\n").is_ok();
+                gauge.allow(2);
+                fine
+            })
+            .count() as u64;
+        assert!(swallowed * 4 <= HTTP1_SLACK_MAX + 4, "{swallowed} pieces");
+    }
+
+    /// Whoever waits for the end of a connection, or reads on one that is cut, is woken.
+    #[tokio::test]
+    async fn a_cut_connection_wakes_its_reader_and_is_gone() {
+        use tokio::io::AsyncReadExt;
+        let gauge = Rc::new(Gauge::default());
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let mut gauged = Gauged::new(ours, Rc::clone(&gauge));
+        let reading = async {
+            let mut buffer = [0; 8];
+            let failed = gauged.read(&mut buffer).await.map_err(|error| error.kind());
+            drop(gauged);
+            failed
+        };
+        let cutting = async {
+            assert!(!gauge.is_gone());
+            gauge.cut();
+            gauge.gone().await;
+        };
+        let (failed, ()) = tokio::join!(reading, cutting);
+        assert_eq!(failed, Err(io::ErrorKind::ConnectionAborted));
     }
 }

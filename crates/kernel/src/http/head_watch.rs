@@ -1,7 +1,8 @@
 //! Watches the head of an HTTP/1 response go by, for what the parser is too kind to refuse.
 //!
 //! A line that ends in a bare LF is read as a line by some and as part of a line by others; a head
-//! without end fills memory. Both stop the connection here, before the parser has its say.
+//! without end fills memory, and so do interim heads without end. All stop the connection here, before
+//! the parser has its say.
 //!
 //! # Units
 //! Bytes.
@@ -14,6 +15,10 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadWatch {
     state: State,
+    /// How much of the status line has gone by, as far as that matters.
+    column: u8,
+    /// The head is an interim one (1xx): another one follows.
+    interim: bool,
     seen: u32,
     seen_max: u32,
 }
@@ -48,7 +53,12 @@ pub enum HeadFault {
 impl HeadWatch {
     /// A head of at most `seen_max` bytes (interim heads before it included) comes next.
     pub const fn expecting(seen_max: u32) -> Self {
-        Self { state: State::LineStart { first: true }, seen: 0, seen_max }
+        Self { state: State::LineStart { first: true }, column: 0, interim: false, seen: 0, seen_max }
+    }
+
+    /// How large the head may be, interim ones included.
+    pub const fn seen_max(&self) -> u32 {
+        self.seen_max
     }
 
     /// Looks at `bytes` as they pass.
@@ -64,13 +74,25 @@ impl HeadWatch {
             if self.seen > self.seen_max {
                 return Err(HeadFault::TooLarge);
             }
+            self.read_status(*byte);
             self.state = self.step(*byte)?;
         }
         Ok(())
     }
 
-    fn step(&self, byte: u8) -> Result<State, HeadFault> {
+    fn read_status(&mut self, byte: u8) {
+        if self.column <= STATUS_COLUMN {
+            self.interim = self.column == STATUS_COLUMN && byte == b'1';
+            self.column += 1;
+        }
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, HeadFault> {
         Ok(match (self.state, byte) {
+            (State::Cr { blank: true }, b'\n') if self.interim => {
+                self.column = 0;
+                State::LineStart { first: true }
+            }
             (State::Cr { blank: true }, b'\n') => State::Idle,
             (State::Cr { blank: false }, b'\n') => State::LineStart { first: false },
             (_, b'\n') => return Err(HeadFault::BareLf),
@@ -81,11 +103,15 @@ impl HeadWatch {
     }
 }
 
+/// Where the first digit of the status stands in `HTTP/1.1 200 OK`.
+const STATUS_COLUMN: u8 = 9;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
 
     #[test]
     fn a_good_head_passes_and_the_body_is_not_watched() {
@@ -116,5 +142,25 @@ mod tests {
     fn a_head_without_end_is_refused() {
         let mut watch = HeadWatch::expecting(100);
         assert_eq!(watch.take_in(&[b'a'; 101]), Err(HeadFault::TooLarge));
+    }
+
+    /// "One moment", says the peer, and says it for ever.
+    #[test]
+    fn interim_heads_without_end_are_refused() {
+        let mut watch = HeadWatch::expecting(1000);
+        let passed = (0..).take_while(|_| watch.take_in(INTERIM).is_ok()).count();
+        assert_eq!(passed, 1000 / INTERIM.len());
+        assert_eq!(watch.take_in(INTERIM), Err(HeadFault::TooLarge));
+    }
+
+    /// The head behind an interim one is watched as well.
+    #[test]
+    fn the_head_that_counts_may_follow_interim_ones() {
+        let mut watch = HeadWatch::expecting(1000);
+        watch.take_in(INTERIM).expect("good");
+        assert_eq!(watch.take_in(b"HTTP/1.1 200 OK\nA: b\n\n"), Err(HeadFault::BareLf));
+        let mut watch = HeadWatch::expecting(1000);
+        watch.take_in(&[INTERIM, HEAD].concat()).expect("good");
+        assert_eq!(watch.state, State::Idle);
     }
 }

@@ -12,11 +12,12 @@ mod transport;
 
 pub use body::ResponseBody;
 pub(crate) use body::{Ending, FromPeer};
-pub use framing::check_framing;
+pub use framing::{check_framing, ends_connection};
 pub use gauge::{Gauge, Gauged};
 pub use head_watch::{HeadFault, HeadWatch};
 pub use pace::{Pace, TooSlow};
-pub use transport::{HttpLimits, SendFailure, Sender, Sent, explain, open};
+pub(crate) use transport::STREAM_WINDOW;
+pub use transport::{Driver, End, HttpLimits, SendFailure, Sender, Sent, explain, open};
 
 /// What a peer did that HTTP, or our limits, do not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

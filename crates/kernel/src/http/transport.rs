@@ -4,6 +4,7 @@
 //! RFC 9112 (HTTP/1.1 with keep-alive, without pipelining), RFC 9113 (HTTP/2).
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct SendFailure {
     pub reason: String,
     /// Whether the response, not the connection, was at fault.
     pub misread: bool,
+    /// Whether the head of the response was larger than we take.
+    pub too_large: bool,
     /// The peer will not speak HTTP/2 for this request.
     pub wants_http1: bool,
 }
@@ -41,8 +44,10 @@ pub struct SendFailure {
 /// How much of a request the peer may have processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Surely nothing: not a byte was written, or the peer said it had not looked at it.
+    /// Surely nothing: not a byte was written.
     Nothing,
+    /// Nothing, as the peer itself says: it has not looked at it (RFC 9113 §8.7).
+    Unprocessed,
     /// Perhaps all of it.
     Perhaps,
 }
@@ -77,16 +82,33 @@ impl Sender {
             Self::Http2(sender) => sender.try_send_request(request).await,
         };
         failed.map_err(|mut error| {
-            let never_written = error.take_message().is_some();
-            let unprocessed = never_written || is_unprocessed(error.error());
+            let sent = match error.take_message() {
+                Some(_) => Sent::Nothing,
+                None if is_unprocessed(error.error()) => Sent::Unprocessed,
+                None => Sent::Perhaps,
+            };
+            let error = error.into_error();
             SendFailure {
-                sent: if unprocessed { Sent::Nothing } else { Sent::Perhaps },
-                reason: explain(error.error()),
-                misread: error.error().is_parse(),
-                wants_http1: h2_reason(error.error()) == Some(h2::Reason::HTTP_1_1_REQUIRED),
+                sent,
+                reason: explain(&error),
+                misread: error.is_parse() || h2_error(&error).is_some_and(h2::Error::is_library),
+                too_large: error.is_parse_too_large(),
+                wants_http1: h2_reason(&error) == Some(h2::Reason::HTTP_1_1_REQUIRED),
             }
         })
     }
+}
+
+/// Moves the bytes of one connection until it takes no more requests.
+pub type Driver = Pin<Box<dyn Future<Output = Result<(), End>>>>;
+
+/// Why a connection ended that did not end in good order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// What hyper said, causes included.
+    pub reason: String,
+    /// The peer broke HTTP/2, or complained that we did: another version of HTTP may serve better.
+    pub broke_http2: bool,
 }
 
 /// Speaks HTTP on `stream`: gives the sender, and the future that moves the bytes until the connection ends.
@@ -98,22 +120,40 @@ pub async fn open<S>(
     speak_http2: bool,
     limits: HttpLimits,
     gauge: Rc<Gauge>,
-) -> Result<(Sender, std::pin::Pin<Box<dyn Future<Output = Result<(), String>>>>), String>
+) -> Result<(Sender, Driver), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    gauge.allow(u64::from(limits.head_bytes_max));
-    let io = TokioIo::new(Gauged::new(stream, gauge));
     if speak_http2 {
-        let (sender, connection) =
+        gauge.expect_http2();
+    }
+    gauge.allow(u64::from(limits.head_bytes_max));
+    let io = TokioIo::new(Gauged::new(stream, Rc::clone(&gauge)));
+    if speak_http2 {
+        let (sender, mut connection) =
             http2_builder(limits).handshake(io).await.map_err(|error| explain(&error))?;
-        let driver = async move { connection.await.map_err(|error| explain(&error)) };
+        let driver = std::future::poll_fn(move |cx| {
+            let ended = Pin::new(&mut connection).poll(cx);
+            gauge.allow_streams(connection.current_max_send_streams());
+            ended.map_err(|error| End::of_http2(&error, &gauge))
+        });
         Ok((Sender::Http2(sender), Box::pin(driver)))
     } else {
         let (sender, connection) =
             http1_builder(limits).handshake(io).await.map_err(|error| explain(&error))?;
-        let driver = async move { connection.await.map_err(|error| explain(&error)) };
-        Ok((Sender::Http1(sender), Box::pin(driver)))
+        let end = |error: hyper::Error| End { reason: explain(&error), broke_http2: false };
+        Ok((Sender::Http1(sender), Box::pin(async move { connection.await.map_err(end) })))
+    }
+}
+
+impl End {
+    fn of_http2(error: &hyper::Error, gauge: &Gauge) -> Self {
+        // A peer that agreed to HTTP/2 and never said a word of it does not speak it.
+        let mute = gauge.read() == 0;
+        let complaint = h2_error(error).is_some_and(|h2| {
+            h2.is_library() || (h2.is_go_away() && h2.reason() != Some(h2::Reason::NO_ERROR))
+        });
+        Self { reason: explain(error), broke_http2: mute || complaint || gauge.fault().is_some() }
     }
 }
 
@@ -167,13 +207,13 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 }
 
 /// Whether the peer said that it had not looked at the request: a stream refused, or numbered past the
-/// last one of a GOAWAY (RFC 9113 §8.7).
+/// last one of a GOAWAY, whatever its reason (RFC 9113 §8.7). h2 tells a GOAWAY to no other stream.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let Some(h2) = h2_error(error) else { return false };
     h2.is_remote()
-        && (h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED)
-            || (h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR)))
+        && (h2.is_go_away()
+            || h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
 }
 
 fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
@@ -208,7 +248,7 @@ pub fn explain(error: &dyn std::error::Error) -> String {
 
 const READ_AHEAD: usize = 8 * 1024;
 /// One stream may have this much under way unread: enough for 10 MB/s over 25 ms.
-const STREAM_WINDOW: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// A connection with streams under way that says nothing for this long is asked whether it lives.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use southbridge_policy::pool::{Lease, Returned};
+use southbridge_words::Instant;
 
 use super::Inner;
-use crate::http::{Gauge, SendFailure, Sender};
+use crate::corridor::Failed;
+use crate::http::{Gauge, STREAM_WINDOW, SendFailure, Sender, Violation};
 
 /// The use of one connection for one request.
 pub(crate) struct Lent {
@@ -18,7 +21,17 @@ pub(crate) struct Lent {
     sender: Option<Sender>,
     gauge: Rc<Gauge>,
     remote: SocketAddr,
-    used: bool,
+    sent: Option<SentMark>,
+    spent: bool,
+}
+
+/// Where the connection stood when the request went out.
+#[derive(Clone, Copy)]
+struct SentMark {
+    at: Instant,
+    read: u64,
+    written: u64,
+    head_bytes_max: u32,
 }
 
 impl Lent {
@@ -29,7 +42,7 @@ impl Lent {
         gauge: Rc<Gauge>,
         remote: SocketAddr,
     ) -> Self {
-        Self { inner, lease: Some(lease), sender: Some(sender), gauge, remote, used: false }
+        Self { inner, lease: Some(lease), sender: Some(sender), gauge, remote, sent: None, spent: false }
     }
 
     pub(crate) fn gauge(&self) -> &Rc<Gauge> {
@@ -44,11 +57,6 @@ impl Lent {
         matches!(self.sender, Some(Sender::Http2(_)))
     }
 
-    /// Whether the connection has carried a request before.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.lease.as_ref().is_some_and(|lease| lease.reused)
-    }
-
     /// Waits until the connection takes a request; `false` when it turned out to be gone.
     pub(crate) async fn ready(&mut self) -> bool {
         match &mut self.sender {
@@ -61,10 +69,46 @@ impl Lent {
     pub(crate) async fn send(
         &mut self,
         request: ::http::Request<Full<Bytes>>,
+        head_bytes_max: u32,
     ) -> Result<::http::Response<Incoming>, SendFailure> {
-        self.used = true;
+        let (read, written) = (self.gauge.read(), self.gauge.written());
+        self.sent = Some(SentMark { at: self.inner.clock.now(), read, written, head_bytes_max });
+        if self.is_http2() {
+            self.gauge.allow(head_bytes_max.into());
+        } else {
+            self.gauge.begin_head(head_bytes_max);
+        }
         let sender = self.sender.as_mut().expect("a lease has its sender until it is given back");
         sender.send(request).await
+    }
+
+    /// Bytes written on the connection since the request was handed to it.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent.map_or(0, |sent| self.gauge.written() - sent.written)
+    }
+
+    /// What a failure to send means, seen together with what came and went on the connection.
+    pub(crate) fn explain(&self, mut failure: SendFailure) -> Failed {
+        if let Some(violation) = self.gauge.violation() {
+            return Failed::Violation(violation);
+        }
+        if failure.too_large {
+            let bytes_max = self.sent.map_or(0, |sent| sent.head_bytes_max).into();
+            return Failed::Violation(Violation::TooLarge { what: "head", bytes_max });
+        }
+        if failure.misread {
+            return Failed::Violation(Violation::Unreadable { reason: failure.reason });
+        }
+        if !self.is_http2() && self.sent_bytes() == 0 {
+            failure.sent = crate::http::Sent::Nothing;
+        }
+        let reused = self.lease.as_ref().is_some_and(|lease| lease.reused);
+        Failed::Send { failure, silent: reused && self.has_heard_nothing() }
+    }
+
+    /// The connection must not serve again once this response has been read.
+    pub(crate) fn spend(&mut self) {
+        self.spent = true;
     }
 
     /// The response has been read to its end: the connection may serve again.
@@ -74,14 +118,35 @@ impl Lent {
 
     /// The connection must not serve again.
     pub(crate) fn discard(mut self) {
+        self.allow_leftovers();
         self.end(Returned::Spent);
+    }
+
+    fn has_heard_nothing(&self) -> bool {
+        self.sent.is_some_and(|sent| self.gauge.read() == sent.read)
+    }
+
+    /// What the peer has sent already of a response that nobody wants any more is not its fault.
+    fn allow_leftovers(&self) {
+        if self.sent.is_some() && self.is_http2() {
+            self.gauge.allow(STREAM_WINDOW.into());
+        }
+    }
+
+    /// Whether a request that is given up now leaves a connection that others can use. An HTTP/2 stream is
+    /// reset and its connection lives, unless it has long been as silent as a dead one; an HTTP/1.1
+    /// connection in the middle of a response is of no use to anybody.
+    fn is_sound(&self) -> bool {
+        let Some(sent) = self.sent else { return true };
+        let waited = self.inner.clock.now().saturating_since(sent.at);
+        self.is_http2() && !(self.has_heard_nothing() && waited >= SUSPECT_AFTER)
     }
 
     fn end(&mut self, returned: Returned) {
         let Some(lease) = self.lease.take() else { return };
         let sender = self.sender.take();
         // A connection that hyper has closed (Connection: close, GOAWAY) is spent whatever the caller thinks.
-        let closed = sender.as_ref().is_none_or(Sender::is_closed);
+        let closed = self.spent || sender.as_ref().is_none_or(Sender::is_closed);
         let returned = if closed { Returned::Spent } else { returned };
         let sender = sender.filter(|_| returned == Returned::Reusable);
         self.inner.give_back(lease, sender, returned);
@@ -90,9 +155,16 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // An HTTP/2 stream that is dropped is reset, and its connection lives; an HTTP/1.1 connection in
-        // the middle of a response is of no use to anybody.
-        let reusable = !self.used || self.is_http2();
-        self.end(if reusable { Returned::Reusable } else { Returned::Spent });
+        if self.lease.is_none() {
+            return;
+        }
+        self.allow_leftovers();
+        let returned = if self.is_sound() { Returned::Reusable } else { Returned::Spent };
+        self.end(returned);
     }
 }
+
+/// A connection on which a request found no answer and nothing else came for so long may lead nowhere any
+/// more: a firewall has forgotten it, or the far side has. The system would take a quarter of an hour to
+/// notice.
+const SUSPECT_AFTER: Duration = Duration::from_secs(3);

@@ -10,8 +10,9 @@ mod opening;
 mod view;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use southbridge_policy::lane::Lane;
@@ -46,7 +47,7 @@ struct Inner {
     memory: RefCell<AddressMemory>,
     /// When the timer task will next wake by itself.
     armed: Cell<Instant>,
-    rearm: Notify,
+    rearm: Rc<Notify>,
 }
 
 struct State {
@@ -54,6 +55,8 @@ struct State {
     peers: FxHashMap<PeerId, Peer>,
     peer_ids: FxHashMap<Arc<str>, PeerId>,
     peer_next: u32,
+    /// With how many peers it is worth looking for those that nothing is held for.
+    sweep_at: usize,
     connections: FxHashMap<ConnId, Connection>,
     waiting: FxHashMap<Ticket, Waiting>,
     /// Why connections failed, for as long as somebody is still to be told.
@@ -70,6 +73,8 @@ struct Waiting {
 struct Peer {
     key: Arc<str>,
     route: Rc<Route>,
+    /// Until when only HTTP/1.1 is offered: it does not do well with HTTP/2.
+    http1_until: Instant,
 }
 
 struct Connection {
@@ -121,6 +126,7 @@ impl Lending {
             peers: FxHashMap::default(),
             peer_ids: FxHashMap::default(),
             peer_next: 0,
+            sweep_at: PEERS_BEFORE_SWEEP,
             connections: FxHashMap::default(),
             waiting: FxHashMap::default(),
             failures: FxHashMap::default(),
@@ -132,7 +138,7 @@ impl Lending {
             state: RefCell::new(state),
             memory: RefCell::new(AddressMemory::new(AddressMemoryLimits::default(), seed)),
             armed: Cell::new(Instant::FAR_FUTURE),
-            rearm: Notify::new(),
+            rearm: Rc::default(),
         };
         let lending = Self { inner: Rc::new(inner) };
         tokio::task::spawn_local(run_timer(Rc::downgrade(&lending.inner)));
@@ -142,18 +148,11 @@ impl Lending {
     /// Waits for the use of a connection along `route`. Dropping the future gives up the place in the queue.
     pub(crate) async fn borrow(&self, route: &Rc<Route>, need: Need, mark: &Mark) -> Result<Lent, LendError> {
         let (told, tell) = oneshot::channel();
-        let now = self.inner.clock.now();
-        {
-            let mut state = self.inner.state.borrow_mut();
-            let peer = state.peer_for(route);
-            mark.waits_for(peer);
-            let Need { ticket, class, lane, deadline, fresh } = need;
-            let want = Want { ticket, peer, class, lane, deadline, fresh };
-            state.pool.handle_request(want, now).map_err(LendError::Full)?;
-            state.waiting.insert(ticket, Waiting { peer, told });
-        }
+        let entered = self.inner.state.borrow_mut().enter(route, need, mark, told, self.inner.clock.now());
         let mut place = Place { inner: &self.inner, ticket: Some(need.ticket) };
+        // Also when there was no room: the route may have changed, and connections with it.
         self.inner.act();
+        entered.map_err(LendError::Full)?;
         let answer = tell.await;
         place.ticket = None;
         // A channel that closes unanswered means that the pool is being taken down.
@@ -163,6 +162,14 @@ impl Lending {
     /// Whether a connection to `peer` is being opened.
     pub(crate) fn is_connecting(&self, peer: PeerId) -> bool {
         self.inner.state.borrow().pool.peer_usage(peer).connecting > 0
+    }
+
+    /// The peer at the end of `route` has said that it will not do this over HTTP/2.
+    pub(crate) fn avoid_http2(&self, route: &Route) {
+        let peer = self.inner.state.borrow().peer_ids.get(&route.peer_key).copied();
+        if let Some(peer) = peer {
+            self.inner.avoid_http2(peer);
+        }
     }
 
     /// What the pool holds.
@@ -196,9 +203,26 @@ impl Drop for Place<'_> {
 }
 
 impl State {
+    /// A request comes in.
+    fn enter(
+        &mut self,
+        route: &Rc<Route>,
+        need: Need,
+        mark: &Mark,
+        told: oneshot::Sender<Result<Lent, LendError>>,
+        now: Instant,
+    ) -> Result<(), PoolFull> {
+        let peer = self.peer_for(route, now);
+        mark.waits_for(peer);
+        let Need { ticket, class, lane, deadline, fresh } = need;
+        self.pool.handle_request(Want { ticket, peer, class, lane, deadline, fresh }, now)?;
+        self.waiting.insert(ticket, Waiting { peer, told });
+        Ok(())
+    }
+
     /// The number of the peer at the end of `route`. A route that has changed takes connections to
     /// addresses that went away out of use (K6).
-    fn peer_for(&mut self, route: &Rc<Route>) -> PeerId {
+    fn peer_for(&mut self, route: &Rc<Route>, now: Instant) -> PeerId {
         if let Some(id) = self.peer_ids.get(&route.peer_key).copied() {
             let peer = self.peers.get_mut(&id).expect("every numbered peer is known");
             if !Rc::ptr_eq(&peer.route, route) {
@@ -206,43 +230,48 @@ impl State {
                     && peer.route.endpoints != route.endpoints;
                 peer.route = Rc::clone(route);
                 if moved {
-                    self.drain_moved(id);
+                    self.drain_moved(id, now);
                 }
             }
             return id;
         }
-        if self.peers.len() >= PEERS_BEFORE_SWEEP && self.peers.len() >= 2 * self.connections.len() {
-            self.forget_unused_peers();
+        if self.peers.len() >= self.sweep_at {
+            self.forget_unused_peers(now);
         }
         let id = PeerId(self.peer_next);
         self.peer_next = self.peer_next.wrapping_add(1);
         self.peer_ids.insert(Arc::clone(&route.peer_key), id);
-        self.peers.insert(id, Peer { key: Arc::clone(&route.peer_key), route: Rc::clone(route) });
+        let (key, route) = (Arc::clone(&route.peer_key), Rc::clone(route));
+        self.peers.insert(id, Peer { key, route, http1_until: Instant::ZERO });
         id
     }
 
-    fn drain_moved(&mut self, id: PeerId) {
+    fn drain_moved(&mut self, id: PeerId, now: Instant) {
         let endpoints = Arc::clone(&self.peers[&id].route.endpoints);
-        let now_gone = |connection: &Connection| match &connection.stage {
-            Stage::Open(open) => !endpoints.iter().any(|endpoint| endpoint.address == open.remote),
+        self.drain_where(id, now, |open| !endpoints.iter().any(|endpoint| endpoint.address == open.remote));
+    }
+
+    /// Takes the open connections of `peer` that are `meant` out of use.
+    fn drain_where(&mut self, peer: PeerId, now: Instant, meant: impl Fn(&OpenConnection) -> bool) {
+        let is_meant = |connection: &Connection| match &connection.stage {
+            Stage::Open(open) => connection.peer == peer && meant(open),
             Stage::Dialling { .. } => false,
         };
-        let gone: Vec<ConnId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.peer == id && now_gone(connection))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in gone {
-            self.pool.handle_draining(conn, Instant::ZERO);
+        let found: Vec<ConnId> =
+            self.connections.iter().filter(|(_, held)| is_meant(held)).map(|(conn, _)| *conn).collect();
+        for conn in found {
+            self.pool.handle_draining(conn, now);
         }
     }
 
-    fn forget_unused_peers(&mut self) {
+    /// Peers that nothing is held for are met anew when they are met again.
+    fn forget_unused_peers(&mut self, now: Instant) {
         let pool = &self.pool;
-        self.peers.retain(|id, _| !pool.is_unused(*id));
+        self.peers.retain(|id, peer| !pool.is_unused(*id) || peer.http1_until > now);
         let peers = &self.peers;
         self.peer_ids.retain(|_, id| peers.contains_key(id));
+        // As often as the number doubles, so that each peer pays for a few looks only.
+        self.sweep_at = (2 * self.peers.len()).max(PEERS_BEFORE_SWEEP);
     }
 }
 
@@ -257,7 +286,8 @@ impl Inner {
                 Some(Action::Handshake { conn }) => self.let_handshake(conn),
                 Some(Action::Lend { ticket, lease }) => self.lend(ticket, lease),
                 Some(Action::Refuse { ticket, refusal }) => self.refuse(ticket, refusal),
-                Some(Action::Revoke { conn } | Action::Close { conn }) => self.close(conn),
+                Some(Action::Revoke { conn }) => self.close(conn, Closing::AtOnce),
+                Some(Action::Close { conn }) => self.close(conn, Closing::InGoodOrder),
             }
         }
         self.arm();
@@ -273,22 +303,21 @@ impl Inner {
 
     fn let_handshake(&self, conn: ConnId) {
         let mut state = self.state.borrow_mut();
-        if let Some(Connection { stage: Stage::Dialling { go }, .. }) = state.connections.get_mut(&conn) {
-            if let Some(go) = go.take() {
-                let _gone = go.send(());
-            }
+        if let Some(Connection { stage: Stage::Dialling { go }, .. }) = state.connections.get_mut(&conn)
+            && let Some(go) = go.take()
+        {
+            let _gone = go.send(());
         }
     }
 
     fn lend(self: &Rc<Self>, ticket: Ticket, lease: Lease) {
         let mut state = self.state.borrow_mut();
         let told = state.waiting.remove(&ticket).map(|waiting| waiting.told);
-        let lent = state.connections.get_mut(&lease.conn).and_then(|connection| connection.lend(lease.conn));
+        let held = state.connections.get_mut(&lease.conn).and_then(Connection::lend);
         drop(state);
-        let lent = match lent {
-            Some((sender, gauge, remote)) => Lent::new(Rc::clone(self), lease, sender, gauge, remote),
-            None => unreachable_lease(self, lease),
-        };
+        // Every end of a connection is told to the machine in the same breath, so that it lends none that is gone.
+        let (sender, gauge, remote) = held.expect("the pool lends only what is open and not lent");
+        let lent = Lent::new(Rc::clone(self), lease, sender, gauge, remote);
         if let Some(told) = told {
             // A caller that has just gone drops the answer, and with it the lease goes back.
             let _gone = told.send(Ok(lent));
@@ -313,11 +342,33 @@ impl Inner {
         let _gone = told.send(Err(error));
     }
 
-    fn close(&self, conn: ConnId) {
-        let removed = self.state.borrow_mut().connections.remove(&conn);
-        if let Some(task) = removed.and_then(|connection| connection.task) {
-            task.abort();
+    fn close(&self, conn: ConnId, closing: Closing) {
+        let Some(closed) = self.state.borrow_mut().connections.remove(&conn) else { return };
+        match closed.stage {
+            // Without its last sender it says GOAWAY and ends, in its own task.
+            Stage::Open(open) if open.http2 && closing == Closing::InGoodOrder => {
+                tokio::task::spawn_local(async move {
+                    drop(open.sender);
+                    let gone = tokio::time::timeout(FAREWELL_MAX, open.gauge.gone()).await;
+                    gone.unwrap_or_else(|_| open.gauge.cut());
+                });
+            }
+            Stage::Open(open) if open.http2 => open.gauge.cut(),
+            _ => closed.task.iter().for_each(AbortHandle::abort),
         }
+    }
+
+    /// HTTP/2 with `peer` has come to nothing: it is offered HTTP/1.1 for a while, and what speaks HTTP/2 is
+    /// lent no more.
+    fn avoid_http2(self: &Rc<Self>, peer: PeerId) {
+        {
+            let now = self.clock.now();
+            let mut state = self.state.borrow_mut();
+            let Some(known) = state.peers.get_mut(&peer) else { return };
+            known.http1_until = now + HTTP1_FOR;
+            state.drain_where(peer, now, |open| open.http2);
+        }
+        self.act();
     }
 
     fn give_back(self: &Rc<Self>, lease: Lease, sender: Option<Sender>, returned: Returned) {
@@ -339,21 +390,43 @@ impl Inner {
         self.act();
     }
 
+    /// The connection takes no more requests; those under way go on.
+    fn handle_draining(self: &Rc<Self>, conn: ConnId) {
+        self.tell_of_end(conn, |pool, now| pool.handle_draining(conn, now));
+    }
+
     /// The connection has ended by itself.
     fn handle_ended(self: &Rc<Self>, conn: ConnId) {
+        self.tell_of_end(conn, |pool, now| pool.handle_closed(conn, now));
+        self.state.borrow_mut().connections.remove(&conn);
+    }
+
+    /// Tells the machine, with the reason at hand for those who waited for nothing but this connection.
+    fn tell_of_end(self: &Rc<Self>, conn: ConnId, tell: impl FnOnce(&mut Pool, Instant)) {
         {
             let mut state = self.state.borrow_mut();
-            if state.connections.remove(&conn).is_none() {
+            let Some(Stage::Open(open)) = state.connections.get(&conn).map(|held| &held.stage) else {
                 return;
-            }
-            state.pool.handle_closed(conn, self.clock.now());
+            };
+            let reason = "the peer closed the connection before it carried a request".to_owned();
+            let why = ConnectError::Handshake { address: open.remote, reason };
+            state.failures.insert(conn, Rc::new(why));
+            tell(&mut state.pool, self.clock.now());
         }
         self.act();
+        self.state.borrow_mut().failures.remove(&conn);
     }
 }
 
+/// How a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    AtOnce,
+    InGoodOrder,
+}
+
 impl Connection {
-    fn lend(&mut self, _conn: ConnId) -> Option<(Sender, Rc<Gauge>, std::net::SocketAddr)> {
+    fn lend(&mut self) -> Option<(Sender, Rc<Gauge>, std::net::SocketAddr)> {
         let Stage::Open(open) = &mut self.stage else { return None };
         let sender = match &open.sender {
             Some(Sender::Http2(shared)) => Sender::Http2(shared.clone()),
@@ -363,32 +436,35 @@ impl Connection {
     }
 }
 
-/// The machine lent a connection that is not there: our own mistake, and better loud than hanging.
-fn unreachable_lease(_inner: &Rc<Inner>, lease: Lease) -> Lent {
-    panic!("the pool lent {}, which is not open", lease.conn)
+async fn run_timer(inner: Weak<Inner>) {
+    while let Some(pool) = inner.upgrade() {
+        let next = pool.state.borrow().pool.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        pool.armed.set(next);
+        let (at, rearm) = (pool.clock.to_tokio(next), Rc::clone(&pool.rearm));
+        // While nothing happens, this task must not be what keeps the pool.
+        drop(pool);
+        let is_due = tokio::select! {
+            () = rearm.notified() => false,
+            () = tokio::time::sleep_until(at) => true,
+        };
+        if let Some(pool) = inner.upgrade().filter(|_| is_due) {
+            pool.armed.set(Instant::FAR_FUTURE);
+            pool.state.borrow_mut().pool.handle_timeout(pool.clock.now());
+            pool.act();
+        }
+    }
 }
 
-async fn run_timer(inner: std::rc::Weak<Inner>) {
-    loop {
-        let Some(strong) = inner.upgrade() else { return };
-        let next = strong.state.borrow().pool.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        strong.armed.set(next);
-        let at = strong.clock.to_tokio(next);
-        let rearmed = {
-            let notified = strong.rearm.notified();
-            tokio::pin!(notified);
-            tokio::select! {
-                () = &mut notified => true,
-                () = tokio::time::sleep_until(at) => false,
-            }
-        };
-        if !rearmed {
-            strong.armed.set(Instant::FAR_FUTURE);
-            strong.state.borrow_mut().pool.handle_timeout(strong.clock.now());
-            strong.act();
-        }
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.rearm.notify_one();
     }
 }
 
 /// How many remembered peers are worth a sweep for those that nothing is held for.
 const PEERS_BEFORE_SWEEP: usize = 1024;
+/// How long a peer that does not do well with HTTP/2 is offered HTTP/1.1 only. Default 1 h: finding out
+/// again costs one request.
+const HTTP1_FOR: Duration = Duration::from_secs(3600);
+/// How long a connection may take to say goodbye.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);

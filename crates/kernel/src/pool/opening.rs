@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 
 use super::{Connection, Inner, OpenConnection, Stage};
 use crate::discovery::{Route, Security};
-use crate::http::{self, Gauge, HttpLimits, Sender};
+use crate::http::{self, Driver, End, Gauge, HttpLimits, Sender};
 use crate::net::{self, AddressPolicy, ConnectError, DialOptions};
 use crate::stats::Stats;
-use crate::tls::{Handshake, TlsConnector};
+use crate::tls::{Alpn, Handshake, TlsConnector};
 
 /// How connections are opened.
 #[derive(Clone, Debug)]
@@ -50,9 +50,16 @@ pub(crate) struct Opener {
     pub(crate) stats: Rc<Stats>,
 }
 
+/// What is opened: a connection to `peer` along `route`.
+struct Plan {
+    peer: PeerId,
+    route: Rc<Route>,
+    alpn: Alpn,
+}
+
 struct Opened {
     sender: Sender,
-    driver: std::pin::Pin<Box<dyn Future<Output = Result<(), String>>>>,
+    driver: Driver,
     gauge: Rc<Gauge>,
     remote: SocketAddr,
     http2: bool,
@@ -61,29 +68,40 @@ struct Opened {
 impl Inner {
     pub(super) fn start_opening(self: &Rc<Self>, conn: ConnId, peer: PeerId) {
         let (go, gone) = oneshot::channel();
-        let route = {
+        let plan = {
             let mut state = self.state.borrow_mut();
-            let route = Rc::clone(&state.peers.get(&peer).expect("the machine dials known peers").route);
             let opened_at = self.clock.now();
+            let known = state.peers.get(&peer).expect("the machine dials known peers");
+            let route = Rc::clone(&known.route);
+            let alpn = if known.http1_until > opened_at { Alpn::Http1 } else { route.alpn };
             let stage = Stage::Dialling { go: Some(go) };
             state.connections.insert(conn, Connection { peer, opened_at, task: None, stage });
-            route
+            Plan { peer, route, alpn }
         };
         let inner = Rc::clone(self);
-        let task = tokio::task::spawn_local(async move { inner.run_connection(conn, route, gone).await });
+        let task = tokio::task::spawn_local(async move { inner.run_connection(conn, plan, gone).await });
         if let Some(connection) = self.state.borrow_mut().connections.get_mut(&conn) {
             connection.task = Some(task.abort_handle());
         }
     }
 
     /// One connection from its dial to its end, on one task.
-    async fn run_connection(self: Rc<Self>, conn: ConnId, route: Rc<Route>, go: oneshot::Receiver<()>) {
+    async fn run_connection(self: Rc<Self>, conn: ConnId, plan: Plan, go: oneshot::Receiver<()>) {
         // Boxed, so that what only the handshake needs is freed with it and not kept for the connection's life.
-        match Box::pin(self.open(conn, &route, go)).await {
+        match Box::pin(self.open(conn, &plan, go)).await {
             Ok(opened) => {
+                let gauge = Rc::clone(&opened.gauge);
                 let driver = self.take_into_use(conn, opened);
-                if let Err(reason) = driver.await {
-                    tracing::debug!(%conn, reason, "connection ended");
+                if let Err(end) = self.drive(conn, driver, &gauge).await {
+                    tracing::debug!(%conn, reason = end.reason, "connection ended");
+                    if end.broke_http2 {
+                        self.avoid_http2(plan.peer);
+                    }
+                }
+                if !gauge.is_gone() {
+                    // After a GOAWAY, what is under way goes on, and holds the descriptor.
+                    self.handle_draining(conn);
+                    gauge.gone().await;
                 }
                 self.handle_ended(conn);
             }
@@ -91,12 +109,31 @@ impl Inner {
         }
     }
 
+    /// Runs `driver`, and tells the machine when the peer changes how many streams it allows.
+    async fn drive(self: &Rc<Self>, conn: ConnId, mut driver: Driver, gauge: &Gauge) -> Result<(), End> {
+        let bound = self.opener.config.streams_max;
+        let mut told = bound;
+        std::future::poll_fn(|cx| {
+            let ended = driver.as_mut().poll(cx);
+            // One that allows none for now is given a single request, which then waits for it to change its
+            // mind, at most until its deadline.
+            let allowed = gauge.streams_max().unwrap_or(bound).clamp(1, bound);
+            if allowed != told && ended.is_pending() {
+                told = allowed;
+                self.handle_capacity(conn, allowed);
+            }
+            ended
+        })
+        .await
+    }
+
     async fn open(
         self: &Rc<Self>,
         conn: ConnId,
-        route: &Rc<Route>,
+        plan: &Plan,
         go: oneshot::Receiver<()>,
     ) -> Result<Opened, ConnectError> {
+        let Plan { route, alpn, .. } = plan;
         let (tcp, remote) = self.dial(route).await?;
         self.state.borrow_mut().pool.handle_dialled(conn, self.clock.now());
         self.act();
@@ -106,7 +143,7 @@ impl Inner {
             Security::Plain => self.speak(tcp, false, gauge, remote).await,
             Security::Tls(name) => {
                 let timeout = self.opener.config.handshake_max;
-                let (profile, alpn) = (route.profile, route.alpn);
+                let (profile, alpn) = (route.profile, *alpn);
                 let handshake = Handshake { address: remote, name, profile, alpn, timeout };
                 let (stream, negotiated) = self.opener.tls.connect(tcp, &handshake).await?;
                 self.opener.stats.handshakes.add(1);
@@ -149,11 +186,7 @@ impl Inner {
         Ok(Opened { sender, driver, gauge, remote, http2 })
     }
 
-    fn take_into_use(
-        self: &Rc<Self>,
-        conn: ConnId,
-        opened: Opened,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>>>> {
+    fn take_into_use(self: &Rc<Self>, conn: ConnId, opened: Opened) -> Driver {
         let Opened { sender, driver, gauge, remote, http2 } = opened;
         {
             let mut state = self.state.borrow_mut();
@@ -167,6 +200,11 @@ impl Inner {
         }
         self.act();
         driver
+    }
+
+    fn handle_capacity(self: &Rc<Self>, conn: ConnId, streams_max: u32) {
+        self.state.borrow_mut().pool.handle_capacity(conn, streams_max, self.clock.now());
+        self.act();
     }
 
     fn handle_not_opened(self: &Rc<Self>, conn: ConnId, error: ConnectError) {

@@ -1,0 +1,78 @@
+//! The request as it goes out.
+//!
+//! # Source
+//! K19; RFC 9112 §3 and §6, RFC 9113 §8.3; faults row 10.
+
+use ::http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use ::http::{Method, Request, Uri, Version};
+use bytes::Bytes;
+use http_body_util::Full;
+
+use crate::discovery::Route;
+use crate::exchange::{Call, ExchangeError};
+
+/// What can be seen to be wrong with a request before anybody is asked for anything.
+pub(super) fn check_request(call: &Call) -> Result<(), ExchangeError> {
+    let refused = |reason: &str| Err(ExchangeError::BadRequest { reason: reason.to_owned() });
+    if call.request.uri().path_and_query().is_none() {
+        return refused("it has no path");
+    }
+    if *call.request.method() == Method::CONNECT {
+        return refused("CONNECT is not an exchange");
+    }
+    Ok(())
+}
+
+/// The request of `call` as it goes out along `route`.
+pub(super) fn outgoing(call: &Call, route: &Route, http2: bool) -> Result<Request<Full<Bytes>>, String> {
+    let request = &call.request;
+    let target = request.uri().path_and_query().ok_or("it has no path")?.clone();
+    let mut out = Request::new(Full::new(request.body().clone()));
+    *out.method_mut() = request.method().clone();
+    let mut headers = request.headers().clone();
+    for name in KERNELS_OWN {
+        headers.remove(name);
+    }
+    if http2 {
+        let mut parts = ::http::uri::Parts::default();
+        parts.scheme = Some(::http::uri::Scheme::HTTPS);
+        parts.authority = Some(route.authority.parse().map_err(|_| "its authority is not one".to_owned())?);
+        parts.path_and_query = Some(target);
+        *out.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
+        *out.version_mut() = Version::HTTP_2;
+    } else {
+        *out.uri_mut() = Uri::from(target);
+        headers.insert(HOST, host_value(route)?);
+        if !request.body().is_empty() || !matches!(*request.method(), Method::GET | Method::HEAD) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body().len()));
+        }
+    }
+    *out.headers_mut() = headers;
+    Ok(out)
+}
+
+/// How many bytes `request` takes as HTTP/1.1 text, body included.
+pub(super) fn text_bytes(request: &Request<Full<Bytes>>) -> u64 {
+    let line = request.method().as_str().len() + request.uri().path().len() + " HTTP/1.1\r\n".len() + 1;
+    let query = request.uri().query().map_or(0, |query| 1 + query.len());
+    let head = line + query + header_bytes(request.headers()) + "\r\n".len();
+    head as u64 + http_body::Body::size_hint(request.body()).exact().unwrap_or(0)
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+}
+
+fn host_value(route: &Route) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(&route.authority).map_err(|_| "its Host is not a header value".to_owned())
+}
+
+/// Framing and the connection's own affairs are never the caller's to set.
+const KERNELS_OWN: [HeaderName; 6] = [
+    HOST,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    ::http::header::CONNECTION,
+    ::http::header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
