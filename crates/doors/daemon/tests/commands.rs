@@ -18,6 +18,7 @@ fn southbridge(dir: &Path, arguments: &[&str]) -> Output {
 
 fn checked(dir: &Path, text: &str) -> (Option<i32>, String, String) {
     fs::write(dir.join("southbridge.toml"), text).unwrap();
+    fs::set_permissions(dir.join("southbridge.toml"), fs::Permissions::from_mode(0o640)).unwrap();
     let output = southbridge(dir, &["check-config", "southbridge.toml"]);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -32,6 +33,18 @@ fn a_good_configuration_is_summed_up() {
     assert!(out.starts_with("OK: southbridge.toml\n") && out.contains("127.0.0.1:9101"), "{out}");
     assert!(!out.contains("hunter2"));
     assert!(!dir.path().join("state").exists(), "checking must not make anything");
+}
+
+/// The file is copied, shown, put under version control; whoever can read it can speak for the homeserver.
+#[test]
+fn a_secret_in_a_readable_configuration_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("southbridge.toml");
+    fs::write(&file, "[admin]\nsecret = \"sesame\"\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = southbridge(dir.path(), &["check-config", "southbridge.toml"]);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && err.contains("run `chmod 0640 southbridge.toml`"), "{err}");
 }
 
 #[test]

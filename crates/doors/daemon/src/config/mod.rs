@@ -20,6 +20,7 @@ pub mod value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,11 +82,11 @@ pub struct Config {
     pub host: HostTable,
     pub log: Log,
     pub testing: Testing,
-    /// Which bounds somebody wrote down.
+    /// What somebody wrote down.
     pub explicit: Explicit,
 }
 
-/// Which bounds stand in the file: those are refused when they do not fit the system, defaults are lowered.
+/// What stands in the file itself. Bounds that do are refused when they do not fit the system; defaults are lowered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Explicit {
     /// `pool.connections_max`.
@@ -96,6 +97,8 @@ pub struct Explicit {
     pub forward_proxy: bool,
     /// `dns.queries_max`.
     pub dns: bool,
+    /// A secret itself, and not the file it lies in.
+    pub secret: bool,
 }
 
 impl Config {
@@ -143,6 +146,13 @@ impl Config {
                 "neither [synapse] nor [forward_proxy] listens anywhere: nothing will be carried".to_owned(),
             );
         }
+        let readable = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.mode() & 0o007 != 0);
+        if let Some(file) = self.file.as_ref().filter(|file| self.explicit.secret && readable(file)) {
+            warnings.push(format!(
+                "{0} has a secret in it and can be read by everybody; run `chmod 0640 {0}`",
+                file.display()
+            ));
+        }
         if self.testing != (Testing { well_known_port: 443, default_port: 8448 }) {
             warnings.push(
                 "[testing] changes the ports of the Matrix specification: real homeservers cannot be reached"
@@ -174,6 +184,7 @@ fn read_sections<'a>(
         synapse: synapse.has("connections_max"),
         forward_proxy: forward_proxy.has("tunnels_max"),
         dns: dns.has("queries_max"),
+        secret: synapse.has("secret") || admin.has("secret") || forward_proxy.has("password"),
     };
     let host = read_hosts(source, root.get("host"));
     let mut tls = tls::read(&open(&tls::SECTION));
