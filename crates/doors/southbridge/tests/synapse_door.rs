@@ -497,3 +497,14 @@ async fn a_head_request_is_answered_without_a_body() {
     })
     .await;
 }
+
+/// Ten thousand of them may wait at once (4 KiB more each are for what is read).
+#[tokio::test]
+async fn a_waiting_connection_holds_little_memory() {
+    at_home(async |house| {
+        let stream = house.accepted().await;
+        let bytes = size_of_val(&house.door.serve_connection(stream));
+        assert!(bytes <= 12 * 1024, "{bytes} bytes");
+    })
+    .await;
+}

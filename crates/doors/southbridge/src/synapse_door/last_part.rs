@@ -54,7 +54,10 @@ impl LastPart {
                         self.tail.clear();
                         State::Delimiter
                     }
-                    None => return Ok(self.keep_tail(data)),
+                    None => {
+                        self.keep_tail(data);
+                        return Ok(());
+                    }
                 },
                 (State::Delimiter, [b'-', rest @ ..]) => {
                     data = rest;

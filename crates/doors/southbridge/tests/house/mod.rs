@@ -12,7 +12,7 @@ use southbridge::forward_proxy::{ForwardProxy, ForwardProxyConfig};
 use southbridge::synapse_door::{Discoveries, SynapseDoor, SynapseDoorConfig};
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::dns::DnsConfig;
-use southbridge_kernel::net::{AddressPolicy, ListenAddress, ListenOptions, Listener};
+use southbridge_kernel::net::{AddressPolicy, ListenAddress, ListenOptions, Listener, LocalStream};
 use southbridge_kernel::tls::TlsConfig;
 use southbridge_testkit::certificates::Authority;
 use southbridge_testkit::dns::DnsServer;
@@ -99,8 +99,6 @@ impl House {
     }
 
     fn listen(&self) {
-        let bind =
-            |path| Listener::bind(&ListenAddress::Unix(path), &ListenOptions::default()).expect("a socket");
         let (door, listener) = (self.door.clone(), bind(self.path("door")));
         spawn_local(async move { door.serve(&listener).await });
         let (proxy, listener) = (self.proxy.clone(), bind(self.path("proxy")));
@@ -120,6 +118,13 @@ impl House {
         UnixStream::connect(self.path(door)).await.expect("somebody listens")
     }
 
+    /// A connection that the system has accepted, and no door yet.
+    pub async fn accepted(&self) -> LocalStream {
+        let listener = bind(self.path("spare"));
+        let _caller = self.knock("spare").await;
+        listener.accept().await
+    }
+
     /// Sends `request` as it is to the Synapse door, and reads to the end.
     pub async fn send(&self, request: impl AsRef<[u8]>) -> Answer {
         let mut stream = self.knock("door").await;
@@ -131,6 +136,10 @@ impl House {
     pub async fn get(&self, name: &str, path: &str) -> Answer {
         self.send(request("GET", name, path, "")).await
     }
+}
+
+fn bind(path: PathBuf) -> Listener {
+    Listener::bind(&ListenAddress::Unix(path), &ListenOptions::default()).expect("a socket")
 }
 
 /// A request as Synapse sends it.
