@@ -17,7 +17,8 @@ use southbridge_words::{HostRecord, HostState, Instant, ServiceName};
 use tokio::net::TcpStream;
 
 use crate::clock::Clock;
-use crate::discovery::{DiscoveryError, dns_failed};
+use crate::declared::{Declared, declare};
+use crate::discovery::{Discover, DiscoveryError, dns_failed};
 use crate::dns::{Dns, DnsConfig, DnsConfigError};
 use crate::exchange::{Call, ExchangeError};
 use crate::http::ResponseBody;
@@ -144,6 +145,12 @@ impl Kernel {
         call: Call,
     ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
         Rc::clone(&self.shared).exchange(call)
+    }
+
+    /// Declares `service`: it is connected now, before the first request, and kept connected for as long as
+    /// the answer is held (K7).
+    pub fn declare(&self, service: ServiceName, discovery: Rc<dyn Discover>) -> Declared {
+        declare(&self.shared, service, discovery)
     }
 
     /// Opens a TCP connection to `host:port` under the address policy, for a tunnel (CONNECT).

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod clock;
 mod corridor;
+mod declared;
 pub mod discovery;
 pub mod dns;
 pub mod exchange;
@@ -25,6 +26,7 @@ pub mod tls;
 mod underway;
 
 pub use clock::Clock;
+pub use declared::Declared;
 pub use exchange::{Call, ExchangeError, Repeat};
 pub use kernel::{Kernel, KernelConfig, KernelError, OpenError};
 pub use pool::{ConnectionView, OpeningConfig, PeerView};
