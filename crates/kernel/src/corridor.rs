@@ -134,7 +134,11 @@ impl Shared {
         mark.reach(Step::Discovery);
         let route = call.discovery.discover(&call.service, call.deadline).await.map_err(Failed::Discovery)?;
         mark.reach(Step::Connect);
-        let mut lent = self.lending.borrow(&route, need, mark).await.map_err(Failed::Lend)?;
+        let borrowed = self.lending.borrow(&route, need, mark).await;
+        if let Err(LendError::Failed(_)) = borrowed {
+            call.discovery.distrust(&call.service);
+        }
+        let mut lent = borrowed.map_err(Failed::Lend)?;
         mark.sent_to(lent.remote());
         mark.reach(Step::Request);
         if !lent.ready().await {

@@ -50,12 +50,17 @@ async fn keep(shared: Weak<Shared>, service: ServiceName, discovery: Rc<dyn Disc
 }
 
 /// Sees that there is a connection to `service`.
-async fn visit(shared: &Rc<Shared>, service: &ServiceName, discovery: &Rc<dyn Discover>) -> Result<(), String> {
+async fn visit(
+    shared: &Rc<Shared>,
+    service: &ServiceName,
+    discovery: &Rc<dyn Discover>,
+) -> Result<(), String> {
     let now = shared.clock.now();
     let mark = shared.underway.enter(service, Class::Backfill, now);
     let deadline = now + VISIT_MAX;
     let route = discovery.discover(service, deadline).await.map_err(|error| error.to_string())?;
-    let need = Need { ticket: mark.ticket(), class: Class::Backfill, lane: Lane::Limited, deadline, fresh: false };
+    let need =
+        Need { ticket: mark.ticket(), class: Class::Backfill, lane: Lane::Limited, deadline, fresh: false };
     let mut lent = shared.lending.borrow(&route, need, &mark).await.map_err(|error| format!("{error:?}"))?;
     // Given back unused; a connection that has died is noticed here and replaced at the next visit.
     if lent.ready().await { Ok(()) } else { Err("its connection was gone".to_owned()) }

@@ -123,6 +123,7 @@ impl ExchangeError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Overloaded { .. } | Self::HostDown { .. } | Self::BadRequest { .. } => Outcome::Abandoned,
+            Self::Discovery(DiscoveryError::Overloaded { .. }) => Outcome::Abandoned,
             // Time that ran out in our own queues, or while names were being looked up for too long,
             // says nothing: a name server that fails is reported as such and sooner.
             Self::DeadlinePassed { step: Step::Admission | Step::Discovery, .. } => Outcome::Abandoned,

@@ -47,7 +47,9 @@ fn version(kernel: &Kernel, service: &str, discovery: &Rc<dyn Discover>) -> Call
     Call {
         service: ServiceName::new(service),
         discovery: Rc::clone(discovery),
-        request: http::Request::get("/_matrix/federation/v1/version").body(Bytes::new()).expect("well-formed"),
+        request: http::Request::get("/_matrix/federation/v1/version")
+            .body(Bytes::new())
+            .expect("well-formed"),
         class: Class::Interactive,
         demand: Demand::Prompt,
         deadline: kernel.deadline(Duration::from_secs(10)),

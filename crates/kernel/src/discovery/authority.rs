@@ -45,7 +45,11 @@ mod tests {
 
     #[test]
     fn an_authority_is_a_host_and_a_port() {
-        let good = [("a.example", ("a.example", 443)), ("a.example:80", ("a.example", 80)), ("[::1]:1", ("[::1]", 1))];
+        let good = [
+            ("a.example", ("a.example", 443)),
+            ("a.example:80", ("a.example", 80)),
+            ("[::1]:1", ("[::1]", 1)),
+        ];
         for (text, parts) in good {
             assert_eq!(split_authority(text, 443).ok(), Some(parts), "{text}");
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
-use southbridge_words::{Endpoint, Instant, ServiceName};
+use southbridge_words::{Endpoint, Instant, LookupFailure, ServiceName};
 
 use super::{Discover, DiscoveryError, Route, Security, certificate_name, split_authority};
 use crate::dns::{Dns, DnsError};
@@ -75,5 +75,8 @@ impl Discover for DnsDiscovery {
 
 /// What a failure of DNS means for discovery.
 pub fn dns_failed(name: &str, error: &DnsError) -> DiscoveryError {
+    if error.failure == LookupFailure::Overloaded {
+        return DiscoveryError::Overloaded { name: name.to_owned() };
+    }
     DiscoveryError::Failed { step: "address", name: name.to_owned(), reason: error.failure.to_string() }
 }

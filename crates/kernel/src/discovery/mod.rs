@@ -82,6 +82,12 @@ pub enum DiscoveryError {
         /// What the source said.
         reason: String,
     },
+    /// Too much was being looked up on our own side: says nothing about the name.
+    #[error("too much is being looked up already to find {name}")]
+    Overloaded {
+        /// What was asked for.
+        name: String,
+    },
     /// No answer came in time.
     #[error("discovery of {name} took longer than the request had left")]
     DeadlinePassed {
@@ -101,4 +107,8 @@ pub trait Discover {
         service: &'a ServiceName,
         deadline: Instant,
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>>;
+
+    /// The route of `service` led nowhere: nobody answered, or somebody with the wrong certificate. The
+    /// name should be asked for anew before long; what is known may still stand in.
+    fn distrust(&self, _service: &ServiceName) {}
 }

@@ -13,7 +13,7 @@ use southbridge_bus::resolver::{
 use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security};
 use southbridge_kernel::tls::{Alpn, TlsProfile};
-use southbridge_words::{Endpoint, Instant, ServerName, ServiceName, Ticket};
+use southbridge_words::{Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
 use tokio::sync::{Notify, oneshot};
 
 use super::well_known;
@@ -62,6 +62,8 @@ pub(super) struct Inner {
     resolver: RefCell<Resolver>,
     waiting: RefCell<FxHashMap<Ticket, Waiter>>,
     ticket_next: Cell<u64>,
+    /// Names that were resolved anew because nobody answered, and when.
+    distrusted: RefCell<FxHashMap<ServerName, Instant>>,
     armed: Cell<Instant>,
     rearm: Notify,
 }
@@ -83,6 +85,7 @@ impl FederationDiscovery {
             config,
             waiting: RefCell::default(),
             ticket_next: Cell::new(0),
+            distrusted: RefCell::default(),
             armed: Cell::new(Instant::FAR_FUTURE),
             rearm: Notify::new(),
         };
@@ -176,10 +179,26 @@ impl Discover for FederationDiscovery {
             Ok(Rc::new(self.route(&name, &address)))
         })
     }
+
+    fn distrust(&self, service: &ServiceName) {
+        if let Ok(name) = ServerName::of_service(service) {
+            self.inner.distrust(name);
+        }
+    }
 }
 
 fn discovery_error(name: &ServerName, error: &ResolveError) -> DiscoveryError {
     let (step, name) = (error.step(), name.to_string());
+    let is_ours = match error {
+        ResolveError::Overloaded => true,
+        ResolveError::SrvFailed { failure, .. } | ResolveError::AddressesFailed { failure, .. } => {
+            *failure == LookupFailure::Overloaded
+        }
+        _ => false,
+    };
+    if is_ours {
+        return DiscoveryError::Overloaded { name };
+    }
     if error.is_definite() {
         DiscoveryError::NotFound { step, name }
     } else {
@@ -188,6 +207,24 @@ fn discovery_error(name: &ServerName, error: &ResolveError) -> DiscoveryError {
 }
 
 impl Inner {
+    /// Has `name` resolved anew, but not each time that a host which is simply down fails again.
+    fn distrust(&self, name: ServerName) {
+        let now = self.kernel.clock().now();
+        let mut distrusted = self.distrusted.borrow_mut();
+        let lately = distrusted.get(&name).is_some_and(|at| now.saturating_since(*at) < DISTRUST_EVERY);
+        if lately {
+            return;
+        }
+        if distrusted.len() >= DISTRUSTED_MAX {
+            distrusted.retain(|_, at| now.saturating_since(*at) < DISTRUST_EVERY);
+        }
+        if distrusted.len() < DISTRUSTED_MAX {
+            self.kernel.dns().distrust(&name.host_lowercase());
+            self.resolver.borrow_mut().handle_distrusted(&name, now);
+            distrusted.insert(name, now);
+        }
+    }
+
     async fn wait<T>(
         self: &Rc<Self>,
         waiter: Waiter,
@@ -298,5 +335,9 @@ async fn run_timer(inner: Weak<Inner>) {
     }
 }
 
+/// How often one name may be resolved anew because nobody answered.
+const DISTRUST_EVERY: Duration = Duration::from_secs(300);
+/// Names remembered for that.
+const DISTRUSTED_MAX: usize = 4096;
 /// Where homeservers listen when nothing says otherwise.
 const MATRIX_PORT: u16 = 8448;

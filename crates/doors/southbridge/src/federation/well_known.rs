@@ -5,6 +5,7 @@
 //! faults row 12: https only, bounded, every hop judged by the address policy.
 
 use southbridge_bus::resolver::{CacheHeaders, WellKnownAnswer, WellKnownFailure, WellKnownResult};
+use southbridge_kernel::discovery::DiscoveryError;
 use southbridge_kernel::exchange::{Call, ExchangeError, Repeat};
 use southbridge_kernel::http::{ResponseBody, Violation};
 use southbridge_policy::ranker::Demand;
@@ -115,6 +116,7 @@ fn caching(headers: &HeaderMap) -> CacheHeaders {
 
 fn failure(error: &ExchangeError) -> WellKnownFailure {
     match error {
+        ExchangeError::Discovery(DiscoveryError::Overloaded { .. }) => WellKnownFailure::Overloaded,
         ExchangeError::Discovery(_) => WellKnownFailure::Dns,
         ExchangeError::Connect { source, .. } if source.step() == Step::Handshake => WellKnownFailure::Tls,
         ExchangeError::Connect { .. } => WellKnownFailure::Connect,

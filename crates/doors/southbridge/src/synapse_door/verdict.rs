@@ -85,9 +85,9 @@ pub fn overloaded(host: &str, what: &str, kind: Kind) -> Refusal {
 fn fault(error: &ExchangeError) -> Fault {
     match error {
         ExchangeError::HostDown { .. } => Fault::KnownDown,
-        ExchangeError::Overloaded { .. } | ExchangeError::DeadlinePassed { step: Step::Admission, .. } => {
-            Fault::Ours
-        }
+        ExchangeError::Overloaded { .. }
+        | ExchangeError::Discovery(southbridge_kernel::discovery::DiscoveryError::Overloaded { .. })
+        | ExchangeError::DeadlinePassed { step: Step::Admission, .. } => Fault::Ours,
         ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }) => {
             Fault::Ours
         }
