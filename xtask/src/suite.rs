@@ -3,7 +3,8 @@
 //! Tests that need a real peer carry `#[ignore = "…"]` with the reason, so that a bare `cargo test`
 //! works anywhere; here the peers are put in place and those tests run as well.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::programs;
 use crate::shell::{self, Done, Failure, cargo, command, step};
@@ -19,6 +20,7 @@ const DAEMON_VARIABLE: &str = "SOUTHBRIDGE_BIN";
 pub fn run(quick: bool, filter: Option<&str>) -> Done {
     packages(&BUILD_PROGRAMS)?;
     let daemon = programs::dev_daemon()?;
+    examples(&daemon)?;
     let runner = Runner::find();
 
     step("tests", runner.command(&[], filter).env(DAEMON_VARIABLE, &daemon))?;
@@ -33,6 +35,16 @@ pub fn run(quick: bool, filter: Option<&str>) -> Done {
     let mut peers = runner.command(runner.ignored_only(), filter);
     peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, python);
     step("tests with real peers", &mut peers)
+}
+
+/// The configurations we show are understood by the daemon we built.
+fn examples(daemon: &Path) -> Done {
+    for example in shell::tracked(&[".toml"])?.iter().filter(|path| path.starts_with("examples")) {
+        let mut check = command(daemon);
+        check.arg("check-config").arg(example).stdout(Stdio::null());
+        step(&format!("check {}", example.display()), &mut check)?;
+    }
+    Ok(())
 }
 
 /// Who runs the tests.
