@@ -22,7 +22,7 @@ use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 use crate::exchange::{Call, ExchangeError};
 use crate::http::{Ending, FromPeer, Pace, ResponseBody, check_framing, ends_connection};
 use crate::kernel::Shared;
-use crate::pool::{Lent, Need};
+use crate::pool::{LendError, Lent, Need};
 use crate::underway::Mark;
 use answer::outcome_of;
 pub(crate) use failed::Failed;

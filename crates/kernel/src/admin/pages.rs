@@ -138,7 +138,7 @@ fn host_row(host: &ServiceName, view: &HostView) -> serde_json::Value {
         "in_flight": view.in_flight,
         "failing_for_ms": view.failing_for.map(|since| since.as_millis() as u64),
         "retry_in_ms": view.retry_in.map(|after| after.as_millis() as u64),
-        "last_failure": view.last.map(|step| step.name()),
+        "last_failure": view.last.map(southbridge_words::Step::name),
         "idle_ms": view.idle_for.as_millis() as u64,
     })
 }
