@@ -20,7 +20,7 @@ use southbridge_policy::ranker::Advice;
 use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
 use crate::exchange::{Call, ExchangeError};
-use crate::http::{Ending, FromPeer, Pace, ResponseBody, check_framing, ends_connection};
+use crate::http::{Ending, FromPeer, Loss, Pace, ResponseBody, check_framing, ends_connection};
 use crate::kernel::Shared;
 use crate::pool::{LendError, Lent, Need};
 use crate::underway::Mark;
@@ -154,17 +154,20 @@ impl Shared {
         mark.reach(Step::Response);
         let response = lent.send(request, self.head_bytes_max).await;
         let latency = self.clock.now().saturating_since(sent_at);
-        let failed = match response {
+        let (failed, loss) = match response {
             Ok(response) => match judge(call, &response, &mut lent, request_bytes) {
                 Ok(()) => return Ok(Answered { response, lent, latency }),
-                Err(failed) => failed,
+                Err(failed) => (failed, Loss::Connection),
             },
-            Err(failure) => lent.explain(failure),
+            Err(failure) => {
+                let loss = failure.loss;
+                (lent.explain(failure), loss)
+            }
         };
         if failed.wants_http1() {
             self.lending.avoid_http2(&route);
         }
-        lent.discard();
+        lent.lose(loss);
         Err(failed)
     }
 
@@ -252,11 +255,11 @@ impl Ending for Delivery {
         self.lent.give_back();
     }
 
-    fn failed(self: Box<Self>, received: u64, _error: &ExchangeError) {
+    fn failed(self: Box<Self>, received: u64, loss: Loss) {
         let Self { lent, passage } = *self;
         passage.shared.stats.body_bytes.add(received);
         passage.shared.stats.failed(Step::Body);
-        lent.discard();
+        lent.lose(loss);
     }
 }
 

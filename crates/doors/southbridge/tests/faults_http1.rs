@@ -10,7 +10,7 @@ use southbridge_kernel::http::Violation;
 use southbridge_testkit::cut_proxy::{CutProxy, Mode};
 use southbridge_testkit::raw::{RawPeer, Step, faults};
 use southbridge_words::Step as At;
-use support::{PATIENCE, SOON, on_kernel, on_kernel_with, plain, until, within};
+use support::{PATIENCE, SOON, on_kernel, on_kernel_with, plain, resident_bytes, until, within};
 
 /// The first connection dies under its second request; what may be repeated is repeated once, on a fresh one.
 #[tokio::test]
@@ -414,12 +414,4 @@ async fn row_02_retries_stop_when_their_budget_is_spent() {
         within(PATIENCE, peer.endings_reach(1)).await;
     })
     .await;
-}
-
-/// What this process holds in memory.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib * 1024
 }

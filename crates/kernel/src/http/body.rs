@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use southbridge_words::{ServiceName, Step};
 use tokio::time::Sleep;
 
-use super::{Gauge, Pace, Violation, explain};
+use super::{Gauge, Loss, Pace, Violation, explain};
 use crate::clock::Clock;
 use crate::exchange::ExchangeError;
 
@@ -50,8 +50,8 @@ pub(crate) struct FromPeer {
 pub(crate) trait Ending {
     /// The last byte came; `received` body bytes in all.
     fn complete(self: Box<Self>, received: u64);
-    /// It broke off.
-    fn failed(self: Box<Self>, received: u64, error: &ExchangeError);
+    /// It broke off, and took this with it.
+    fn failed(self: Box<Self>, received: u64, loss: Loss);
 }
 
 impl ResponseBody {
@@ -89,9 +89,13 @@ impl ResponseBody {
         Ok(self.limit(bytes_max).collect().await?.to_bytes())
     }
 
-    fn fail(&mut self, error: ExchangeError) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+    fn fail(
+        &mut self,
+        error: ExchangeError,
+        loss: Loss,
+    ) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         if let Source::Peer(from) = std::mem::replace(&mut self.source, Source::Ended) {
-            from.ending.failed(self.received, &error);
+            from.ending.failed(self.received, loss);
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -127,13 +131,13 @@ impl Body for ResponseBody {
         match from.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => this.finish(),
-            Poll::Ready(Some(Err(error))) => this.fail(error),
+            Poll::Ready(Some(Err((error, loss)))) => this.fail(error, loss),
             Poll::Ready(Some(Ok(frame))) => {
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let Some(bytes_max) = this.bytes_max.filter(|max| this.received > *max) {
                     let service = from.service.clone();
                     let violation = Violation::TooLarge { what: "body", bytes_max };
-                    return this.fail(ExchangeError::PeerMisbehaved { service, violation });
+                    return this.fail(ExchangeError::PeerMisbehaved { service, violation }, Loss::Stream);
                 }
                 // Give the connection back with the last bytes, not with the poll after them.
                 if from.incoming.is_end_stream() {
@@ -161,8 +165,11 @@ impl Body for ResponseBody {
     }
 }
 
+/// What the caller is told, and what is lost.
+type Broken = (ExchangeError, Loss);
+
 impl FromPeer {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -179,16 +186,15 @@ impl FromPeer {
         }
     }
 
-    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             let now = self.clock.now();
             self.pace.handle_waiting(now);
             if self.pace.handle_timeout(now).is_err() {
                 let violation = Violation::TooSlow { rate_min: self.rate_min };
-                return Poll::Ready(Some(Err(ExchangeError::PeerMisbehaved {
-                    service: self.service.clone(),
-                    violation,
-                })));
+                let error = ExchangeError::PeerMisbehaved { service: self.service.clone(), violation };
+                // It may be the way that is slow, and all other streams on it.
+                return Poll::Ready(Some(Err((error, Loss::Connection))));
             }
             let Some(at) = self.pace.poll_timeout() else { return Poll::Pending };
             let at = self.clock.to_tokio(at);
@@ -203,16 +209,17 @@ impl FromPeer {
         }
     }
 
-    fn broken(&self, error: &hyper::Error) -> ExchangeError {
+    fn broken(&self, error: &hyper::Error) -> Broken {
         let service = self.service.clone();
-        match self.gauge.violation() {
+        let told = match self.gauge.violation() {
             Some(violation) => ExchangeError::PeerMisbehaved { service, violation },
             None if is_unreadable(error) => {
                 let violation = Violation::Unreadable { reason: explain(error) };
                 ExchangeError::PeerMisbehaved { service, violation }
             }
             None => ExchangeError::Cut { service, step: Step::Body, reason: explain(error) },
-        }
+        };
+        (told, Loss::of(error))
     }
 }
 

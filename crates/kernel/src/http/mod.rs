@@ -17,7 +17,7 @@ pub use gauge::{Gauge, Gauged};
 pub use head_watch::{HeadFault, HeadWatch};
 pub use pace::{Pace, TooSlow};
 pub(crate) use transport::STREAM_WINDOW;
-pub use transport::{Driver, End, HttpLimits, SendFailure, Sender, Sent, explain, open};
+pub use transport::{Driver, End, HttpLimits, Loss, SendFailure, Sender, Sent, explain, open};
 
 /// What a peer did that HTTP, or our limits, do not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -37,8 +37,25 @@ pub struct SendFailure {
     pub misread: bool,
     /// Whether the head of the response was larger than we take.
     pub too_large: bool,
+    /// What of the connection is lost with it.
+    pub loss: Loss,
     /// The peer will not speak HTTP/2 for this request.
     pub wants_http1: bool,
+}
+
+/// What is lost with a request or response that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// One stream of an HTTP/2 connection, which goes on.
+    Stream,
+    /// All of the connection.
+    Connection,
+}
+
+impl Loss {
+    pub(super) fn of(error: &hyper::Error) -> Self {
+        if h2_error(error).is_some_and(h2::Error::is_reset) { Self::Stream } else { Self::Connection }
+    }
 }
 
 /// How much of a request the peer may have processed.
@@ -93,6 +110,7 @@ impl Sender {
                 reason: explain(&error),
                 misread: error.is_parse() || h2_error(&error).is_some_and(h2::Error::is_library),
                 too_large: error.is_parse_too_large(),
+                loss: Loss::of(&error),
                 wants_http1: h2_reason(&error) == Some(h2::Reason::HTTP_1_1_REQUIRED),
             }
         })

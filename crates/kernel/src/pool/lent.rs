@@ -12,7 +12,7 @@ use southbridge_words::Instant;
 
 use super::Inner;
 use crate::corridor::Failed;
-use crate::http::{Gauge, STREAM_WINDOW, SendFailure, Sender, Violation};
+use crate::http::{Gauge, Loss, STREAM_WINDOW, SendFailure, Sender, Sent, Violation};
 
 /// The use of one connection for one request.
 pub(crate) struct Lent {
@@ -100,7 +100,7 @@ impl Lent {
             return Failed::Violation(Violation::Unreadable { reason: failure.reason });
         }
         if !self.is_http2() && self.sent_bytes() == 0 {
-            failure.sent = crate::http::Sent::Nothing;
+            failure.sent = Sent::Nothing;
         }
         let reused = self.lease.as_ref().is_some_and(|lease| lease.reused);
         Failed::Send { failure, silent: reused && self.has_heard_nothing() }
@@ -116,10 +116,11 @@ impl Lent {
         self.end(Returned::Reusable);
     }
 
-    /// The connection must not serve again.
-    pub(crate) fn discard(mut self) {
+    /// The exchange came to nothing, and `loss` with it.
+    pub(crate) fn lose(mut self, loss: Loss) {
         self.allow_leftovers();
-        self.end(Returned::Spent);
+        let lives = loss == Loss::Stream && self.is_http2();
+        self.end(if lives { Returned::Reusable } else { Returned::Spent });
     }
 
     fn has_heard_nothing(&self) -> bool {

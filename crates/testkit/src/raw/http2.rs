@@ -1,6 +1,7 @@
 //! A peer that speaks HTTP/2 by hand, and breaks one rule at a time.
 //!
 //! Between its faults it behaves: it acknowledges SETTINGS and PING, and answers requests with 200 and `{}`.
+//! With a client that offers HTTP/1.1 only, it speaks that, without a fault.
 //!
 //! # Source
 //! Row 8 of the fault list; RFC 9113, sections 5.4, 6, 6.8 and 10.5.
@@ -117,7 +118,11 @@ async fn serve(
     fault: Http2Fault,
     tally: &Tally,
 ) -> io::Result<()> {
-    let mut session = Session { wire: Wire::open(stream, Some(tls)).await?, fault, tally, answered: 0 };
+    let wire = Wire::open(stream, Some(tls)).await?;
+    if !wire.agreed_on_http2() {
+        return serve_http1(wire, tally).await;
+    }
+    let mut session = Session { wire, fault, tally, answered: 0 };
     session.wire.read_bytes(PREFACE.len()).await?;
     if fault != Http2Fault::Mute {
         session.wire.write(&settings(fault)).await?;
@@ -125,6 +130,14 @@ async fn serve(
     loop {
         let frame = session.read_frame().await?;
         session.on_frame(&frame).await?;
+    }
+}
+
+async fn serve_http1(mut wire: Wire, tally: &Tally) -> io::Result<()> {
+    loop {
+        wire.read_request().await?;
+        tally.requests.fetch_add(1, Ordering::Relaxed);
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await?;
     }
 }
 

@@ -55,6 +55,14 @@ impl Wire {
         Ok(Self { stream, ahead: Vec::new(), read: Vec::new(), written: 0 })
     }
 
+    /// Whether both sides agreed on HTTP/2.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Does `step`; false when the script ends with it.
     pub(super) async fn take(&mut self, step: &Step) -> io::Result<bool> {
         match step {
@@ -155,7 +163,7 @@ impl Wire {
         }
     }
 
-    async fn read_request(&mut self) -> io::Result<()> {
+    pub(super) async fn read_request(&mut self) -> io::Result<()> {
         let head = self.read_head().await?;
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         if let Some(length) = field("content-length:").and_then(|length| length.parse().ok()) {

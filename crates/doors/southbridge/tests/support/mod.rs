@@ -189,3 +189,17 @@ pub fn loopback_allowed() -> AddressPolicy {
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// A deadline that a test can wait for.
 pub const SOON: Duration = Duration::from_millis(300);
+
+/// What this process holds in memory.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+/// The processor time that this thread has used: kernel and peers both run on it.
+pub fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
