@@ -80,9 +80,11 @@ mod tests {
         headers
     }
 
+    type Fields = [(&'static str, &'static str)];
+
     #[test]
     fn only_unambiguous_framing_passes() {
-        let cases: &[(&[(&'static str, &'static str)], Version, bool)] = &[
+        let cases: &[(&Fields, Version, bool)] = &[
             (&[("content-length", "2")], Version::HTTP_11, true),
             (&[("transfer-encoding", "Chunked")], Version::HTTP_11, true),
             (&[], Version::HTTP_11, true),
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_connection_ends_where_the_peer_says_so_or_announces_what_cannot_be() {
-        let cases: &[(&Method, u16, Version, &[(&'static str, &'static str)], bool)] = &[
+        let cases: &[(&Method, u16, Version, &Fields, bool)] = &[
             (&Method::GET, 200, Version::HTTP_11, &[("content-length", "2")], false),
             (&Method::GET, 200, Version::HTTP_11, &[("connection", "Upgrade, Close")], true),
             (&Method::GET, 200, Version::HTTP_10, &[("content-length", "2")], true),

@@ -120,7 +120,7 @@ impl FederationDiscovery {
         let (told, tell) = oneshot::channel();
         self.inner
             .wait(Waiter::Explanation(told), tell, |resolver, ticket| {
-                resolver.handle_explain(ticket, name, now)
+                resolver.handle_explain(ticket, name, now);
             })
             .await
     }
