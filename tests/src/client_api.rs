@@ -250,7 +250,8 @@ impl ClientApi {
     /// One sync; waits up to `timeout_ms` for news.
     pub(crate) async fn sync(&self, since: Option<&str>, timeout_ms: u64) -> Result<Value> {
         let since = since.map(|since| format!("&since={}", encoded(since))).unwrap_or_default();
-        self.get(&format!("/_matrix/client/v3/sync?timeout={timeout_ms}{since}")).await
+        let filter = encoded(FILTER);
+        self.get(&format!("/_matrix/client/v3/sync?timeout={timeout_ms}&filter={filter}{since}")).await
     }
 }
 
@@ -258,3 +259,6 @@ fn text(value: &Value, name: &str) -> Result<String> {
     let found = value[name].as_str().map(str::to_owned);
     found.ok_or_else(|| Failure::new(format!("no {name:?} in {value}")))
 }
+
+/// Everything that was said since the last look, and not only the last ten events.
+const FILTER: &str = r#"{"room":{"timeline":{"limit":1000}}}"#;

@@ -78,6 +78,8 @@ impl Federation {
         }
         for household in &mut federation.households {
             household.southbridge.start().await?;
+        }
+        for household in &mut federation.households {
             household.synapse.ready().await?;
         }
         Ok(federation)

@@ -162,7 +162,8 @@ impl SynapseProcess {
         let read = || -> rusqlite::Result<Vec<(String, i64)>> {
             let database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             database.busy_timeout(Duration::from_secs(5))?;
-            let mut rows = database.prepare("SELECT destination, retry_interval FROM destinations")?;
+            let mut rows =
+                database.prepare("SELECT destination, coalesce(retry_interval, 0) FROM destinations")?;
             rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
         read().while_doing(path.display())
