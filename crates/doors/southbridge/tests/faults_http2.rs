@@ -35,7 +35,10 @@ async fn row_08_floods_are_closed_at_a_cap() {
             let (started, cpu) = (Instant::now(), cpu_time());
             let error = rig.ask(rig.post(&to, PATIENCE)).await.expect_err("a flood is no answer");
             let cpu = cpu_time() - cpu;
-            assert!(matches!(error, ExchangeError::PeerMisbehaved { .. } | ExchangeError::Cut { .. }), "{fault:?}: {error:?}");
+            assert!(
+                matches!(error, ExchangeError::PeerMisbehaved { .. } | ExchangeError::Cut { .. }),
+                "{fault:?}: {error:?}"
+            );
             until("everything is given back", || rig.is_at_rest()).await;
             until("the connection is closed", || rig.kernel.pool_usage().connections == 0).await;
             // What the sockets hold between us counts too; the kernel's own cap is 2 MiB.
@@ -173,7 +176,8 @@ async fn row_08_no_streams_at_all_end_at_the_deadline() {
         assert!(rig.is_served(&to).await);
         let started = Instant::now();
         let all = join_all((0..10).map(|_| rig.ask(rig.get(&to, SOON)))).await;
-        let is_overdue = |one: &Result<_, ExchangeError>| matches!(one, Err(ExchangeError::DeadlinePassed { .. }));
+        let is_overdue =
+            |one: &Result<_, ExchangeError>| matches!(one, Err(ExchangeError::DeadlinePassed { .. }));
         assert!(all.iter().all(is_overdue), "{all:?}");
         assert!(started.elapsed() < SOON * 2);
         until("everything is given back", || rig.is_at_rest()).await;

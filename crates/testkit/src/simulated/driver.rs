@@ -312,7 +312,7 @@ impl<'a> Simulation<'a> {
     }
 
     pub(super) fn trace(&mut self, what: u64, one: u64, other: u64) {
-        self.report.trace([self.now.as_nanos(), what, one, other]);
+        self.report.fold([self.now.as_nanos(), what, one, other]);
     }
 
     fn check_limits(&mut self) {

@@ -130,7 +130,7 @@ impl Report {
     }
 
     /// Folds `numbers` into the trace.
-    pub(super) fn trace(&mut self, numbers: [u64; 4]) {
+    pub(super) fn fold(&mut self, numbers: [u64; 4]) {
         for number in numbers {
             // SplitMix64's finaliser, chained: order counts.
             let mut z = (self.trace ^ number).wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -35,6 +35,7 @@ pub struct DemoError {
 }
 
 impl DemoError {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over errors they have no more use for")]
     fn new(what: &'static str, reason: impl ToString) -> Self {
         Self { what, reason: reason.to_string() }
     }
