@@ -16,8 +16,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use southbridge::Southbridge;
+use southbridge_kernel::Declared;
 use southbridge_kernel::admin::{Admin, Readiness};
-use southbridge_words::Secret;
+use southbridge_words::{Secret, ServerName, ServiceName};
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{info, warn};
 
@@ -166,6 +167,7 @@ struct Works {
     keeper: Rc<RankKeeper>,
     keeping: JoinHandle<()>,
     readiness: Readiness,
+    _declared: Vec<Declared>,
 }
 
 impl Works {
@@ -189,7 +191,8 @@ impl Works {
             None => admin,
         });
         readiness.set(true);
-        Ok(Self { doors, keeper, keeping, readiness })
+        let declared = declare(&southbridge, config);
+        Ok(Self { doors, keeper, keeping, readiness, _declared: declared })
     }
 
     async fn stop_accepting(&mut self, ending: Ending) {
@@ -216,6 +219,14 @@ impl Works {
             self.keeper.close().await;
         }
     }
+}
+
+/// Connects to the hosts that are to be kept connected.
+fn declare(southbridge: &Southbridge, config: &Config) -> Vec<Declared> {
+    let kept = config.host.iter().filter(|(_, host)| host.keep_connected);
+    let declare =
+        |name: &ServerName| southbridge.kernel().declare(ServiceName::from(name), southbridge.matrix());
+    kept.map(|(name, _)| declare(name)).collect()
 }
 
 /// Whether `door` is one that lets requests in, and so has something to finish.

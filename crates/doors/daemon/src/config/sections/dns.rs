@@ -98,6 +98,6 @@ const KEYS: &[Key] = &[
         "32",
         "Records used of one answer; more are of no use and may be an attack.",
     ),
-    key("queries_max", count(1, 65_535), "512", "Questions under way at a time; each holds a socket."),
+    key("queries_max", count(1, 65_535), "256", "Questions under way at a time; many share a socket."),
     key("waiting_max", count(1, 1_000_000), "20000", "Callers waiting for answers in all."),
 ];

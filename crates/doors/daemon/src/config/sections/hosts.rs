@@ -14,6 +14,8 @@ use crate::config::reader::Reader;
 pub struct HostSettings {
     /// How TLS is spoken with it.
     pub tls: TlsProfile,
+    /// Whether it is connected to at the start, and kept connected.
+    pub keep_connected: bool,
 }
 
 /// The hosts with settings of their own.
@@ -50,7 +52,8 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> RankerLimits {
 impl HostSettings {
     pub(in crate::config) fn read(reader: &Reader<'_>) -> Self {
         let legacy = reader.choice("tls") == "legacy";
-        Self { tls: if legacy { TlsProfile::Legacy } else { TlsProfile::Modern } }
+        let tls = if legacy { TlsProfile::Legacy } else { TlsProfile::Modern };
+        Self { tls, keep_connected: reader.flag("keep_connected") }
     }
 }
 
@@ -186,9 +189,18 @@ const KEYS: &[Key] = &[
     ),
 ];
 
-const HOST_KEYS: &[Key] = &[key(
-    "tls",
-    Kind::Choice(&["modern", "legacy"]),
-    "\"modern\"",
-    "`legacy` speaks TLS 1.0 and 1.1 and old ciphers with this host. Everyone else stays on the modern profile.",
-)];
+const HOST_KEYS: &[Key] = &[
+    key(
+        "tls",
+        Kind::Choice(&["modern", "legacy"]),
+        "\"modern\"",
+        "`legacy` speaks TLS 1.0 and 1.1 and old ciphers with this host. Everyone else stays on the modern profile.",
+    ),
+    key(
+        "keep_connected",
+        Kind::Flag,
+        "false",
+        "Connect to this host at the start, and keep a connection open: for a host that is asked all day, such as \
+         the notary of server keys.",
+    ),
+];
