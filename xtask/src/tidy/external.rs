@@ -40,7 +40,7 @@ const HOMES: [(&str, &[&str], &str); 7] = [
     ("openssl", &["crates/kernel"], "the legacy TLS profile is the kernel's"),
     ("tokio-openssl", &["crates/kernel"], "the legacy TLS profile is the kernel's"),
     ("hickory-resolver", &["crates/kernel"], "DNS is resolved in one subsystem (F4)"),
-    ("rusqlite", &["crates/stores"], "blocking work has a thread of its own"),
+    ("rusqlite", &["crates/stores", "tests"], "blocking work has a thread of its own"),
     (
         "tokio-postgres",
         &["crates/kernel", "crates/stores", "crates/testkit", "tests"],
