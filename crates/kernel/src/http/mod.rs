@@ -1,7 +1,7 @@
 //! HTTP over a connection that the pool lends.
 //!
 //! hyper speaks the protocol on connections it is given (F13); what is here keeps peers honest:
-//! a [`gauge`] on every connection, a watch on heads, the check of framing, the pace of bodies.
+//! a gauge on every connection, a watch on heads, the check of framing, the pace of bodies.
 
 mod body;
 mod framing;
