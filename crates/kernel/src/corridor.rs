@@ -135,7 +135,9 @@ impl Shared {
         let route = call.discovery.discover(&call.service, call.deadline).await.map_err(Failed::Discovery)?;
         mark.reach(Step::Connect);
         let borrowed = self.lending.borrow(&route, need, mark).await;
-        if let Err(LendError::Failed(_)) = borrowed {
+        if let Err(LendError::Failed(why)) = &borrowed
+            && !why.is_ours()
+        {
             call.discovery.distrust(&call.service);
         }
         let mut lent = borrowed.map_err(Failed::Lend)?;

@@ -128,9 +128,7 @@ impl ExchangeError {
             // says nothing: a name server that fails is reported as such and sooner.
             Self::DeadlinePassed { step: Step::Admission | Step::Discovery, .. } => Outcome::Abandoned,
             // We had no descriptor, port or memory left (faults row 26).
-            Self::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }) => {
-                Outcome::Abandoned
-            }
+            Self::Connect { source, .. } if source.is_ours() => Outcome::Abandoned,
             _ => Outcome::Failed { step: self.step() },
         }
     }

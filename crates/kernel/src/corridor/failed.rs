@@ -28,11 +28,13 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
-    /// Whether another attempt can do no harm (K16): nothing left us, or nothing came back on a
+    /// Whether another attempt may do good and can do no harm (K16): nothing left us, or nothing came back on a
     /// connection that may have been closed under us and the request is safe to repeat.
     pub(super) fn may_repeat(&self, call: &Call) -> bool {
         match self {
             Self::Stale => true,
+            // By now the pool has given up what it could do without (faults row 26).
+            Self::Lend(LendError::Failed(why)) => why.is_ours(),
             Self::Send { failure, silent } => match failure.sent {
                 Sent::Nothing | Sent::Unprocessed => true,
                 Sent::Perhaps => *silent && call.repeat == Repeat::Safe,
@@ -45,7 +47,7 @@ impl Failed {
     /// was found closed before a byte was written is none.
     pub(super) fn burdened_peer(&self) -> bool {
         match self {
-            Self::Stale => false,
+            Self::Stale | Self::Lend(_) => false,
             Self::Send { failure, .. } => failure.sent != Sent::Nothing,
             _ => true,
         }

@@ -77,6 +77,11 @@ impl ConnectError {
             _ => Step::Connect,
         }
     }
+
+    /// Whether it was our own side that had run out of something: it says nothing about the peer.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Exhausted { .. })
+    }
 }
 
 fn list(attempts: &[(SocketAddr, String)]) -> String {

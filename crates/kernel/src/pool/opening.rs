@@ -215,8 +215,13 @@ impl Inner {
             if state.connections.remove(&conn).is_none() {
                 return;
             }
+            let exhausted = error.is_ours();
             state.failures.insert(conn, Rc::new(error));
             state.pool.handle_connect_failed(conn, self.clock.now());
+            if exhausted {
+                // Descriptors that idle connections hold are better used by those who were just refused.
+                state.pool.handle_exhausted(self.clock.now());
+            }
         }
         self.act();
         self.state.borrow_mut().failures.remove(&conn);

@@ -34,6 +34,19 @@ impl Pool {
         }
     }
 
+    /// Our own side has run out of something that connections hold (descriptors, ports, memory), and the
+    /// limits did not know: a few of those that have been idle for longest are closed. Whether there were any.
+    pub fn handle_exhausted(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        let idle_before = self.usage.idle;
+        for _ in 0..SACRIFICED {
+            let Some(&(conn, _)) = self.idle_since.front(&self.idle) else { break };
+            self.close_idle(conn);
+        }
+        self.settle();
+        self.usage.idle < idle_before
+    }
+
     pub(super) fn make_room_in_limited_lane(&mut self) {
         if !self.limited_lane_has_room() {
             self.revoke_any(Lane::Limited);
@@ -156,3 +169,6 @@ impl Pool {
         if peer.spoken == Some(Spoken::Shared) { shared().or_else(idle) } else { idle().or_else(shared) }
     }
 }
+
+/// Idle connections given up at once when our own side runs out: enough for one request with all its lookups.
+const SACRIFICED: usize = 4;

@@ -124,3 +124,20 @@ fn a_few_idle_connections_are_kept_for_each_peer() {
     assert_eq!(world.said(), ["close c1", "close c2"]);
     assert!(world.lines.contains_key(&ConnId(4)));
 }
+
+/// The system gives no more descriptors, whatever the limits say: those who hold one for nothing give it up.
+#[test]
+fn what_is_idle_is_given_up_when_the_system_runs_out() {
+    let mut world = World::new(limits());
+    for (peer, conn) in (0..6).zip(1..) {
+        world.ask(peer, Class::Live);
+        world.connect(conn);
+    }
+    (1..=5).for_each(|conn| world.give_back(conn));
+    world.said();
+    assert!(world.exhausted());
+    assert_eq!(world.said(), ["close c1", "close c2", "close c3", "close c4"]);
+    assert!(world.exhausted());
+    assert_eq!(world.said(), ["close c5"], "c6 is at work");
+    assert!(!world.exhausted());
+}

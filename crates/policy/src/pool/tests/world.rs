@@ -186,6 +186,13 @@ impl World {
         self.obey();
     }
 
+    /// The system has no descriptors left; whether there was something to give up.
+    pub(super) fn exhausted(&mut self) -> bool {
+        let relieved = self.pool.handle_exhausted(self.now);
+        self.obey();
+        relieved
+    }
+
     /// Lets time pass, with every timeout at its time.
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
