@@ -108,7 +108,15 @@ impl RawPeer {
     /// # Errors
     /// When no socket can be had, or there is no script.
     pub async fn plain(scripts: Vec<Vec<Step>>) -> io::Result<Self> {
-        Self::start(None, scripts)
+        Self::plain_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), scripts).await
+    }
+
+    /// Plays `scripts` over plain TCP on `address`; port 0 takes whichever is free.
+    ///
+    /// # Errors
+    /// When the address is taken, or there is no script.
+    pub async fn plain_at(address: SocketAddr, scripts: Vec<Vec<Step>>) -> io::Result<Self> {
+        Self::start(address, None, scripts)
     }
 
     /// Plays `scripts` over TLS, with a good certificate for every name.
@@ -117,14 +125,19 @@ impl RawPeer {
     /// When no socket can be had, or there is no script.
     pub async fn tls(authority: &Arc<Authority>, alpn: Alpn, scripts: Vec<Vec<Step>>) -> io::Result<Self> {
         let certificates = CertificatesByName::new(Arc::clone(authority));
-        Self::start(Some(certificates.server_config(alpn)), scripts)
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::start(address, Some(certificates.server_config(alpn)), scripts)
     }
 
-    fn start(tls: Option<Arc<ServerConfig>>, scripts: Vec<Vec<Step>>) -> io::Result<Self> {
+    fn start(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        scripts: Vec<Vec<Step>>,
+    ) -> io::Result<Self> {
         if scripts.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a raw peer needs a script"));
         }
-        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let listener = listen(address)?;
         let address = listener.local_addr()?;
         let ledger = Arc::new(Ledger::default());
         let (kept, scripts) = (Arc::clone(&ledger), Arc::new(scripts));

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use southbridge_kernel::tls::{Alpn, TlsConfig, TlsProfile};
 use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_policy::ranker::Demand;
 use southbridge_testkit::certificates::Authority;
-use southbridge_words::{CertificateName, Class, Endpoint, ServiceName};
+use southbridge_words::{CertificateName, Class, Endpoint, HostState, ServiceName};
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
@@ -37,8 +38,18 @@ pub struct Target {
     pub discovery: Rc<dyn Discover>,
 }
 
-/// A route that is known beforehand.
-struct Known(Rc<Route>);
+/// A route that is known beforehand, and may change.
+#[derive(Clone)]
+pub struct Known(Rc<RefCell<Rc<Route>>>);
+
+impl Known {
+    /// From now on the service is at `address`.
+    pub fn lead_to(&self, address: SocketAddr) {
+        let endpoints = [Endpoint::new(address)].into();
+        let moved = Route { endpoints, ..(**self.0.borrow()).clone() };
+        self.0.replace(Rc::new(moved));
+    }
+}
 
 impl Discover for Known {
     fn discover<'a>(
@@ -46,7 +57,8 @@ impl Discover for Known {
         _service: &'a ServiceName,
         _deadline: southbridge_words::Instant,
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
-        Box::pin(std::future::ready(Ok(Rc::clone(&self.0))))
+        let route = Rc::clone(&self.0.borrow());
+        Box::pin(std::future::ready(Ok(route)))
     }
 }
 
@@ -141,6 +153,11 @@ impl Rig {
         }
     }
 
+    /// The rank of `to`, if it is known.
+    pub fn state(&self, to: &Target) -> Option<HostState> {
+        self.kernel.host(&to.service).map(|view| view.state)
+    }
+
     /// Nothing is under way, and nothing is held for anybody but idle connections.
     pub fn is_at_rest(&self) -> bool {
         let usage = self.kernel.pool_usage();
@@ -160,22 +177,43 @@ pub fn tls(host: &str, address: SocketAddr) -> Target {
     route(host, vec![address], Security::Tls(name), Alpn::Http2OrHttp1)
 }
 
-/// Any of `addresses`, to be raced.
+/// The same for a service of its own, which shares nothing with others at `address`.
+pub fn named(host: &str, address: SocketAddr) -> Target {
+    route(host, vec![address], Security::Plain, Alpn::Http1)
+}
+
+/// Any of `addresses`, the first first.
 pub fn any_of(addresses: Vec<SocketAddr>) -> Target {
     route("several.test", addresses, Security::Plain, Alpn::Http1)
 }
 
+/// A service that is at `address` until it is led elsewhere.
+pub fn switching(host: &str, address: SocketAddr) -> (Target, Known) {
+    let known = known(host, vec![address], Security::Plain, Alpn::Http1);
+    let discovery = Rc::new(known.clone());
+    (Target { service: ServiceName::new(host), discovery }, known)
+}
+
 fn route(host: &str, addresses: Vec<SocketAddr>, security: Security, alpn: Alpn) -> Target {
+    let service = ServiceName::new(&format!("{host}:{}", addresses[0].port()));
+    Target { service, discovery: Rc::new(known(host, addresses, security, alpn)) }
+}
+
+fn known(host: &str, addresses: Vec<SocketAddr>, security: Security, alpn: Alpn) -> Known {
     let service = format!("{host}:{}", addresses[0].port());
     let route = Route {
         peer_key: service.as_str().into(),
         security,
         authority: service.as_str().into(),
-        endpoints: addresses.into_iter().map(Endpoint::new).collect(),
+        endpoints: addresses.into_iter().zip(0..).map(endpoint).collect(),
         profile: TlsProfile::Modern,
         alpn,
     };
-    Target { service: ServiceName::new(&service), discovery: Rc::new(Known(Rc::new(route))) }
+    Known(Rc::new(RefCell::new(Rc::new(route))))
+}
+
+fn endpoint((address, priority): (SocketAddr, u16)) -> Endpoint {
+    Endpoint { priority, ..Endpoint::new(address) }
 }
 
 /// The policy of all test worlds: nothing but loopback is excepted.

@@ -1,0 +1,198 @@
+//! What we ourselves run out of: row 26. And what we write: row 10.
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use southbridge_kernel::KernelConfig;
+use southbridge_kernel::exchange::ExchangeError;
+use southbridge_kernel::net::ConnectError;
+use southbridge_testkit::raw::{RawPeer, faults};
+use southbridge_words::{HostState, ServiceName};
+use support::{PATIENCE, SOON, Target, named, on_kernel, on_kernel_with, plain, until};
+
+/// Sixty services want a connection each, and eight may be open: all are served, and never are there nine.
+#[tokio::test]
+async fn row_26_connections_never_exceed_their_limit() {
+    on_kernel_with(few_connections, async |rig| {
+        let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let all: Vec<Target> = (0..60).map(|n| named(&format!("a{n}.test"), peer.address())).collect();
+        let (mut most, mut done) = (0, false);
+        let asked = async {
+            let served = join_all(all.iter().map(|to| rig.is_served(to))).await;
+            done = true;
+            served
+        };
+        tokio::pin!(asked);
+        let served = std::future::poll_fn(|cx| {
+            most = most.max(rig.kernel.pool_usage().connections);
+            asked.as_mut().poll(cx)
+        })
+        .await;
+        assert!(served.iter().all(|served| *served));
+        assert!((1..=8).contains(&most), "{most} at once");
+        assert!(rig.is_at_rest());
+    })
+    .await;
+}
+
+/// More than may wait at once: the surplus is told so at once, and those in the queue are served.
+#[tokio::test]
+async fn row_26_a_full_queue_answers_at_once() {
+    let narrow = |config: &mut KernelConfig| {
+        few_connections(config);
+        config.admission.per_service_max = 50;
+    };
+    on_kernel_with(narrow, async |rig| {
+        let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let to = plain(peer.address());
+        let answers = join_all((0..200).map(|_| rig.ask(rig.get(&to, PATIENCE)))).await;
+        let shed = answers.iter().filter(|one| matches!(one, Err(ExchangeError::Overloaded { .. }))).count();
+        let served = answers.iter().filter(|one| one.is_ok()).count();
+        assert_eq!((served, shed), (50, 150));
+        assert_eq!(rig.state(&to), Some(HostState::Healthy), "our queue is not the host's fault");
+    })
+    .await;
+}
+
+/// A process that may open a dozen descriptors more is asked for a hundred connections. It says what it lacks,
+/// blames nobody, goes on with what it has, and serves again whoever asks when others are done.
+#[tokio::test]
+async fn row_26_a_process_without_descriptors_sheds_survives_and_recovers() {
+    let hold = vec![faults::well(); 1];
+    let peer = RawPeer::plain(hold).await.unwrap();
+    let program = std::env::current_exe().expect("this program");
+    let child = tokio::task::spawn_blocking(move || {
+        Command::new(program)
+            .args(["--exact", "the_process_without_descriptors", "--nocapture"])
+            .env(PEER, peer.address().to_string())
+            .output()
+            .expect("it starts")
+    });
+    let output = support::within(PATIENCE * 2, child).await.expect("it ran");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+    assert!(out.contains("shed"), "it was that process: {out}");
+}
+
+/// The process of the test above; by itself it has nothing to do.
+#[tokio::test]
+async fn the_process_without_descriptors() {
+    let Ok(peer) = std::env::var(PEER) else { return };
+    let peer = peer.parse().expect("an address");
+    on_kernel(async |rig| {
+        let open = std::fs::read_dir("/proc/self/fd").expect("Linux").count() as u64;
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(open + 12), ..limit }).expect("lower is allowed");
+        let all: Vec<Target> = (0..100).map(|n| named(&format!("a{n}.test"), peer)).collect();
+        let answers = join_all(all.iter().map(|to| rig.ask(rig.get(to, PATIENCE)))).await;
+        let is_exhausted = |error: &ExchangeError| {
+            matches!(error, ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }))
+        };
+        let served = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!(served >= 8, "{served} were served");
+        assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(is_exhausted), "{answers:?}");
+        println!("shed {} of 100", 100 - served);
+        let blamed = rig.kernel.hosts().iter().filter(|(_, view)| view.failures > 0).count();
+        assert_eq!(blamed, 0);
+        // One after the other, everybody is served: idle connections are given up for them.
+        for to in &all {
+            assert!(rig.is_served(to).await, "{}", to.service);
+        }
+        assert!(rig.is_at_rest());
+    })
+    .await;
+}
+
+/// What would end a line, or begin another request, is refused before anybody is asked for anything.
+#[tokio::test]
+async fn row_10_what_could_split_a_request_is_never_written() {
+    use southbridge::federation::{FederationConfig, FederationDiscovery};
+    on_kernel(async |rig| {
+        let discovery =
+            std::rc::Rc::new(FederationDiscovery::new(rig.kernel.clone(), FederationConfig::default()));
+        for name in [
+            "a.test\r\nX: y",
+            "a.test\n",
+            "a.test\0",
+            "a test",
+            " a.test",
+            "a.test ",
+            "user@a.test",
+            "a.test/path",
+            "a.test?q",
+            "a.test#f",
+            "a.test:0",
+            "a.test:123456",
+            "a.test:8448:1",
+            "[::1",
+            "",
+            ":8448",
+            "a.test:8448\r\n",
+        ] {
+            let to = Target { service: ServiceName::new(name), discovery: discovery.clone() };
+            let started = Instant::now();
+            let error = rig.ask(rig.get(&to, SOON)).await.expect_err(name);
+            assert!(matches!(error, ExchangeError::Discovery(_)), "{name:?}: {error:?}");
+            assert!(started.elapsed() < Duration::from_millis(100), "{name:?}");
+        }
+        assert_eq!(rig.kernel.stats().dials.get(), 0);
+        assert_eq!(rig.kernel.dns().counters().queries, 0);
+        for value in ["a\r\nb", "a\nb", "a\0b"] {
+            assert!(http::HeaderValue::from_str(value).is_err(), "{value:?} cannot even be said");
+        }
+        for path in ["/a b", "/a\r\nb", "/a\0b"] {
+            assert!(path.parse::<http::Uri>().is_err(), "{path:?} cannot even be said");
+        }
+        let call = rig.call(http::Method::CONNECT, &named("a.test", ([127, 0, 0, 1], 9).into()), "", SOON);
+        assert!(matches!(rig.ask(call).await, Err(ExchangeError::BadRequest { .. })));
+        assert_eq!(rig.kernel.stats().dials.get(), 0);
+    })
+    .await;
+}
+
+/// The caller's framing and connection headers never go out: the kernel's own are the only ones.
+#[tokio::test]
+async fn row_10_framing_headers_of_the_caller_are_replaced() {
+    on_kernel(async |rig| {
+        let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let mut call = rig.post(&plain(peer.address()), PATIENCE);
+        for (name, value) in [
+            ("host", "evil.test"),
+            ("content-length", "99"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close, x-secret"),
+            ("upgrade", "h2c"),
+            ("keep-alive", "timeout=1"),
+        ] {
+            call.request.headers_mut().append(name, value.parse().unwrap());
+        }
+        assert_eq!(rig.ask(call).await.expect("served").1, "{}");
+        until("the request has been seen", || !peer.received(0).is_empty()).await;
+        let received = String::from_utf8(peer.received(0)).expect("text").to_ascii_lowercase();
+        let address = peer.address().port();
+        let expected = format!("content-length: 2\r\nhost: plain.test:{address}\r\n\r\n{{}}");
+        let mut lines: Vec<&str> = received.split("\r\n").collect();
+        lines[1..].sort_unstable();
+        for line in expected.split("\r\n").filter(|line| !line.is_empty()) {
+            assert!(received.contains(line), "{received}");
+        }
+        assert_eq!(lines.len(), 5, "a request line, two headers, an empty line, the body: {received}");
+    })
+    .await;
+}
+
+fn few_connections(config: &mut KernelConfig) {
+    config.pool.connections_max = 8;
+    config.pool.dials_max = 4;
+    config.pool.handshakes_max = 4;
+    config.pool.limited_dials_max = 4;
+    config.pool.limited_handshakes_max = 4;
+    config.pool.limited_connections_max = 8;
+    config.pool.exclusive_per_peer_max = 4;
+}
+
+const PEER: &str = "SOUTHBRIDGE_TEST_PEER";
