@@ -22,9 +22,9 @@ pub mod http_client;
 pub mod http_trap;
 pub mod patience;
 pub mod process;
-pub mod service_manager;
 pub mod sockets;
 pub mod southbridge;
 pub mod synapse;
+pub mod systemd;
 
 pub use failure::{Failure, Result};

@@ -15,8 +15,8 @@ use crate::failure::{Failure, Result, While};
 use crate::http_client::{Reply, get};
 use crate::patience::within;
 use crate::process::{Process, checkout, signal, usage};
-use crate::service_manager::ServiceManager;
 use crate::sockets::{DoorAddress, Sockets};
+use crate::systemd::Systemd;
 
 /// What a Southbridge is told about its surroundings.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct SouthbridgeProcess {
     dir: PathBuf,
     binary: PathBuf,
     sockets: Sockets,
-    manager: ServiceManager,
+    systemd: Systemd,
     running: Option<Running>,
 }
 
@@ -80,8 +80,8 @@ impl SouthbridgeProcess {
         written.while_doing("proxy.secret")?;
         let text = toml::to_string(&config(surroundings, &sockets)).while_doing(CONFIG)?;
         std::fs::write(dir.join(CONFIG), text).while_doing(CONFIG)?;
-        let manager = ServiceManager::listen(&dir.join("notify.sock"))?;
-        Ok(Self { dir, binary: binary.to_owned(), sockets, manager, running: None })
+        let systemd = Systemd::listen(&dir.join("notify.sock"))?;
+        Ok(Self { dir, binary: binary.to_owned(), sockets, systemd, running: None })
     }
 
     /// Starts a process on the sockets, and waits until it says that it works.
@@ -91,12 +91,12 @@ impl SouthbridgeProcess {
     pub async fn start(&mut self) -> Result<()> {
         let mut command = self.sockets.command(&self.binary, &self.log())?;
         command.args(["serve", "--config", CONFIG]).current_dir(&self.dir);
-        command.env("NOTIFY_SOCKET", self.manager.path()).env("STATE_DIRECTORY", &self.dir);
+        command.env("NOTIFY_SOCKET", self.systemd.path()).env("STATE_DIRECTORY", &self.dir);
         command.env("SOUTHBRIDGE_LOG", env::var("SOUTHBRIDGE_LOG").unwrap_or_else(|_| "info".into()));
         command.env("RUST_BACKTRACE", "1");
         let mut process = Process::spawn("southbridge", &mut command)?;
         tokio::select! {
-            ready = within(START_MAX, "southbridge says that it is ready", self.manager.ready()) => { ready?; }
+            ready = within(START_MAX, "southbridge says that it is ready", self.systemd.ready()) => { ready?; }
             ended = process.wait(START_MAX * 2) => {
                 return Err(Failure::new(format!("southbridge ended with {} while starting", ended?)));
             }
@@ -127,7 +127,7 @@ impl SouthbridgeProcess {
         signal(predecessor.id(), Signal::HUP)?;
         let told = within(START_MAX, "a successor says that it is ready", async {
             loop {
-                if let Some(id) = self.manager.ready().await?.main_pid {
+                if let Some(id) = self.systemd.ready().await?.main_pid {
                     return Ok(id);
                 }
             }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use http::Method;
-use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use southbridge_testkit::certificates::{Authority, CertificateKind};
 
@@ -159,14 +158,12 @@ impl SynapseProcess {
     /// The database cannot be read.
     pub fn backoffs(&self) -> Result<Vec<(String, i64)>> {
         let path = self.surroundings.dir.join(homeserver_yaml::DATABASE);
-        let read = || -> rusqlite::Result<Vec<(String, i64)>> {
-            let database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            database.busy_timeout(Duration::from_secs(5))?;
-            let mut rows =
-                database.prepare("SELECT destination, coalesce(retry_interval, 0) FROM destinations")?;
-            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        };
-        read().while_doing(path.display())
+        let read = Command::new(python()?).arg("-c").arg(READ_BACKOFFS).arg(path).output();
+        let read = read.while_doing("table of destinations")?;
+        if !read.status.success() {
+            return Err(Failure::new(String::from_utf8_lossy(&read.stderr)));
+        }
+        serde_json::from_slice(&read.stdout).while_doing("table of destinations")
     }
 }
 
@@ -202,3 +199,9 @@ const PASSWORD: &str = "wonderland";
 const SIGNING_KEY: &str = "ed25519 a_test c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE\n";
 /// Creating the database and importing Python modules takes five seconds on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
+/// Synapse's own Python has what it takes to read its database.
+const READ_BACKOFFS: &str = "\
+import json, sqlite3, sys
+database = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True, timeout=5)
+rows = database.execute('SELECT destination, coalesce(retry_interval, 0) FROM destinations')
+print(json.dumps(rows.fetchall()))";

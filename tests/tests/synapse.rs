@@ -261,27 +261,32 @@ async fn heard(listener: &mut Following, speaker: &str, numbers: u32) -> Result<
 
 /// Hands over while `asker` asks for the profile of `asked` four at a time, without a pause; none may fail.
 async fn hand_over(home: &mut Household, asker: &ClientApi, asked: &ClientApi) -> Result<()> {
-    let over = Cell::new(false);
+    let (answered, over) = (Cell::new(0), Cell::new(false));
     let asking = || async {
-        let mut answered = 0;
-        while !over.get() {
+        // A few more behind the hand-over, for the successor alone.
+        let mut more = 0..10;
+        while !over.get() || more.next().is_some() {
             asker.display_name_of(asked.user()).await?;
-            answered += 1;
+            answered.set(answered.get() + 1);
         }
-        // Once more, by the successor alone.
-        asker.display_name_of(asked.user()).await.map(|_| answered)
+        Ok(())
     };
     let handing_over = async {
-        let ids = home.southbridge.hand_over().await;
+        let busy = || async { Ok((answered.get() >= 10).then_some(())) };
+        let ids = match eventually(STEP_MAX, "profiles are looked up", busy).await {
+            Ok(()) => home.southbridge.hand_over().await,
+            Err(failure) => Err(failure),
+        };
         over.set(true);
         ids
     };
     let (ids, first, second, third, fourth) =
         tokio::join!(handing_over, asking(), asking(), asking(), asking());
     let (predecessor, successor) = ids?;
-    let answered = first? + second? + third? + fourth?;
+    first.and(second).and(third).and(fourth)?;
+    let answered = answered.get();
     eprintln!("          {answered} profiles looked up while {predecessor} handed over to {successor}");
-    if predecessor == successor || answered == 0 {
+    if predecessor == successor {
         return Err(Failure::new("nothing was handed over"));
     }
     home.southbridge.is_ready().await?.then_some(()).while_doing("/ready of the successor")

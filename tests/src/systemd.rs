@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result, While};
 
 /// Listens to one daemon.
 #[derive(Debug)]
-pub struct ServiceManager {
+pub struct Systemd {
     socket: UnixDatagram,
     path: PathBuf,
 }
@@ -24,7 +24,7 @@ pub struct Message {
     pub status: String,
 }
 
-impl ServiceManager {
+impl Systemd {
     /// Listens at `path`.
     ///
     /// # Errors
