@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
 use super::DemoError;
 use super::world::WorldProcess;
 
@@ -53,14 +56,19 @@ impl Serving {
     fn wait_until_it_listens(&mut self, directory: &Path) -> Result<(), DemoError> {
         let begun = Instant::now();
         while UnixStream::connect(&self.door).is_err() {
-            let ended = self.child.try_wait().ok().flatten();
-            if ended.is_some() || begun.elapsed() > START_MAX {
+            if self.ends_within(LOOK_EVERY) || begun.elapsed() > START_MAX {
                 let log = std::fs::read_to_string(directory.join("southbridge.log")).unwrap_or_default();
                 return Err(DemoError::new("southbridge serve", format!("it does not listen:\n{log}")));
             }
-            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Waits for the end of the process, for `wait` at most; whether it came.
+    fn ends_within(&mut self, wait: Timespec) -> bool {
+        let Ok(process) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) else { return true };
+        let mut watched = [PollFd::new(&process, PollFlags::IN)];
+        matches!(poll(&mut watched, Some(&wait)), Ok(ended) if ended > 0)
     }
 
     /// What it has used so far.
@@ -71,10 +79,8 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            // It may have ended by itself; waiting tells.
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        // It may have ended by itself; waiting tells.
+        let _gone = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ended = self.child.wait();
     }
 }
@@ -116,3 +122,5 @@ pub fn usage_of(pid: u32) -> Usage {
 }
 
 const START_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether the door is there yet.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
