@@ -118,6 +118,7 @@ fn failure(error: &ExchangeError) -> WellKnownFailure {
     match error {
         ExchangeError::Discovery(DiscoveryError::Overloaded { .. }) => WellKnownFailure::Overloaded,
         ExchangeError::Discovery(_) => WellKnownFailure::Dns,
+        ExchangeError::Connect { source, .. } if source.is_ours() => WellKnownFailure::Overloaded,
         ExchangeError::Connect { source, .. } if source.step() == Step::Handshake => WellKnownFailure::Tls,
         ExchangeError::Connect { .. } => WellKnownFailure::Connect,
         // Our own queue was too long: nothing is learned about the host.
