@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+pub mod federation;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -93,7 +95,10 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 impl Rig {
     pub fn new(change: impl FnOnce(&mut KernelConfig)) -> Self {
-        let authority = Authority::new();
+        Self::trusting(Authority::new(), change)
+    }
+
+    pub fn trusting(authority: Arc<Authority>, change: impl FnOnce(&mut KernelConfig)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ca = directory.path().join("ca.pem");
         authority.write_ca(&ca).expect("room for a file");
