@@ -14,6 +14,7 @@
 //! K13, F5.
 
 mod pages;
+mod visitor;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -21,14 +22,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use southbridge_words::Secret;
-use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::kernel::Kernel;
@@ -98,29 +97,25 @@ impl Admin {
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
-        if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-            tracing::debug!(%error, "admin connection ended");
+        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        match tokio::time::timeout(CONNECTION_MAX, serving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),
+            Err(_) => tracing::debug!("admin connection ended: it was old"),
         }
     }
 
     fn page(&self, request: &hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
-        if self.lets_in(request.headers()) {
-            pages::answer(self, request.method(), request.uri())
-        } else {
-            pages::unauthorized()
+        match visitor::check(request, self.secret.as_ref()) {
+            Ok(()) => pages::answer(self, request.method(), request.uri()),
+            Err(refused) => pages::refused(refused),
         }
-    }
-
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
-        let Some(secret) = &self.secret else { return true };
-        let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let (scheme, token) = shown.split_at(shown.len().min(BEARER.len()));
-        scheme.eq_ignore_ascii_case(BEARER) && token.ct_eq(secret.expose()).into()
     }
 }
 
-const BEARER: &[u8] = b"Bearer ";
 /// An operator, a dashboard and a scraper or two; the rest is a mistake.
 const CONNECTIONS_MAX: usize = 64;
+/// How long a connection is served: one that asks and never reads must not keep its place for ever.
+const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// How long a request head, or the next one on a kept connection, may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,15 +10,24 @@ use southbridge_policy::ranker::HostView;
 use southbridge_words::{HostState, ServiceName};
 
 use super::Admin;
+use super::visitor::Refused;
 use crate::stats::Exposition;
 
 type Page = Response<Full<Bytes>>;
 
-/// The answer to who does not show the secret.
-pub(super) fn unauthorized() -> Page {
-    let mut page = failure(StatusCode::UNAUTHORIZED, "show the admin secret as Authorization: Bearer");
-    page.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    page
+/// The answer to who is not let in.
+pub(super) fn refused(why: Refused) -> Page {
+    let reason = match why {
+        Refused::Secret => {
+            let mut page =
+                failure(StatusCode::UNAUTHORIZED, "show the admin secret as Authorization: Bearer");
+            page.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return page;
+        }
+        Refused::Name => "ask by address or as localhost; other names need an admin secret",
+        Refused::Page => "web pages need an admin secret to have something done",
+    };
+    failure(StatusCode::FORBIDDEN, reason)
 }
 
 /// The answer to one request.
@@ -93,6 +102,9 @@ fn requests(admin: &Admin) -> Page {
 
 fn pools(admin: &Admin) -> Page {
     let usage = admin.kernel.pool_usage();
+    let mut peers = admin.kernel.peers();
+    let found = peers.len();
+    peers.truncate(ROWS_MAX);
     json_page(
         StatusCode::OK,
         &json!({
@@ -102,7 +114,7 @@ fn pools(admin: &Admin) -> Page {
                 "connections": usage.limited_connections, "dials": usage.limited_dials,
                 "handshakes": usage.limited_handshakes,
             },
-            "peers": admin.kernel.peers(),
+            "found": found, "peers": peers,
         }),
     )
 }
@@ -118,14 +130,10 @@ fn hosts(admin: &Admin, uri: &Uri) -> Page {
             return failure(StatusCode::BAD_REQUEST, &reason);
         }
     };
-    let rows: Vec<_> = admin
-        .kernel
-        .hosts()
-        .into_iter()
-        .filter(|(_, view)| state.is_none_or(|state| view.state == state))
-        .map(|(host, view)| host_row(&host, &view))
-        .collect();
-    json_page(StatusCode::OK, &json!({ "hosts": rows }))
+    let mut hosts = admin.kernel.hosts();
+    hosts.retain(|(_, view)| state.is_none_or(|state| view.state == state));
+    let rows: Vec<_> = hosts.iter().take(ROWS_MAX).map(|(host, view)| host_row(host, view)).collect();
+    json_page(StatusCode::OK, &json!({ "found": hosts.len(), "hosts": rows }))
 }
 
 fn host_row(host: &ServiceName, view: &HostView) -> serde_json::Value {
@@ -189,5 +197,5 @@ GET  /debug/hosts      hosts and their ranks; ?state=down filters
 POST /hosts/NAME/wake  end the back-off of a host
 ";
 
-/// As many rows as a person may want to look through.
+/// As many rows as a person may want to look through; more would hold up the I/O thread.
 const ROWS_MAX: usize = 1000;
