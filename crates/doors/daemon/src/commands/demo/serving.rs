@@ -52,7 +52,6 @@ impl Serving {
         Ok(serving)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the demo has nothing else to do until then")]
     fn wait_until_it_listens(&mut self, directory: &Path) -> Result<(), DemoError> {
         let begun = Instant::now();
         while UnixStream::connect(&self.door).is_err() {
