@@ -31,9 +31,9 @@ impl Seen {
         self.words.contains(words)
     }
 
-    /// How many different things were said.
-    pub fn said_count(&self) -> usize {
-        self.words.len()
+    /// Everything that was said, in no order.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(String::as_str)
     }
 
     /// Whether `user` has joined a room.
@@ -95,11 +95,6 @@ impl Following {
         let mut following = Self { user, since: String::new(), seen: Seen::default() };
         following.look(None, 0).await?;
         Ok(following)
-    }
-
-    /// What was seen so far.
-    pub fn seen(&self) -> &Seen {
-        &self.seen
     }
 
     /// Watches until `enough` says so.

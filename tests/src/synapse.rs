@@ -17,7 +17,7 @@ use crate::client_api::ClientApi;
 use crate::failure::{Failure, Result, While};
 use crate::http_client::get;
 use crate::patience::eventually;
-use crate::process::{Process, checkout};
+use crate::process::{Process, checkout, usage};
 use crate::sockets::{DoorAddress, free_port};
 pub use homeserver_yaml::AppService;
 
@@ -121,6 +121,14 @@ impl SynapseProcess {
     /// What it has said.
     pub fn log(&self) -> PathBuf {
         log_of(&self.surroundings.dir)
+    }
+
+    /// CPU time that it has used, and memory that it holds, in bytes.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn usage(&self) -> Result<(Duration, u64)> {
+        usage(self.process.id())
     }
 
     /// Registers `name` with the shared secret, and logs in.

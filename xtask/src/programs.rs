@@ -1,22 +1,33 @@
 //! Chores that build one of our own programs and hand over to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::shell::{Done, Failure, announce, cargo, command, output, step, target_dir};
 use crate::synapse;
 
-/// Builds the daemon for release and runs `southbridge demo` with `args`.
+/// Builds the daemon for release and runs `southbridge demo` with `args`, or with `--synapse` among them the demo with
+/// real Synapses.
 ///
 /// # Errors
 /// It does not build, Synapse was asked for and cannot be had, or the demo failed.
 pub fn demo(args: &[String]) -> Done {
     let daemon = release_daemon()?;
-    let mut demo = command(daemon);
     if args.iter().any(|arg| arg == "--synapse") {
-        demo.env(synapse::PYTHON_VARIABLE, synapse::python()?);
+        return synapse_demo(&daemon, args);
     }
     announce("demo");
-    run(demo.arg("demo").args(args))
+    run(command(daemon).arg("demo").args(args))
+}
+
+/// The program that drives the Synapses waits most of the time, and is built for tests anyway.
+fn synapse_demo(daemon: &Path, args: &[String]) -> Done {
+    let python = synapse::python()?;
+    let build = ["build", "--locked", "-p", "southbridge-tests", "--bin", "synapse-demo"];
+    step("build synapse-demo (dev)", cargo().args(build))?;
+    announce("demo with real Synapses");
+    let mut demo = command(target_dir().join("debug").join("synapse-demo"));
+    demo.env(synapse::PYTHON_VARIABLE, python).env(DAEMON_VARIABLE, daemon);
+    run(demo.args(args.iter().filter(|arg| *arg != "--synapse")))
 }
 
 /// Builds and runs the benchmarks with `args`.
@@ -28,6 +39,9 @@ pub fn bench(args: &[String]) -> Done {
     announce("bench");
     run(command(target_dir().join("release").join("southbridge-benches")).args(args))
 }
+
+/// Tells tests and demos which daemon to start.
+pub const DAEMON_VARIABLE: &str = "SOUTHBRIDGE_BIN";
 
 /// The shells we write completions for, and the names their files must have.
 const COMPLETIONS: [(&str, &str); 3] =

@@ -6,12 +6,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::programs;
+use crate::programs::{self, DAEMON_VARIABLE};
 use crate::shell::{self, Done, Failure, cargo, command, step};
 use crate::synapse;
-
-/// Tells tests which daemon to start.
-const DAEMON_VARIABLE: &str = "SOUTHBRIDGE_BIN";
 
 /// Runs every test, or those whose name contains `filter`; `quick` leaves real peers out.
 ///
