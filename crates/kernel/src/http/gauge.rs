@@ -15,7 +15,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
+use southbridge_words::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
@@ -32,6 +34,8 @@ pub struct Gauge {
     watch: Cell<HeadWatch>,
     fault: Cell<Option<HeadFault>>,
     streams_max: Cell<Option<u32>>,
+    /// Since when something has been asked of the peer and nothing has come.
+    silent_since: Cell<Option<Instant>>,
     /// Who reads, to be woken when the connection is cut.
     reader: RefCell<Option<Waker>>,
     cut: Cell<bool>,
@@ -89,6 +93,16 @@ impl Gauge {
         })
     }
 
+    /// Something is asked of the peer at `now`.
+    pub(crate) fn await_answer(&self, now: Instant) {
+        self.silent_since.set(self.silent_since.get().or(Some(now)));
+    }
+
+    /// How long the peer has said nothing at all although something was asked of it.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        self.silent_since.get().map_or(Duration::ZERO, |since| now.saturating_since(since))
+    }
+
     /// How many streams the peer allows at a time, once it speaks HTTP/2.
     pub(crate) fn streams_max(&self) -> Option<u32> {
         self.streams_max.get()
@@ -136,6 +150,7 @@ impl Gauge {
     fn take_in(&self, bytes: &[u8]) -> Result<(), HeadFault> {
         let read = self.read.get() + bytes.len() as u64;
         self.read.set(read);
+        self.silent_since.set(None);
         let mut watch = self.watch.get();
         let mut outcome = watch.take_in(bytes);
         self.watch.set(watch);
@@ -221,7 +236,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
 
 /// Bytes of overhead that are borne on top of what was allowed: what was read ahead and what nobody has read
 /// yet must fit, and no more.
-const HTTP1_SLACK_MAX: u64 = 256 * 1024;
+const HTTP1_SLACK_MAX: u64 = 128 * 1024;
 /// The same where a whole connection window may come unread.
 const HTTP2_SLACK_MAX: u64 = 2 * 1024 * 1024;
 

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use southbridge_policy::pool::{Lease, Returned};
-use southbridge_words::Instant;
 
 use super::Inner;
 use crate::corridor::Failed;
@@ -28,7 +27,6 @@ pub(crate) struct Lent {
 /// Where the connection stood when the request went out.
 #[derive(Clone, Copy)]
 struct SentMark {
-    at: Instant,
     read: u64,
     written: u64,
     head_bytes_max: u32,
@@ -72,7 +70,8 @@ impl Lent {
         head_bytes_max: u32,
     ) -> Result<::http::Response<Incoming>, SendFailure> {
         let (read, written) = (self.gauge.read(), self.gauge.written());
-        self.sent = Some(SentMark { at: self.inner.clock.now(), read, written, head_bytes_max });
+        self.sent = Some(SentMark { read, written, head_bytes_max });
+        self.gauge.await_answer(self.inner.clock.now());
         if self.is_http2() {
             self.gauge.allow(head_bytes_max.into());
         } else {
@@ -138,9 +137,8 @@ impl Lent {
     /// reset and its connection lives, unless it has long been as silent as a dead one; an HTTP/1.1
     /// connection in the middle of a response is of no use to anybody.
     fn is_sound(&self) -> bool {
-        let Some(sent) = self.sent else { return true };
-        let waited = self.inner.clock.now().saturating_since(sent.at);
-        self.is_http2() && !(self.has_heard_nothing() && waited >= SUSPECT_AFTER)
+        let is_silent = || self.gauge.silence(self.inner.clock.now()) >= SUSPECT_AFTER;
+        self.sent.is_none() || (self.is_http2() && !is_silent())
     }
 
     fn end(&mut self, returned: Returned) {
@@ -165,7 +163,6 @@ impl Drop for Lent {
     }
 }
 
-/// A connection on which a request found no answer and nothing else came for so long may lead nowhere any
-/// more: a firewall has forgotten it, or the far side has. The system would take a quarter of an hour to
-/// notice.
+/// A connection on which requests find no answer and nothing else comes for so long may lead nowhere any more: a
+/// firewall has forgotten it, or the far side has. The system would take a quarter of an hour to notice.
 const SUSPECT_AFTER: Duration = Duration::from_secs(3);

@@ -7,6 +7,7 @@
 
 mod lent;
 mod opening;
+mod peers;
 mod view;
 
 use std::cell::{Cell, RefCell};
@@ -32,6 +33,7 @@ use crate::underway::Mark;
 pub(crate) use lent::Lent;
 pub(crate) use opening::Opener;
 pub use opening::OpeningConfig;
+use peers::{PEERS_BEFORE_SWEEP, Peer};
 pub use view::{ConnectionView, PeerView};
 
 /// Lends connections. Cheap to clone; all clones are one pool.
@@ -68,13 +70,6 @@ struct State {
 struct Waiting {
     peer: PeerId,
     told: oneshot::Sender<Result<Lent, LendError>>,
-}
-
-struct Peer {
-    key: Arc<str>,
-    route: Rc<Route>,
-    /// Until when only HTTP/1.1 is offered: it does not do well with HTTP/2.
-    http1_until: Instant,
 }
 
 struct Connection {
@@ -219,60 +214,6 @@ impl State {
         self.waiting.insert(ticket, Waiting { peer, told });
         Ok(())
     }
-
-    /// The number of the peer at the end of `route`. A route that has changed takes connections to
-    /// addresses that went away out of use (K6).
-    fn peer_for(&mut self, route: &Rc<Route>, now: Instant) -> PeerId {
-        if let Some(id) = self.peer_ids.get(&route.peer_key).copied() {
-            let peer = self.peers.get_mut(&id).expect("every numbered peer is known");
-            if !Rc::ptr_eq(&peer.route, route) {
-                let moved = !Arc::ptr_eq(&peer.route.endpoints, &route.endpoints)
-                    && peer.route.endpoints != route.endpoints;
-                peer.route = Rc::clone(route);
-                if moved {
-                    self.drain_moved(id, now);
-                }
-            }
-            return id;
-        }
-        if self.peers.len() >= self.sweep_at {
-            self.forget_unused_peers(now);
-        }
-        let id = PeerId(self.peer_next);
-        self.peer_next = self.peer_next.wrapping_add(1);
-        self.peer_ids.insert(Arc::clone(&route.peer_key), id);
-        let (key, route) = (Arc::clone(&route.peer_key), Rc::clone(route));
-        self.peers.insert(id, Peer { key, route, http1_until: Instant::ZERO });
-        id
-    }
-
-    fn drain_moved(&mut self, id: PeerId, now: Instant) {
-        let endpoints = Arc::clone(&self.peers[&id].route.endpoints);
-        self.drain_where(id, now, |open| !endpoints.iter().any(|endpoint| endpoint.address == open.remote));
-    }
-
-    /// Takes the open connections of `peer` that are `meant` out of use.
-    fn drain_where(&mut self, peer: PeerId, now: Instant, meant: impl Fn(&OpenConnection) -> bool) {
-        let is_meant = |connection: &Connection| match &connection.stage {
-            Stage::Open(open) => connection.peer == peer && meant(open),
-            Stage::Dialling { .. } => false,
-        };
-        let found: Vec<ConnId> =
-            self.connections.iter().filter(|(_, held)| is_meant(held)).map(|(conn, _)| *conn).collect();
-        for conn in found {
-            self.pool.handle_draining(conn, now);
-        }
-    }
-
-    /// Peers that nothing is held for are met anew when they are met again.
-    fn forget_unused_peers(&mut self, now: Instant) {
-        let pool = &self.pool;
-        self.peers.retain(|id, peer| !pool.is_unused(*id) || peer.http1_until > now);
-        let peers = &self.peers;
-        self.peer_ids.retain(|_, id| peers.contains_key(id));
-        // As often as the number doubles, so that each peer pays for a few looks only.
-        self.sweep_at = (2 * self.peers.len()).max(PEERS_BEFORE_SWEEP);
-    }
 }
 
 impl Inner {
@@ -356,19 +297,6 @@ impl Inner {
             Stage::Open(open) if open.http2 => open.gauge.cut(),
             _ => closed.task.iter().for_each(AbortHandle::abort),
         }
-    }
-
-    /// HTTP/2 with `peer` has come to nothing: it is offered HTTP/1.1 for a while, and what speaks HTTP/2 is
-    /// lent no more.
-    fn avoid_http2(self: &Rc<Self>, peer: PeerId) {
-        {
-            let now = self.clock.now();
-            let mut state = self.state.borrow_mut();
-            let Some(known) = state.peers.get_mut(&peer) else { return };
-            known.http1_until = now + HTTP1_FOR;
-            state.drain_where(peer, now, |open| open.http2);
-        }
-        self.act();
     }
 
     fn give_back(self: &Rc<Self>, lease: Lease, sender: Option<Sender>, returned: Returned) {
@@ -461,10 +389,5 @@ impl Drop for Inner {
     }
 }
 
-/// How many remembered peers are worth a sweep for those that nothing is held for.
-const PEERS_BEFORE_SWEEP: usize = 1024;
-/// How long a peer that does not do well with HTTP/2 is offered HTTP/1.1 only. Default 1 h: finding out
-/// again costs one request.
-const HTTP1_FOR: Duration = Duration::from_secs(3600);
 /// How long a connection may take to say goodbye.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
