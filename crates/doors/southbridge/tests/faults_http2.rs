@@ -33,12 +33,14 @@ async fn row_08_floods_are_closed_at_a_cap() {
             let peer = Http2Peer::start(&rig.authority, fault).await.unwrap();
             let to = tls("a.test", peer.address());
             let (started, cpu) = (Instant::now(), cpu_time());
-            let error = rig.ask(rig.post(&to, PATIENCE)).await.expect_err("a flood is no answer");
+            let answer = rig.ask(rig.post(&to, PATIENCE)).await;
             let cpu = cpu_time() - cpu;
-            assert!(
-                matches!(error, ExchangeError::PeerMisbehaved { .. } | ExchangeError::Cut { .. }),
-                "{fault:?}: {error:?}"
-            );
+            match answer {
+                Err(ExchangeError::PeerMisbehaved { .. } | ExchangeError::Cut { .. }) => {}
+                // Its first word was that the stream is refused: by then another attempt may go by HTTP/1.1.
+                Ok(_) if fault == Http2Fault::ResetFlood => {}
+                other => panic!("{fault:?}: {other:?}"),
+            }
             until("everything is given back", || rig.is_at_rest()).await;
             until("the connection is closed", || rig.kernel.pool_usage().connections == 0).await;
             // What the sockets hold between us counts too; the kernel's own cap is 2 MiB.
@@ -263,6 +265,31 @@ async fn a_cancelled_stream_is_reset_and_its_connection_lives() {
         let whole = rig.ask(path(&rig, &to, "/blob/100000")).await.expect("the connection lives");
         assert_eq!(whole.1.len(), 100_000);
         assert_eq!(servers.counts().handshakes, 1);
+    })
+    .await;
+}
+
+/// A connection leads nowhere any more, and nobody has said so: callers with little patience try it for a few
+/// seconds altogether, and then the next one gets another.
+#[tokio::test]
+async fn row_04_a_silent_connection_is_not_lent_for_ever() {
+    use southbridge_testkit::cut_proxy::{CutProxy, Mode};
+    on_kernel(async |rig| {
+        let peer = Http2Peer::start(&rig.authority, Http2Fault::None).await.unwrap();
+        let proxy = CutProxy::start(peer.address()).await.unwrap();
+        let to = tls("a.test", proxy.address());
+        assert!(rig.is_served(&to).await);
+        proxy.set(Mode::Stutter);
+        let started = Instant::now();
+        let is_lent = || rig.kernel.peers().iter().any(|peer| !peer.connections.is_empty());
+        while is_lent() {
+            assert!(started.elapsed() < Duration::from_secs(6), "it is lent still");
+            rig.ask(rig.get(&to, SOON * 2)).await.expect_err("nothing comes");
+            rig.kernel.wake(&to.service);
+        }
+        proxy.set(Mode::Pass);
+        assert!(rig.is_served(&to).await);
+        assert_eq!(peer.connections(), 2);
     })
     .await;
 }

@@ -10,9 +10,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::exchange::ExchangeError;
 use southbridge_kernel::net::ConnectError;
+use southbridge_testkit::black_hole::BlackHole;
+use southbridge_testkit::certificates::Alpn;
+use southbridge_testkit::homeserver::{Homeservers, HostScript};
 use southbridge_testkit::raw::{RawPeer, faults};
 use southbridge_words::{HostState, ServiceName};
-use support::{PATIENCE, SOON, Target, named, on_kernel, on_kernel_with, plain, until};
+use support::{PATIENCE, SOON, Target, named, on_kernel, on_kernel_with, plain, tls, until};
 
 /// Sixty services want a connection each, and eight may be open: all are served, and never are there nine.
 #[tokio::test]
@@ -107,6 +110,128 @@ async fn the_process_without_descriptors() {
     .await;
 }
 
+/// A reader sleeps on a long answer, and another request waits for its place: when the lease is overdue the place
+/// is taken back, and the sleeper finds an error, never a shorter answer.
+#[tokio::test]
+async fn row_04_an_overdue_lease_is_taken_back_when_somebody_waits() {
+    use http_body_util::BodyExt;
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        on_kernel_with(one_connection, async |rig| {
+            let servers = Homeservers::start(rig.authority.clone()).await.unwrap();
+            servers.set("a.test", HostScript { alpn, ..HostScript::default() });
+            let mut call = rig.get(&tls("a.test", servers.address()), PATIENCE);
+            *call.request.uri_mut() = "/blob/50000000".parse().unwrap();
+            let mut sleeper = rig.send(call).await.expect("a head").into_body();
+            let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+            let started = Instant::now();
+            let served = rig.ask(rig.get(&plain(peer.address()), PATIENCE)).await;
+            assert!(served.is_ok(), "{alpn:?}: {served:?}");
+            assert!(started.elapsed() < PATIENCE, "{alpn:?}");
+            let (mut read, mut end) = (0, None);
+            while let Some(frame) = sleeper.frame().await {
+                match frame {
+                    Ok(frame) => read += frame.data_ref().map_or(0, bytes::Bytes::len),
+                    Err(error) => end = Some(error),
+                }
+            }
+            assert!(read < 50_000_000 && end.is_some(), "{alpn:?}: {read} bytes, then {end:?}");
+            until("the socket is closed", || servers.counts().open == 0).await;
+            assert!(rig.is_at_rest());
+        })
+        .await;
+    }
+}
+
+/// The caller goes away while its request waits: in the queue, and while the connection is being opened.
+#[tokio::test]
+async fn a_request_that_is_cancelled_while_it_waits_leaves_no_trace() {
+    on_kernel_with(one_connection, async |rig| {
+        let hole = BlackHole::open().unwrap();
+        let (first, second) = (named("a.test", hole.address()), named("b.test", hole.address()));
+        let both =
+            async { tokio::join!(rig.ask(rig.get(&first, PATIENCE)), rig.ask(rig.get(&second, PATIENCE))) };
+        assert!(tokio::time::timeout(SOON, both).await.is_err());
+        assert!(rig.is_at_rest());
+        for to in [first, second] {
+            assert_eq!(rig.kernel.host(&to.service).map(|view| view.failures), Some(0), "{}", to.service);
+        }
+    })
+    .await;
+}
+
+/// A request whose time is up before it begins is never sent, not even on a connection that is open and free.
+#[tokio::test]
+async fn what_has_expired_is_never_sent() {
+    on_kernel(async |rig| {
+        let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let to = plain(peer.address());
+        assert!(rig.is_served(&to).await);
+        let before = peer.received(0).len();
+        let error = rig.ask(rig.get(&to, Duration::ZERO)).await.expect_err("too late");
+        assert!(matches!(error, ExchangeError::DeadlinePassed { .. }), "{error:?}");
+        assert!(rig.is_served(&to).await);
+        assert_eq!(peer.received(0).len(), 2 * before, "two requests, not three");
+    })
+    .await;
+}
+
+/// Every fault there is, all at once, some of the callers leaving early: no panic, nothing left behind, and a good
+/// host is served all the while.
+#[tokio::test]
+async fn all_faults_at_once_leave_nothing_behind() {
+    use southbridge_testkit::raw::http2::{Http2Fault, Http2Peer};
+    on_kernel(async |rig| {
+        let scripts =
+            faults::misframed().into_iter().chain(faults::cut_off()).chain(faults::endless(1 << 20));
+        let mut targets = Vec::new();
+        let mut peers = Vec::new();
+        for (_, script) in scripts.filter(|(name, _)| *name != "chunks of one byte") {
+            let peer = RawPeer::plain(vec![script]).await.unwrap();
+            targets.push(plain(peer.address()));
+            peers.push(peer);
+        }
+        let mut http2 = Vec::new();
+        for fault in [
+            Http2Fault::ResetEach(7),
+            Http2Fault::ResetEach(8),
+            Http2Fault::ResetEach(13),
+            Http2Fault::StreamsMax(0),
+            Http2Fault::StreamsMax(1),
+            Http2Fault::WindowZero,
+            Http2Fault::GoAwayAfter(0),
+            Http2Fault::GoAwayAfter(1),
+            Http2Fault::HeaderBomb,
+            Http2Fault::Mute,
+        ] {
+            let peer = Http2Peer::start(&rig.authority, fault).await.unwrap();
+            targets.push(tls("h2.test", peer.address()));
+            http2.push(peer);
+        }
+        let good = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let good = plain(good.address());
+        let storm =
+            (0..6).flat_map(|round| targets.iter().map(move |to| (round, to))).map(async |(round, to)| {
+                let call = if round % 2 == 0 { rig.get(to, SOON) } else { rig.post(to, SOON) };
+                // Some leave at once, some in the middle, some stay to the end.
+                let _any_end = tokio::time::timeout(Duration::from_millis(40 * round), rig.ask(call)).await;
+            });
+        let served = async {
+            for _ in 0..50 {
+                assert!(rig.is_served(&good).await);
+            }
+        };
+        tokio::join!(join_all(storm), served);
+        until("everything is given back", || rig.is_at_rest()).await;
+        assert!(rig.is_served(&good).await);
+        until("nothing is being opened", || {
+            let usage = rig.kernel.pool_usage();
+            usage.dials + usage.handshakes == 0 && usage.connections == usage.idle
+        })
+        .await;
+    })
+    .await;
+}
+
 /// What would end a line, or begin another request, is refused before anybody is asked for anything.
 #[tokio::test]
 async fn row_10_what_could_split_a_request_is_never_written() {
@@ -195,4 +320,21 @@ fn few_connections(config: &mut KernelConfig) {
     config.pool.exclusive_per_peer_max = 4;
 }
 
+/// One connection for all, taken back from whoever keeps it.
+fn one_connection(config: &mut KernelConfig) {
+    few_connections(config);
+    for limit in [
+        &mut config.pool.connections_max,
+        &mut config.pool.dials_max,
+        &mut config.pool.handshakes_max,
+        &mut config.pool.limited_dials_max,
+        &mut config.pool.limited_handshakes_max,
+        &mut config.pool.limited_connections_max,
+    ] {
+        *limit = 1;
+    }
+    config.pool.lease_max = LEASE_MAX;
+}
+
+const LEASE_MAX: Duration = Duration::from_millis(300);
 const PEER: &str = "SOUTHBRIDGE_TEST_PEER";

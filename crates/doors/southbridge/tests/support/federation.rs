@@ -40,7 +40,7 @@ pub async fn in_federation_with(change: impl FnOnce(&mut KernelConfig), story: i
             let authority = Authority::new();
             let servers = vec![dns.address()];
             let rig = Rig::trusting(authority.clone(), |config| {
-                let timeout = Duration::from_millis(200);
+                let timeout = Duration::from_millis(600);
                 config.dns = DnsConfig { servers, timeout, attempts: 1, ..DnsConfig::default() };
                 change(config);
             });

@@ -64,7 +64,7 @@ impl Discover for Known {
     }
 }
 
-/// Runs `story` on a kernel that may dial loopback, and gives it ten seconds.
+/// Runs `story` on a kernel that may dial loopback, and gives it half a minute.
 pub async fn on_kernel(story: impl AsyncFnOnce(Rig)) {
     on_kernel_with(|_| (), story).await;
 }
@@ -74,7 +74,7 @@ pub async fn on_kernel_with(change: impl FnOnce(&mut KernelConfig), story: impl 
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(change);
-            within(Duration::from_secs(10), story(rig)).await;
+            within(Duration::from_secs(30), story(rig)).await;
         })
         .await;
 }
