@@ -35,7 +35,9 @@ fn synapse_demo(daemon: &Path, args: &[String]) -> Done {
 /// # Errors
 /// They do not build, or a bound was not met.
 pub fn bench(args: &[String]) -> Done {
-    step("build benches (release)", cargo().args(["build", "--release", "-p", "southbridge-benches"]))?;
+    // They measure the daemon that lies beside them.
+    let packages = ["-p", "southbridge-benches", "-p", "southbridge-daemon"];
+    step("build benches (release)", cargo().args(["build", "--release", "--locked"]).args(packages))?;
     announce("bench");
     run(command(target_dir().join("release").join("southbridge-benches")).args(args))
 }
