@@ -1,4 +1,4 @@
-//! Where a media redirect leads.
+//! Where a redirect leads, of media or of a .well-known document.
 //!
 //! # Source
 //! RFC 3986 §5.2 (resolving references); faults 12 and 13. Only https is followed: whatever the
@@ -7,7 +7,7 @@
 use http::uri::PathAndQuery;
 use southbridge_words::ServerName;
 
-/// A place that media can be fetched from.
+/// A place that can be fetched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The homeserver that was asked in the first place.

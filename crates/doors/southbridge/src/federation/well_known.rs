@@ -12,10 +12,14 @@ use southbridge_policy::ranker::Demand;
 use southbridge_words::{Class, Instant, ServiceName, Step};
 
 use bytes::Bytes;
-use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderMap, HeaderName, LOCATION, USER_AGENT};
+use http::header::{
+    AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
+};
+use http::uri::PathAndQuery;
 use http::{Response, Uri};
 
 use super::discovery::Inner;
+use crate::location::Place;
 
 /// Fetches the document of `host`.
 pub(super) async fn fetch(inner: &Inner, host: &str) -> WellKnownResult {
@@ -27,23 +31,32 @@ pub(super) async fn fetch(inner: &Inner, host: &str) -> WellKnownResult {
 }
 
 async fn follow(inner: &Inner, host: &str, deadline: Instant) -> Result<WellKnownAnswer, WellKnownFailure> {
-    let mut authority = host.to_owned();
-    let mut path = "/.well-known/matrix/server".to_owned();
+    let mut place = first_place(host);
     for _hop in 0..=REDIRECTS_MAX {
-        let response = get(inner, &authority, &path, deadline).await.map_err(|error| failure(&error))?;
+        let response = get(inner, &place, deadline).await.map_err(|error| failure(&error))?;
         let Some(location) = redirect(&response)? else { return read(inner, response, deadline).await };
-        (authority, path) = resolve_location(&authority, &location)?;
+        place = place.join(location.as_bytes()).map_err(|_| WellKnownFailure::Redirect)?;
     }
     Err(WellKnownFailure::Redirect)
 }
 
+fn first_place(host: &str) -> Place {
+    Place::Web {
+        authority: host.into(),
+        path_and_query: PathAndQuery::from_static("/.well-known/matrix/server"),
+    }
+}
+
 async fn get(
     inner: &Inner,
-    authority: &str,
-    path: &str,
+    place: &Place,
     deadline: Instant,
 ) -> Result<Response<ResponseBody>, ExchangeError> {
-    let request = http::Request::get(path)
+    // What is followed from a web server leads to web servers.
+    let Place::Web { authority, path_and_query } = place else {
+        return Err(ExchangeError::BadRequest { reason: "a document lies at a web server".to_owned() });
+    };
+    let request = http::Request::get(Uri::from(path_and_query.clone()))
         .header(USER_AGENT, concat!("Southbridge/", env!("CARGO_PKG_VERSION")))
         .body(Bytes::new())
         .map_err(|error| ExchangeError::BadRequest { reason: error.to_string() })?;
@@ -78,27 +91,12 @@ async fn read(
 }
 
 /// Where a response leads on to, if it does.
-fn redirect(response: &Response<ResponseBody>) -> Result<Option<String>, WellKnownFailure> {
+fn redirect(response: &Response<ResponseBody>) -> Result<Option<HeaderValue>, WellKnownFailure> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let location = response.headers().get(LOCATION).ok_or(WellKnownFailure::Redirect)?;
-    let location = location.to_str().map_err(|_| WellKnownFailure::Redirect)?;
-    Ok(Some(location.to_owned()))
-}
-
-/// The authority and path that `location` means on a page of `authority`.
-fn resolve_location(authority: &str, location: &str) -> Result<(String, String), WellKnownFailure> {
-    if let Some(rest) = location.strip_prefix('/').filter(|rest| !rest.starts_with('/')) {
-        return Ok((authority.to_owned(), format!("/{rest}")));
-    }
-    let absolute = if location.starts_with("//") { format!("https:{location}") } else { location.to_owned() };
-    let uri: Uri = absolute.parse().map_err(|_| WellKnownFailure::Redirect)?;
-    let is_https = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-    let target = uri.authority().filter(|target| is_https && !target.as_str().contains('@'));
-    let target = target.ok_or(WellKnownFailure::Redirect)?;
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    Ok((target.as_str().to_owned(), path.to_owned()))
+    Ok(Some(location.clone()))
 }
 
 fn caching(headers: &HeaderMap) -> CacheHeaders {
@@ -142,17 +140,28 @@ const REDIRECTS_MAX: usize = 5;
 mod tests {
     use super::*;
 
+    /// A redirect may change the path and the host, and nothing else: no other scheme, no user, no name that
+    /// is none.
     #[test]
-    fn locations_lead_to_https_only() {
-        let lead = |location: &str| resolve_location("a.example", location).ok();
-        let to = |authority: &str, path: &str| Some((authority.to_owned(), path.to_owned()));
+    fn redirects_lead_to_https_only() {
+        let lead = |location: &str| first_place("a.example").join(location.as_bytes()).ok();
+        let to = |authority: &str, path: &'static str| {
+            Some(Place::Web { authority: authority.into(), path_and_query: PathAndQuery::from_static(path) })
+        };
         assert_eq!(lead("/x?y"), to("a.example", "/x?y"));
+        assert_eq!(lead("client"), to("a.example", "/.well-known/matrix/client"));
         assert_eq!(lead("https://b.example:444/z"), to("b.example:444", "/z"));
         assert_eq!(lead("//b.example/z"), to("b.example", "/z"));
         assert_eq!(lead("https://b.example"), to("b.example", "/"));
-        for refused in
-            ["http://b.example/", "file:///etc/passwd", "https://u:p@b.example/", "gopher://x", "nonsense"]
-        {
+        for refused in [
+            "http://b.example/",
+            "file:///etc/passwd",
+            "https://u:p@b.example/",
+            "gopher://x",
+            "https://b.example:0/",
+            "https://b:1:2/",
+            "https://b%2eexample/",
+        ] {
             assert_eq!(lead(refused), None, "{refused}");
         }
     }

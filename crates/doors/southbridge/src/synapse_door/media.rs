@@ -20,9 +20,9 @@ use southbridge_policy::ranker::Demand;
 use southbridge_words::{Class, Instant, ServerName, ServiceName};
 
 use super::classify::Kind;
-use super::location::Place;
 use super::verdict;
 use crate::local_http::{Count, Refusal};
+use crate::location::Place;
 
 /// What is needed to follow a redirect.
 pub(super) struct Fetcher<'a> {

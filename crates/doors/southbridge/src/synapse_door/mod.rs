@@ -11,7 +11,6 @@
 mod classify;
 mod counters;
 mod last_part;
-mod location;
 mod media;
 mod multipart;
 mod target;
@@ -31,11 +30,11 @@ use tokio::task::spawn_local;
 pub use classify::{Errand, Kind};
 pub use counters::{DoorCounters, DoorSnapshot};
 pub use last_part::LastPart;
-pub use location::{LocationError, Place};
 pub use multipart::{Boundary, MultipartError, PartHeads};
 pub use target::{AddressError, Addressee, ReadHeadError, read_head};
 
 use crate::local_http::{Gate, LocalIo, Slots};
+pub use crate::location::{LocationError, Place};
 
 /// How the door is set up.
 #[derive(Clone, Debug)]

@@ -16,7 +16,6 @@ use tracing::debug;
 
 use super::classify::{Errand, Kind};
 use super::last_part::{LastPart, TwoParts};
-use super::location::Place;
 use super::media::{self, Fetcher};
 use super::multipart::{Boundary, PartHeads};
 use super::target::Addressee;
@@ -26,6 +25,7 @@ use crate::local_http::{
     BodyError, Framing, Gathered, LocalConnection, LocalIo, Outgoing, ReadError, Refusal, ReplyError,
     ReplyLimits, RequestHead, Show, gather, send,
 };
+use crate::location::Place;
 
 /// A connection, and what is known of its request so far.
 pub(super) struct Visit<'d, S> {
