@@ -95,10 +95,14 @@ impl<S: LocalIo> LocalConnection<S> {
         deadline: Instant,
     ) -> Result<bytes::Bytes, ReadError> {
         let mut reader = BodyReader::new(head.framing, bytes_max)?;
-        if head.expects_continue && head.framing != Framing::Length(0) && self.read.is_empty() {
-            self.stream.write_all(CONTINUE).await?;
-        }
-        let body = timeout_at(deadline, self.body_bytes(&mut reader)).await;
+        let asks = head.expects_continue && head.framing != Framing::Length(0) && self.read.is_empty();
+        let body = timeout_at(deadline, async {
+            if asks {
+                self.stream.write_all(CONTINUE).await?;
+            }
+            self.body_bytes(&mut reader).await
+        });
+        let body = body.await;
         let body = body.map_err(|_| ReadError::TimedOut)??;
         if self.has_surplus() {
             return Err(ReadError::Surplus);
