@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use rustc_hash::FxHashMap;
@@ -18,7 +18,7 @@ use super::queue::{Shared, Submission, stopped};
 use super::{Completion, Port, PortError, PortRequest};
 use crate::discovery::Discover;
 use crate::exchange::{Call, ExchangeError};
-use crate::kernel::{Kernel, KernelConfig, KernelError};
+use crate::kernel::{Kernel, KernelConfig};
 
 /// The ways of finding routes that ports may name.
 pub type Schemes = FxHashMap<&'static str, Rc<dyn Discover>>;
@@ -123,7 +123,7 @@ impl KernelSide {
             let kernel = match Kernel::new(config) {
                 Ok(kernel) => kernel,
                 Err(error) => {
-                    let _starter_gone = report.send(Err(whole(&error)));
+                    let _starter_gone = report.send(Err(crate::http::explain(&error)));
                     return;
                 }
             };
@@ -144,7 +144,6 @@ impl KernelSide {
             }
             ports.retain(|port| !port.is_over());
             if self.stopped.load(Ordering::Acquire) {
-                ports.iter().for_each(Attached::fail_all);
                 return;
             }
             notified.await;
@@ -169,12 +168,11 @@ impl Attached {
             self.shared.complete(Completion { ticket, result: Err(error) });
             return;
         };
-        let (shared, tasks) = (Arc::clone(&self.shared), Rc::clone(&self.tasks));
+        let owed = Owed { ticket, shared: Arc::clone(&self.shared), tasks: Rc::clone(&self.tasks) };
         let kernel = kernel.clone();
         let task = tokio::task::spawn_local(async move {
             let result = carry(&kernel, request, discovery).await;
-            tasks.borrow_mut().remove(&ticket);
-            shared.complete(Completion { ticket, result });
+            owed.give(result);
         });
         self.tasks.borrow_mut().insert(ticket, task.abort_handle());
     }
@@ -192,17 +190,55 @@ impl Attached {
     fn is_over(&self) -> bool {
         let over = self.shared.is_detached();
         if over {
-            self.tasks.borrow_mut().drain().for_each(|(_, task)| task.abort());
+            self.take_tasks().values().for_each(AbortHandle::abort);
         }
         over
     }
 
-    fn fail_all(&self) {
-        for (ticket, task) in self.tasks.borrow_mut().drain() {
+    fn take_tasks(&self) -> FxHashMap<Ticket, AbortHandle> {
+        std::mem::take(&mut *self.tasks.borrow_mut())
+    }
+}
+
+impl Drop for Attached {
+    /// However the I/O thread ends, in order or by a panic: an error can be handled, and a hang cannot.
+    fn drop(&mut self) {
+        for (ticket, task) in self.take_tasks() {
             task.abort();
             self.shared.complete(Completion { ticket, result: Err(stopped()) });
         }
         self.shared.finish();
+    }
+}
+
+impl Drop for KernelSide {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        let never_seen = std::mem::take(&mut *self.attaching.lock().unwrap_or_else(PoisonError::into_inner));
+        never_seen.iter().for_each(|shared| shared.finish());
+    }
+}
+
+/// A completion that an application waits for. When its task ends without a word, by a panic, it fails.
+struct Owed {
+    ticket: Ticket,
+    shared: Arc<Shared>,
+    tasks: Rc<RefCell<FxHashMap<Ticket, AbortHandle>>>,
+}
+
+impl Owed {
+    fn give(&self, result: Result<http::Response<bytes::Bytes>, PortError>) {
+        // Who is not listed any more has been answered: it was cancelled, or this was said before.
+        if self.tasks.borrow_mut().remove(&self.ticket).is_some() {
+            self.shared.complete(Completion { ticket: self.ticket, result });
+        }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        let message = "the kernel failed in the middle of the request; its log says where".to_owned();
+        self.give(Err(PortError { step: Step::Response, is_repeatable: false, message }));
     }
 }
 
@@ -212,8 +248,9 @@ async fn carry(
     discovery: Rc<dyn Discover>,
 ) -> Result<http::Response<bytes::Bytes>, PortError> {
     let deadline = kernel.deadline(request.timeout);
+    let service = request.service;
     let call = Call {
-        service: request.service,
+        service: service.clone(),
         discovery,
         request: request.request,
         class: request.class,
@@ -224,7 +261,10 @@ async fn carry(
     };
     let response = kernel.exchange(call).await.map_err(|error| port_error(&error))?;
     let (parts, body) = response.into_parts();
-    let body = body.collect_all(request.body_bytes_max).await.map_err(|error| port_error(&error))?;
+    let collecting = body.collect_all(request.body_bytes_max);
+    let collected = tokio::time::timeout_at(kernel.clock().to_tokio(deadline), collecting).await;
+    let overdue = ExchangeError::DeadlinePassed { service, step: Step::Body, waited: request.timeout };
+    let body = collected.unwrap_or(Err(overdue)).map_err(|error| port_error(&error))?;
     Ok(http::Response::from_parts(parts, body))
 }
 
@@ -236,6 +276,100 @@ fn port_error(error: &ExchangeError) -> PortError {
     }
 }
 
-fn whole(error: &KernelError) -> String {
-    crate::http::explain(error)
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use futures_util::future::LocalBoxFuture;
+    use southbridge_policy::ranker::Demand;
+    use southbridge_words::{Class, Instant, ServiceName};
+
+    use super::*;
+    use crate::discovery::{DiscoveryError, DnsDiscovery, Route};
+    use crate::dns::DnsConfig;
+    use crate::exchange::Repeat;
+    use crate::net::AddressPolicy;
+
+    /// A way of finding routes that is broken.
+    struct Broken;
+
+    impl Discover for Broken {
+        fn discover<'a>(
+            &'a self,
+            service: &'a ServiceName,
+            _deadline: Instant,
+        ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
+            panic!("as the test wants it: {service}")
+        }
+    }
+
+    fn start() -> KernelThread {
+        let config = KernelConfig {
+            dns: DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() },
+            addresses: AddressPolicy::new(["127.0.0.0/8".parse().unwrap()], []),
+            ..KernelConfig::default()
+        };
+        let schemes = |kernel: &Kernel| {
+            let http: Rc<dyn Discover> = Rc::new(DnsDiscovery::http(kernel.dns().clone()));
+            let broken: Rc<dyn Discover> = Rc::new(Broken);
+            [("http", http), ("broken", broken)].into_iter().collect()
+        };
+        KernelThread::start(config, schemes).expect("the I/O thread starts")
+    }
+
+    fn ask(scheme: &'static str, name: &str) -> PortRequest {
+        PortRequest {
+            scheme,
+            service: ServiceName::new(name),
+            request: http::Request::get("/").body(bytes::Bytes::new()).unwrap(),
+            class: Class::Interactive,
+            demand: Demand::Prompt,
+            repeat: Repeat::Safe,
+            timeout: Duration::from_secs(1),
+            body_bytes_max: 4096,
+        }
+    }
+
+    fn wait(port: &Port) -> Result<http::Response<bytes::Bytes>, PortError> {
+        let mut result = None;
+        while port.drain(1, |completion| result = Some(completion.result)) == 0 {
+            assert!(port.wait(Duration::from_secs(30)), "it completes");
+        }
+        result.expect("one was drained")
+    }
+
+    /// The kernel has a bug. Whoever waits for a request that meets it is told so, and others are served on.
+    #[test]
+    fn a_request_that_meets_a_panic_completes() {
+        let kernel = start();
+        let port = kernel.attach(4).unwrap();
+        for _ in 0..2 {
+            port.submit(ask("broken", "a.example")).unwrap();
+            assert!(wait(&port).unwrap_err().message.contains("the kernel failed"));
+        }
+        assert_eq!(port.held(), 0);
+    }
+
+    /// A body that flows well and never ends outlasts its request's timeout in the kernel, and not at a port.
+    #[test]
+    fn the_timeout_of_a_port_covers_the_body() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = listener.local_addr().unwrap().to_string();
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0, "a request comes");
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            while stream.write_all(&[b'x'; 1024]).is_ok() && stream.read(&mut [0; 1]).is_err() {}
+        });
+        let kernel = start();
+        let port = kernel.attach(4).unwrap();
+        port.submit(PortRequest { body_bytes_max: u64::MAX, ..ask("http", &name) }).unwrap();
+        let error = wait(&port).unwrap_err();
+        assert_eq!(error.step, Step::Body);
+        assert!(error.message.contains("within 1s"), "{}", error.message);
+        peer.join().unwrap();
+    }
 }

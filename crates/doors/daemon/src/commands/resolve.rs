@@ -10,6 +10,7 @@ use serde::Serialize;
 use southbridge::Southbridge;
 use southbridge_bus::resolver::{Explanation, ResolveError, ResolvedFederationAddress};
 use southbridge_kernel::discovery::{Route, Security};
+use southbridge_kernel::http::explain;
 use southbridge_kernel::net::{ConnectError, dial};
 use southbridge_kernel::tls::{CertificateSummary, Handshake, TlsConnector};
 use southbridge_words::{Instant, ServerName};
@@ -48,7 +49,7 @@ fn report(arguments: &Resolve) -> Result<Report, String> {
 
 async fn resolve(name: &ServerName, config: &Config, connect: bool) -> Result<Report, String> {
     let southbridge = Southbridge::new(setup::kernel(config), setup::federation(config));
-    let southbridge = southbridge.map_err(|error| setup::whole(&error))?;
+    let southbridge = southbridge.map_err(|error| explain(&error))?;
     let federation = southbridge.federation();
     let explanation = federation.explain(name).await.map_err(|error| error.to_string())?;
     let now = southbridge.kernel().clock().now();
@@ -206,7 +207,7 @@ impl Connection {
             });
         };
         let connector = TlsConnector::new(&config.tls)
-            .map_err(|error| ConnectError::Exhausted { reason: setup::whole(&error) })?;
+            .map_err(|error| ConnectError::Exhausted { reason: explain(&error) })?;
         let addresses: Vec<SocketAddr> = route.endpoints.iter().map(|endpoint| endpoint.address).collect();
         let start = clock.now();
         let (tcp, address) = dial(&addresses, &config.addresses, &config.transport.dial, clock).await?;

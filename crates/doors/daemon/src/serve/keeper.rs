@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use southbridge_kernel::Kernel;
 use southbridge_kernel::admin::MoreMetrics;
+use southbridge_kernel::http::explain;
 use southbridge_kernel::stats::Exposition;
 use southbridge_store_sqlite::{RankStore, StoreError};
 use southbridge_words::HostRecord;
 use tracing::{info, warn};
 
-use super::setup::whole;
 use crate::config::sections::storage::Storage;
 
 /// The store of ranks, and the kernel whose ranks they are.
@@ -46,7 +46,7 @@ impl RankKeeper {
                 keeper.kernel.restore_hosts(records);
             }
             Err(error) if is_survivable(&error) || !storage.given => {
-                warn!(error = whole(&error), "ranks are not kept: hosts are met anew after the next start");
+                warn!(error = explain(&error), "ranks are not kept: hosts are met anew after the next start");
                 keeper.failing.set(true);
             }
             Err(error) => return Err(error),
@@ -71,7 +71,7 @@ impl RankKeeper {
         // The file may be slow, and requests must go on meanwhile.
         let closed = tokio::task::spawn_blocking(move || store.close(CLOSE_MAX)).await;
         if let Ok(Err(error)) = closed {
-            warn!(error = whole(&*error), "ranks not written to the end");
+            warn!(error = explain(&*error), "ranks not written to the end");
         }
     }
 
@@ -80,7 +80,7 @@ impl RankKeeper {
         if self.store.borrow().is_none()
             && let Err(error) = self.try_open()
         {
-            warn!(error = whole(&error), "ranks are no longer kept");
+            warn!(error = explain(&error), "ranks are no longer kept");
             self.failing.set(true);
         }
     }
@@ -105,12 +105,12 @@ impl RankKeeper {
     fn write(&self) {
         let store = self.store.borrow();
         let Some(store) = store.as_ref() else { return };
-        let mut trouble = store.health().map(|error| whole(&*error));
+        let mut trouble = store.health().map(|error| explain(&*error));
         for _ in 0..BATCHES_PER_WRITE {
             let changed = self.kernel.take_changed_hosts(BATCH);
             let is_last = changed.len() < BATCH;
             if let Err(error) = store.save(changed) {
-                trouble = Some(whole(&error));
+                trouble = Some(explain(&error));
             }
             if is_last {
                 break;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use southbridge::Southbridge;
 use southbridge_kernel::Declared;
 use southbridge_kernel::admin::{Admin, Readiness};
+use southbridge_kernel::http::explain;
 use southbridge_words::{Secret, ServerName, ServiceName};
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{info, warn};
@@ -175,10 +176,9 @@ impl Works {
     fn start(prepared: &Prepared) -> Result<Self, Failure> {
         let config = &prepared.config;
         let southbridge = Southbridge::new(setup::kernel(config), setup::federation(config))
-            .map_err(|error| Failure::misconfigured(at_file(config) + &setup::whole(&error)))?;
-        let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone()).map_err(|error| {
-            Failure::misconfigured(at_file(config) + "storage.path: " + &setup::whole(&error))
-        })?;
+            .map_err(|error| Failure::misconfigured(at_file(config) + &explain(&error)))?;
+        let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone())
+            .map_err(|error| Failure::misconfigured(at_file(config) + "storage.path: " + &explain(&error)))?;
         let keeper = Rc::new(keeper);
         let keeping = tokio::task::spawn_local(Rc::clone(&keeper).run());
         let mut doors = Doors::new(&southbridge, config, prepared.secret.clone(), &prepared.listeners)

@@ -1,7 +1,5 @@
 //! From the configuration to the settings of the rooms below.
 
-use std::error::Error;
-
 use southbridge::federation::FederationConfig;
 use southbridge::forward_proxy::{ForwardProxyConfig, Guard};
 use southbridge::synapse_door::SynapseDoorConfig;
@@ -87,18 +85,4 @@ pub fn forward_proxy(config: &Config) -> ForwardProxyConfig {
         stall_max: proxy.stall_max,
         ports_denied: proxy.ports_denied.iter().flat_map(|range| range.first..=range.last).collect(),
     }
-}
-
-/// An error with all its causes, in one line.
-pub fn whole(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        if !text.contains(&reason) {
-            text = format!("{text}: {reason}");
-        }
-        cause = error.source();
-    }
-    text
 }

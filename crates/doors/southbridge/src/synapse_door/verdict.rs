@@ -19,11 +19,11 @@
 //! Seen on Synapse 1.163 (`matrixfederationclient.py`, `retryutils.py`, `federation_client.py`).
 
 use std::error::Error;
-use std::fmt::Write;
 use std::time::Duration;
 
 use http::StatusCode;
 use southbridge_kernel::ExchangeError;
+use southbridge_kernel::http::explain;
 use southbridge_kernel::net::ConnectError;
 use southbridge_words::Step;
 
@@ -118,12 +118,7 @@ fn status(fault: Fault, kind: Kind) -> StatusCode {
 
 /// The sentence of an error, followed by those of its causes, within a bound: a peer has a say in some of them.
 pub fn with_causes(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(sentence, ": {error}");
-        cause = error.source();
-    }
+    let mut sentence = explain(error);
     if sentence.len() > SENTENCE_MAX {
         let end = (0..=SENTENCE_MAX).rev().find(|at| sentence.is_char_boundary(*at)).unwrap_or(0);
         sentence.truncate(end);
