@@ -3,7 +3,7 @@
 
 use http::uri::PathAndQuery;
 use libfuzzer_sys::fuzz_target;
-use southbridge::synapse_door::Place;
+use southbridge::location::Place;
 
 fuzz_target!(|bytes: &[u8]| {
     let here =

@@ -6,7 +6,8 @@
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 use libfuzzer_sys::fuzz_target;
-use southbridge::synapse_door::{Boundary, PartHeads, Place};
+use southbridge::location::Place;
+use southbridge::synapse_door::{Boundary, PartHeads};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut halves = bytes.splitn(2, |byte| *byte == b'\n');

@@ -6,7 +6,7 @@ mod assembly;
 pub mod federation;
 pub mod forward_proxy;
 pub mod local_http;
-mod location;
+pub mod location;
 pub mod synapse_door;
 
 pub use assembly::Southbridge;
