@@ -145,6 +145,10 @@ async fn southbridge_follows_media_redirects_so_that_synapse_need_not() {
         Ok(())
     })
     .await;
+    // Which also shows that the other tests would see a back-off if there were one.
+    let backoffs = federation.home(0).synapse.backoffs().expect("its database is there");
+    let backed_off = |name: &str| backoffs.iter().any(|(host, interval)| host == name && *interval > 0);
+    assert!(backed_off("trick.test") && !backed_off("away.test"), "{backoffs:?}");
     let visitor = trap.accept();
     assert!(visitor.is_err(), "somebody went to the forbidden address: {visitor:?}");
     let at_cdn = federation.others.received_by("cdn.test");
