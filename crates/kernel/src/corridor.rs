@@ -118,7 +118,7 @@ impl Shared {
                 Err(failed) => failed,
             };
             let now = self.clock.now();
-            let may_repeat = failed.may_repeat(call) && attempt < ATTEMPTS_MAX;
+            let may_repeat = failed.may_repeat(call.repeat) && attempt < ATTEMPTS_MAX;
             let spent = || failed.burdened_peer() && self.budget.borrow_mut().handle_retry(now).is_err();
             if !may_repeat || spent() {
                 return Err(failed.into_error(call, now.saturating_since(mark.started_at())));

@@ -65,10 +65,11 @@ async fn row_02_a_post_that_never_left_goes_on_a_fresh_connection() {
     .await;
 }
 
-/// Two hundred idle connections die at once; no request fails for it, and the retry budget is not touched.
+/// A peer that closes after each answer, and does not say so: no request fails for it, even where the retry budget
+/// allows nothing, for nothing was sent twice.
 #[tokio::test]
 async fn row_02_no_request_fails_because_idle_connections_had_been_closed() {
-    on_kernel(async |rig| {
+    on_kernel_with(no_budget, async |rig| {
         let peer = RawPeer::plain(vec![faults::close_when_idle()]).await.unwrap();
         let to = plain(peer.address());
         for _ in 0..300 {
@@ -444,10 +445,6 @@ async fn a_cancelled_exchange_closes_its_connection() {
 /// Retries draw on a budget: when it is spent, the failure is reported as it is.
 #[tokio::test]
 async fn row_02_retries_stop_when_their_budget_is_spent() {
-    let no_budget = |config: &mut southbridge_kernel::KernelConfig| {
-        config.budget.per_second_min = 0;
-        config.budget.share_percent = 0;
-    };
     on_kernel_with(no_budget, async |rig| {
         let peer = RawPeer::plain(vec![faults::keep_alive_race(), faults::well()]).await.unwrap();
         let to = plain(peer.address());
@@ -458,4 +455,10 @@ async fn row_02_retries_stop_when_their_budget_is_spent() {
         within(PATIENCE, peer.endings_reach(1)).await;
     })
     .await;
+}
+
+/// Whatever fails is not tried again.
+fn no_budget(config: &mut southbridge_kernel::KernelConfig) {
+    config.budget.per_second_min = 0;
+    config.budget.share_percent = 0;
 }

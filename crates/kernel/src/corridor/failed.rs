@@ -30,14 +30,14 @@ pub(crate) enum Failed {
 impl Failed {
     /// Whether another attempt may do good and can do no harm (K16): nothing left us, or nothing came back on a
     /// connection that may have been closed under us and the request is safe to repeat.
-    pub(super) fn may_repeat(&self, call: &Call) -> bool {
+    pub(super) fn may_repeat(&self, repeat: Repeat) -> bool {
         match self {
             Self::Stale => true,
             // By now the pool has given up what it could do without (faults row 26).
             Self::Lend(LendError::Failed(why)) => why.is_ours(),
             Self::Send { failure, silent } => match failure.sent {
                 Sent::Nothing | Sent::Unprocessed => true,
-                Sent::Perhaps => *silent && call.repeat == Repeat::Safe,
+                Sent::Perhaps => *silent && repeat == Repeat::Safe,
             },
             _ => false,
         }
@@ -77,6 +77,42 @@ impl Failed {
             Self::Send { failure, .. } => {
                 ExchangeError::Cut { service, step: Step::Response, reason: failure.reason }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Loss;
+
+    fn send(sent: Sent, silent: bool) -> Failed {
+        let failure = SendFailure {
+            sent,
+            reason: String::new(),
+            misread: false,
+            too_large: false,
+            loss: Loss::Connection,
+            wants_http1: false,
+        };
+        Failed::Send { failure, silent }
+    }
+
+    /// What may be tried again at all, what only when it is safe, and what the budget must bear.
+    #[test]
+    fn only_what_can_do_no_harm_is_repeated() {
+        let cases = [
+            ("found closed", Failed::Stale, true, true, false),
+            ("never written", send(Sent::Nothing, false), true, true, false),
+            ("not looked at", send(Sent::Unprocessed, false), true, true, true),
+            ("closed under us", send(Sent::Perhaps, true), true, false, true),
+            ("answered in part", send(Sent::Perhaps, false), false, false, true),
+            ("not sendable", Failed::Request(String::new()), false, false, true),
+        ];
+        for (name, failed, safe, never, burden) in cases {
+            assert_eq!(failed.may_repeat(Repeat::Safe), safe, "{name}");
+            assert_eq!(failed.may_repeat(Repeat::Never), never, "{name}");
+            assert_eq!(failed.burdened_peer(), burden, "{name}");
         }
     }
 }
