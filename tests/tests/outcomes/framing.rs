@@ -1,6 +1,9 @@
 //! Promise: a connection whose framing was ambiguous, early or surplus is never used again.
 
+use std::time::Duration;
+
 use southbridge_testkit::raw::{RawPeer, Step, faults};
+use tokio::time::timeout;
 
 use crate::caller::CLAIM;
 use crate::house::{House, at_home};
@@ -11,7 +14,8 @@ async fn a_connection_with_doubtful_framing_is_never_used_again() {
     at_home(async |house| {
         for (fault, script) in faults::misframed() {
             let (peer, name) = house.peer(vec![script, faults::well()]).await;
-            let first = house.ask("POST", &name, CLAIM, &large_body()).await;
+            let body = large_body();
+            let first = timeout(LIMIT, house.ask("POST", &name, CLAIM, &body)).await.expect(fault);
             assert!(first.status != 200 || ["{}", ""].contains(&first.text().as_str()), "{fault}: {first:?}");
             own_answer_elsewhere(&house, &peer, &name, fault).await;
         }
@@ -47,10 +51,10 @@ async fn a_connection_in_good_order_is_used_again() {
 }
 
 async fn own_answer_elsewhere(house: &House, peer: &RawPeer, name: &str, fault: &str) {
-    let second = house.ask("POST", name, CLAIM, "{}").await;
+    let second = timeout(LIMIT, house.ask("POST", name, CLAIM, "{}")).await.expect(fault);
     assert_eq!((second.status, second.text().as_str(), second.whole), (200, "{}", true), "{fault}");
     assert_eq!(peer.connections(), 2, "{fault}");
-    let closed = tokio::time::timeout(std::time::Duration::from_secs(3), peer.endings_reach(1)).await;
+    let closed = timeout(LIMIT, peer.endings_reach(1)).await;
     closed.unwrap_or_else(|_| panic!("{fault}: the connection is kept"));
     let received = String::from_utf8_lossy(&peer.received(0)).into_owned();
     assert!(received.matches("HTTP/1.1\r\n").count() <= 1, "{fault}: {received}");
@@ -61,4 +65,6 @@ fn large_body() -> String {
     format!("\"{}\"", "x".repeat(6 << 20))
 }
 
+/// Far more than any of it takes.
+const LIMIT: Duration = Duration::from_secs(10);
 const WELL: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
