@@ -209,7 +209,7 @@ fn judge(
     check_framing(version, status, headers).map_err(Failed::Violation)?;
     // An answer that came before the end of the request may belong to another one, and a peer that has
     // stopped reading will never make room for the next.
-    let early = !lent.is_http2() && lent.sent_bytes() < request_bytes;
+    let early = !lent.is_http2() && lent.sent_bytes_when_answered() < request_bytes;
     if early || ends_connection(version, call.request.method(), status, headers) {
         lent.spend();
     }

@@ -14,7 +14,7 @@ async fn a_connection_with_doubtful_framing_is_never_used_again() {
     at_home(async |house| {
         for (fault, script) in faults::misframed() {
             let (peer, name) = house.peer(vec![script, faults::well()]).await;
-            let body = large_body();
+            let body = if fault.starts_with("response before") { large_body() } else { "{}".to_owned() };
             let first = timeout(LIMIT, house.ask("POST", &name, CLAIM, &body)).await.expect(fault);
             assert!(first.status != 200 || ["{}", ""].contains(&first.text().as_str()), "{fault}: {first:?}");
             own_answer_elsewhere(&house, &peer, &name, fault).await;
@@ -60,9 +60,9 @@ async fn own_answer_elsewhere(house: &House, peer: &RawPeer, name: &str, fault: 
     assert!(received.matches("HTTP/1.1\r\n").count() <= 1, "{fault}: {received}");
 }
 
-/// More than sockets hold: a response that does not wait for all of it is early.
+/// More than the sockets of both sides hold: a response that does not wait for all of it is early.
 fn large_body() -> String {
-    format!("\"{}\"", "x".repeat(6 << 20))
+    format!("\"{}\"", "x".repeat(15 << 20))
 }
 
 /// Far more than any of it takes.

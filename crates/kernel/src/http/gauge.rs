@@ -29,6 +29,10 @@ use super::head_watch::{HeadFault, HeadWatch};
 pub struct Gauge {
     read: Cell<u64>,
     written: Cell<u64>,
+    /// What had been written when the answer to the present request began, once it has.
+    answered_at: Cell<Option<u64>>,
+    /// Written since the writer last stood aside.
+    at_a_stretch: Cell<u64>,
     read_max: Cell<u64>,
     http2: Cell<bool>,
     watch: Cell<HeadWatch>,
@@ -54,9 +58,15 @@ impl Gauge {
         self.written.get()
     }
 
+    /// Bytes written when the first byte came that was read since the request started; so far, if none came.
+    pub fn written_when_answered(&self) -> u64 {
+        self.answered_at.get().unwrap_or(self.written.get())
+    }
+
     /// A request starts; `head_bytes_max` bounds the head of its response if that comes as HTTP/1 text.
     pub fn begin_head(&self, head_bytes_max: u32) {
         self.watch.set(HeadWatch::expecting(head_bytes_max));
+        self.answered_at.set(None);
         self.allow(u64::from(head_bytes_max));
     }
 
@@ -136,6 +146,22 @@ impl Gauge {
         }
     }
 
+    fn note_written(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
+        self.at_a_stretch.set(self.at_a_stretch.get() + bytes as u64);
+    }
+
+    /// Has the writer of a long request stand aside now and then: for whoever reads on the same connection, so that
+    /// an answer before the end of the request is seen for what it is, and for the other connections.
+    fn poll_stretch(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.http2.get() || self.at_a_stretch.get() < STRETCH_MAX {
+            return Poll::Ready(());
+        }
+        self.at_a_stretch.set(0);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn check_cut(&self) -> io::Result<()> {
         if self.cut.get() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
@@ -150,6 +176,9 @@ impl Gauge {
     fn take_in(&self, bytes: &[u8]) -> Result<(), HeadFault> {
         let read = self.read.get() + bytes.len() as u64;
         self.read.set(read);
+        if self.answered_at.get().is_none() && !bytes.is_empty() {
+            self.answered_at.set(Some(self.written.get()));
+        }
         self.silent_since.set(None);
         let mut watch = self.watch.get();
         let mut outcome = watch.take_in(bytes);
@@ -203,8 +232,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gauged<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.gauge.check_cut()?;
+        ready!(self.gauge.poll_stretch(cx));
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-        self.gauge.written.set(self.gauge.written.get() + written as u64);
+        self.gauge.note_written(written);
         Poll::Ready(Ok(written))
     }
 
@@ -224,8 +254,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.gauge.check_cut()?;
+        ready!(self.gauge.poll_stretch(cx));
         let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
-        self.gauge.written.set(self.gauge.written.get() + written as u64);
+        self.gauge.note_written(written);
         Poll::Ready(Ok(written))
     }
 
@@ -234,6 +265,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gauged<S> {
     }
 }
 
+/// Bytes written before the writer stands aside: a few TLS records, so that it costs next to nothing.
+const STRETCH_MAX: u64 = 64 * 1024;
 /// Bytes of overhead that are borne on top of what was allowed: what was read ahead and what nobody has read
 /// yet must fit, and no more.
 const HTTP1_SLACK_MAX: u64 = 128 * 1024;
@@ -280,6 +313,28 @@ mod tests {
             })
             .count() as u64;
         assert!(swallowed * 4 <= HTTP1_SLACK_MAX + 4, "{swallowed} pieces");
+    }
+
+    /// The peer answers the head of a long request. There is room for all of the request, and still it is seen that
+    /// the answer came early.
+    #[tokio::test]
+    async fn an_answer_before_the_end_of_a_long_request_is_seen_as_such() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let gauge = Rc::new(Gauge::default());
+        let (ours, mut theirs) = tokio::io::duplex(10 << 20);
+        theirs.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("room");
+        let (mut reading, mut writing) = tokio::io::split(Gauged::new(ours, Rc::clone(&gauge)));
+        gauge.begin_head(1000);
+        let request = vec![b'x'; 1 << 20];
+        let write = async {
+            for piece in request.chunks(16 << 10) {
+                writing.write_all(piece).await.expect("room");
+            }
+        };
+        let read = async { reading.read_u8().await.expect("an answer") };
+        tokio::join!(write, read);
+        assert_eq!(gauge.written(), 1 << 20);
+        assert_eq!(gauge.written_when_answered(), STRETCH_MAX);
     }
 
     /// Whoever waits for the end of a connection, or reads on one that is cut, is woken.

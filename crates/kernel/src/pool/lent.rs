@@ -86,6 +86,11 @@ impl Lent {
         self.sent.map_or(0, |sent| self.gauge.written() - sent.written)
     }
 
+    /// Of these, those that had been written when the first byte of an answer was read.
+    pub(crate) fn sent_bytes_when_answered(&self) -> u64 {
+        self.sent.map_or(0, |sent| self.gauge.written_when_answered().saturating_sub(sent.written))
+    }
+
     /// What a failure to send means, seen together with what came and went on the connection.
     pub(crate) fn explain(&self, mut failure: SendFailure) -> Failed {
         if let Some(violation) = self.gauge.violation() {
