@@ -39,7 +39,7 @@ fn one(name: &str, seconds: u32) -> Done {
     fuzz.args(["--", &format!("-max_total_time={seconds}"), "-max_len=65536", "-timeout=5"]);
     step(&format!("fuzz {name} for {seconds} s"), &mut fuzz).map_err(|failure| {
         failure.remedy(format!(
-            "the input is in fuzz/artifacts/{name}; fix the parser and copy it to {seeds} so that it stays"
+            "an input that broke it is in fuzz/artifacts/{name}: fix the parser and copy it to {seeds}, so that it stays"
         ))
     })
 }
