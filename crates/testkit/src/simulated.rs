@@ -84,7 +84,7 @@ pub struct SimulationSpec {
     pub live_timeout: Duration,
     /// How long a dial may take (default 10 s).
     pub connect_timeout: Duration,
-    /// How long a `.well-known` fetch may take, its waiting for a connection included (default 30 s).
+    /// How long a `.well-known` fetch may take, its waiting for a connection included (default 8 s).
     pub fetch_timeout: Duration,
     /// What a TLS handshake costs the one thread (default 300 µs).
     pub handshake_cost: Duration,
@@ -119,7 +119,7 @@ impl Default for SimulationSpec {
             interactive_timeout: Duration::from_secs(20),
             live_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
-            fetch_timeout: Duration::from_secs(30),
+            fetch_timeout: Duration::from_secs(8),
             handshake_cost: Duration::from_micros(300),
             request_cost: Duration::from_micros(40),
             pool: PoolLimits::default(),

@@ -5,19 +5,21 @@
 //! # Source
 //! F12, F13; DESIGN decision 5.
 
+mod failing;
 mod lent;
 mod opening;
 mod peers;
 mod view;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use southbridge_policy::lane::Lane;
-use southbridge_policy::pool::{Action, Lease, Pool, PoolFull, PoolLimits, PoolUse, Refusal, Returned, Want};
+use southbridge_policy::pool::{Action, Lease, Pool, PoolFull, PoolLimits, PoolUse, Returned, Want};
 use southbridge_policy::racing::{AddressMemory, AddressMemoryLimits};
 use southbridge_policy::seeded::Seeded;
 use southbridge_words::{Class, ConnId, Instant, PeerId, Step, Ticket};
@@ -61,7 +63,7 @@ struct State {
     sweep_at: usize,
     connections: FxHashMap<ConnId, Connection>,
     waiting: FxHashMap<Ticket, Waiting>,
-    /// Why connections failed, for as long as somebody is still to be told.
+    /// Why connections failed, until everybody who is refused for it has been told.
     failures: FxHashMap<ConnId, Rc<ConnectError>>,
     seeded: Seeded,
 }
@@ -80,15 +82,25 @@ struct Connection {
 }
 
 enum Stage {
-    Dialling { go: Option<oneshot::Sender<()>> },
+    Opening(Opening),
     Open(OpenConnection),
+}
+
+/// How far a connection has come that cannot be lent yet.
+struct Opening {
+    /// Lets it begin with TLS.
+    go: Option<oneshot::Sender<()>>,
+    /// Where it leads, once TCP is up.
+    remote: Option<SocketAddr>,
+    /// Since when it waits for the peer: its TCP, then its TLS.
+    since: Instant,
 }
 
 struct OpenConnection {
     /// `None` while an HTTP/1.1 connection is lent: its sender travels with the lease.
     sender: Option<Sender>,
     gauge: Rc<Gauge>,
-    remote: std::net::SocketAddr,
+    remote: SocketAddr,
     http2: bool,
     served: u64,
 }
@@ -227,10 +239,13 @@ impl Inner {
                 Some(Action::Handshake { conn }) => self.let_handshake(conn),
                 Some(Action::Lend { ticket, lease }) => self.lend(ticket, lease),
                 Some(Action::Refuse { ticket, refusal }) => self.refuse(ticket, refusal),
+                Some(Action::GiveUp { conn }) => self.give_up(conn),
                 Some(Action::Revoke { conn }) => self.close(conn, Closing::AtOnce),
                 Some(Action::Close { conn }) => self.close(conn, Closing::InGoodOrder),
             }
         }
+        // Whoever was to be told has been.
+        self.state.borrow_mut().failures.clear();
         self.arm();
     }
 
@@ -244,9 +259,10 @@ impl Inner {
 
     fn let_handshake(&self, conn: ConnId) {
         let mut state = self.state.borrow_mut();
-        if let Some(Connection { stage: Stage::Dialling { go }, .. }) = state.connections.get_mut(&conn)
-            && let Some(go) = go.take()
+        if let Some(Connection { stage: Stage::Opening(opening), .. }) = state.connections.get_mut(&conn)
+            && let Some(go) = opening.go.take()
         {
+            opening.since = self.clock.now();
             let _gone = go.send(());
         }
     }
@@ -263,24 +279,6 @@ impl Inner {
             // A caller that has just gone drops the answer, and with it the lease goes back.
             let _gone = told.send(Ok(lent));
         }
-    }
-
-    fn refuse(&self, ticket: Ticket, refusal: Refusal) {
-        let mut state = self.state.borrow_mut();
-        let Some(Waiting { peer, told }) = state.waiting.remove(&ticket) else { return };
-        let error = match refusal {
-            Refusal::DeadlinePassed if state.pool.peer_usage(peer).connecting > 0 => {
-                LendError::DeadlinePassed { step: Step::Connect }
-            }
-            // Nobody had begun to connect: the queue was ours.
-            Refusal::DeadlinePassed => LendError::DeadlinePassed { step: Step::Admission },
-            Refusal::ConnectFailed { conn } => match state.failures.get(&conn) {
-                Some(why) => LendError::Failed(Rc::clone(why)),
-                None => LendError::DeadlinePassed { step: Step::Connect },
-            },
-        };
-        drop(state);
-        let _gone = told.send(Err(error));
     }
 
     fn close(&self, conn: ConnId, closing: Closing) {
@@ -317,33 +315,6 @@ impl Inner {
         }
         self.act();
     }
-
-    /// The connection takes no more requests; those under way go on.
-    fn handle_draining(self: &Rc<Self>, conn: ConnId) {
-        self.tell_of_end(conn, |pool, now| pool.handle_draining(conn, now));
-    }
-
-    /// The connection has ended by itself.
-    fn handle_ended(self: &Rc<Self>, conn: ConnId) {
-        self.tell_of_end(conn, |pool, now| pool.handle_closed(conn, now));
-        self.state.borrow_mut().connections.remove(&conn);
-    }
-
-    /// Tells the machine, with the reason at hand for those who waited for nothing but this connection.
-    fn tell_of_end(self: &Rc<Self>, conn: ConnId, tell: impl FnOnce(&mut Pool, Instant)) {
-        {
-            let mut state = self.state.borrow_mut();
-            let Some(Stage::Open(open)) = state.connections.get(&conn).map(|held| &held.stage) else {
-                return;
-            };
-            let reason = "the peer closed the connection before it carried a request".to_owned();
-            let why = ConnectError::Handshake { address: open.remote, reason };
-            state.failures.insert(conn, Rc::new(why));
-            tell(&mut state.pool, self.clock.now());
-        }
-        self.act();
-        self.state.borrow_mut().failures.remove(&conn);
-    }
 }
 
 /// How a connection is closed.
@@ -354,7 +325,7 @@ enum Closing {
 }
 
 impl Connection {
-    fn lend(&mut self) -> Option<(Sender, Rc<Gauge>, std::net::SocketAddr)> {
+    fn lend(&mut self) -> Option<(Sender, Rc<Gauge>, SocketAddr)> {
         let Stage::Open(open) = &mut self.stage else { return None };
         let sender = match &open.sender {
             Some(Sender::Http2(shared)) => Sender::Http2(shared.clone()),

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::{Connection, Inner, OpenConnection, Stage};
+use super::{Connection, Inner, OpenConnection, Opening, Stage};
 use crate::discovery::{Route, Security};
 use crate::http::{self, Driver, End, Gauge, HttpLimits, Sender};
 use crate::net::{self, AddressPolicy, ConnectError, DialOptions};
@@ -74,7 +74,7 @@ impl Inner {
             let known = state.peers.get(&peer).expect("the machine dials known peers");
             let route = Rc::clone(&known.route);
             let alpn = if known.http1_until > opened_at { Alpn::Http1 } else { route.alpn };
-            let stage = Stage::Dialling { go: Some(go) };
+            let stage = Stage::Opening(Opening { go: Some(go), remote: None, since: opened_at });
             state.connections.insert(conn, Connection { peer, opened_at, task: None, stage });
             Plan { peer, route, alpn }
         };
@@ -135,8 +135,7 @@ impl Inner {
     ) -> Result<Opened, ConnectError> {
         let Plan { route, alpn, .. } = plan;
         let (tcp, remote) = self.dial(route).await?;
-        self.state.borrow_mut().pool.handle_dialled(conn, self.clock.now());
-        self.act();
+        self.handle_dialled(conn, remote);
         go.await.map_err(|_| ConnectError::Exhausted { reason: "the pool was closed".to_owned() })?;
         let gauge = Rc::new(Gauge::default());
         match &route.security {
@@ -151,6 +150,18 @@ impl Inner {
                 self.speak(stream, negotiated.alpn_h2, gauge, remote).await
             }
         }
+    }
+
+    fn handle_dialled(self: &Rc<Self>, conn: ConnId, remote: SocketAddr) {
+        {
+            let mut state = self.state.borrow_mut();
+            if let Some(Connection { stage: Stage::Opening(opening), .. }) = state.connections.get_mut(&conn)
+            {
+                opening.remote = Some(remote);
+            }
+            state.pool.handle_dialled(conn, self.clock.now());
+        }
+        self.act();
     }
 
     async fn dial(&self, route: &Route) -> Result<(TcpStream, SocketAddr), ConnectError> {
@@ -205,25 +216,5 @@ impl Inner {
     fn handle_capacity(self: &Rc<Self>, conn: ConnId, streams_max: u32) {
         self.state.borrow_mut().pool.handle_capacity(conn, streams_max, self.clock.now());
         self.act();
-    }
-
-    fn handle_not_opened(self: &Rc<Self>, conn: ConnId, error: ConnectError) {
-        self.opener.stats.connects_failed.add(1);
-        tracing::debug!(%conn, %error, "connection not opened");
-        {
-            let mut state = self.state.borrow_mut();
-            if state.connections.remove(&conn).is_none() {
-                return;
-            }
-            let exhausted = error.is_ours();
-            state.failures.insert(conn, Rc::new(error));
-            state.pool.handle_connect_failed(conn, self.clock.now());
-            if exhausted {
-                // Descriptors that idle connections hold are better used by those who were just refused.
-                state.pool.handle_exhausted(self.clock.now());
-            }
-        }
-        self.act();
-        self.state.borrow_mut().failures.remove(&conn);
     }
 }

@@ -56,12 +56,12 @@ impl State {
     fn drain_where(&mut self, peer: PeerId, now: Instant, meant: impl Fn(&OpenConnection) -> bool) {
         let is_meant = |connection: &Connection| match &connection.stage {
             Stage::Open(open) => connection.peer == peer && meant(open),
-            Stage::Dialling { .. } => false,
+            Stage::Opening(_) => false,
         };
         let found: Vec<ConnId> =
             self.connections.iter().filter(|(_, held)| is_meant(held)).map(|(conn, _)| *conn).collect();
         for conn in found {
-            self.pool.handle_draining(conn, now);
+            self.pool.handle_retired(conn, now);
         }
     }
 

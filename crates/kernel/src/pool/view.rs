@@ -25,7 +25,7 @@ pub struct PeerView {
 pub struct ConnectionView {
     /// Its number.
     pub conn: String,
-    /// `dialling`, `http/1.1` or `h2`.
+    /// `dialling`, `handshaking`, `http/1.1` or `h2`.
     pub state: &'static str,
     /// Where it leads, once it does.
     pub remote: Option<String>,
@@ -46,7 +46,10 @@ impl Lending {
         let mut by_peer: rustc_hash::FxHashMap<_, Vec<ConnectionView>> = rustc_hash::FxHashMap::default();
         for (conn, connection) in &state.connections {
             let (kind, remote, served, read, written) = match &connection.stage {
-                Stage::Dialling { .. } => ("dialling", None, 0, 0, 0),
+                Stage::Opening(opening) => {
+                    let state = if opening.remote.is_some() { "handshaking" } else { "dialling" };
+                    (state, opening.remote.map(|remote| remote.to_string()), 0, 0, 0)
+                }
                 Stage::Open(open) => (
                     if open.http2 { "h2" } else { "http/1.1" },
                     Some(open.remote.to_string()),

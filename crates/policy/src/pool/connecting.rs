@@ -77,6 +77,18 @@ impl Pool {
         }
     }
 
+    /// `conn` is not wanted any more: it leads to where the peer no longer is, or speaks what it should not. It
+    /// takes no new requests, and is closed when its leases have ended. That is no failure: whoever waits for
+    /// the peer is served by another connection.
+    pub fn handle_retired(&mut self, conn: ConnId, now: Instant) {
+        self.advance(now);
+        let Some(retired) = self.conns.get(&conn).filter(|conn| conn.is_open()) else { return };
+        let peer = retired.peer;
+        self.retire(conn);
+        self.reseat(peer);
+        self.settle();
+    }
+
     /// Gone altogether; leases on it are void (returning one later is harmless).
     pub fn handle_closed(&mut self, conn: ConnId, now: Instant) {
         self.advance(now);
@@ -86,8 +98,9 @@ impl Pool {
     pub(super) fn dial(&mut self, peer: PeerId, class: Class, lane: Lane) {
         self.conns_opened += 1;
         let id = ConnId(self.conns_opened);
-        let conn = Conn::new(peer, class, lane);
+        let conn = Conn::new(peer, class, lane, self.now);
         self.usage.replace(&PoolUse::default(), &conn.footprint());
+        self.efforts.replace(id, None, conn.standing());
         self.conns.insert(id, conn);
         let now = self.now;
         let dialled = self.peer_mut(peer);
@@ -122,14 +135,23 @@ impl Pool {
             self.dialled.remove(conn.lane as usize, conn.class, key);
         }
         self.usage.replace(&conn.footprint(), &PoolUse::default());
+        self.efforts.replace(id, conn.standing(), None);
         let peer = self.peer_mut(conn.peer);
         peer.conns.retain(|held| *held != id);
         peer.shared.retain(|shared| *shared != id);
     }
 
     /// `conn` is gone, and that was not the pool's decision.
-    fn lose(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else { return };
+    fn lose(&mut self, conn: ConnId) {
+        if self.conns.contains_key(&conn) {
+            self.fail(conn);
+            self.settle();
+        }
+    }
+
+    /// Forgets `id`, and refuses those whom it has left without hope.
+    pub(super) fn fail(&mut self, id: ConnId) {
+        let conn = self.conn(id);
         let (peer, used) = (conn.peer, conn.used);
         self.discard(id);
         if !used {
@@ -138,7 +160,6 @@ impl Pool {
             self.refuse_hopeless(peer, id);
         }
         self.reseat(peer);
-        self.settle();
     }
 
     fn open(&mut self, id: ConnId, capacity: Capacity) {

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 use southbridge_words::{Class, ConnId, Instant, PeerId, Ticket};
 
 use super::list::Key;
+use super::patience::{Effort, Standing};
 use super::terms::PoolUse;
 use crate::lane::Lane;
 
@@ -25,6 +26,8 @@ pub(super) enum Stage {
 pub(super) struct Conn {
     pub(super) peer: PeerId,
     pub(super) stage: Stage,
+    /// When that stage began.
+    pub(super) since: Instant,
     /// The most urgent class, and the better lane, of those it was opened for.
     pub(super) class: Class,
     pub(super) lane: Lane,
@@ -70,10 +73,11 @@ pub(super) struct Held {
 }
 
 impl Conn {
-    pub(super) fn new(peer: PeerId, class: Class, lane: Lane) -> Self {
+    pub(super) fn new(peer: PeerId, class: Class, lane: Lane, now: Instant) -> Self {
         Self {
             peer,
             stage: Stage::Dialling,
+            since: now,
             class,
             lane,
             opened: 0,
@@ -136,6 +140,16 @@ impl Conn {
     /// is taken back only when all of them are overdue.
     pub(super) fn is_revocable(&self) -> bool {
         self.overdue_leases > 0 && self.overdue_leases as usize == self.leases.len()
+    }
+
+    /// What it waits for the peer with, if it does.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let effort = match self.stage {
+            Stage::Dialling => Effort::Dial,
+            Stage::Handshaking => Effort::Handshake,
+            Stage::Queued(_) | Stage::Open => return None,
+        };
+        Some((effort, self.lane, self.since))
     }
 
     /// What it adds to the counts of the pool.

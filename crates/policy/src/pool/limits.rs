@@ -7,21 +7,26 @@ use southbridge_words::{Class, PerClass};
 /// What the pool may hold at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Connections in all, from dial to close. Default 2048: about 64 MiB at 32 KiB each, and with one
-    /// descriptor each far below the 65,536 that service managers commonly allow.
+    /// Connections in all, from dial to close. Default 4096: about 128 MiB at 32 KiB each when all are open,
+    /// enough to keep those of a fan-out to several thousand hosts, and with one descriptor each far below
+    /// the 65,536 that service managers commonly allow.
     pub connections_max: u32,
-    /// Connections whose TCP handshake is in progress: cheap, but each holds a descriptor. Default 512:
-    /// dials that nobody answers end after seconds, so several hundred must fit for the others to go on.
+    /// Connections whose TCP handshake is in progress: cheap, but each holds a descriptor. Default 1024:
+    /// while it waits a dial costs a socket and no CPU, and those that nobody answers last for seconds.
     pub dials_max: u32,
-    /// Connections whose TLS handshake is in progress: each costs a third of a millisecond of CPU.
-    /// Default 64: what completes together delays everything else on the thread by some 20 ms at most.
+    /// Connections whose TLS handshake is in progress. Default 128: each waits for some hundred milliseconds and
+    /// costs a third of one of CPU, so that they make a thousand handshakes a second with a third of the
+    /// thread; what completes together delays everything else on it by some 40 ms at most.
     pub handshakes_max: u32,
-    /// How many of the dials may be for the limited lane. Default 384: three quarters, because hosts
-    /// that do not answer are most of a cold start, and healthy hosts seldom dial.
+    /// How many of the dials may be for the limited lane. Default 768: three quarters, because hosts
+    /// that do not answer are most of a cold start, and healthy hosts seldom dial. With `dial_patience`
+    /// that makes 256 a second at the least, even if nobody answers.
     pub limited_dials_max: u32,
-    /// How many of the TLS handshakes may be for the limited lane. Default 32: half.
+    /// How many of the TLS handshakes may be for the limited lane. Default 96: three quarters,
+    /// because on a cold start everybody is a stranger. With half, a fan-out to 5,000 strangers took longer
+    /// than the 8 s that the delegation of one may take.
     pub limited_handshakes_max: u32,
-    /// How many of the connections may be lent to, or opened for, the limited lane. Default 1024: half.
+    /// How many of the connections may be lent to, or opened for, the limited lane. Default 2048: half.
     pub limited_connections_max: u32,
     /// Connections that carry one request at a time (HTTP/1.1), for one peer. Default 8: a little more
     /// than browsers use, and far below what common servers allow one client.
@@ -29,7 +34,7 @@ pub struct PoolLimits {
     /// Connections that carry many requests at a time (HTTP/2), for one peer. Default 2: one saturates
     /// when its streams or its window are used up, and more than a few are unkind.
     pub shared_per_peer_max: u32,
-    /// Requests waiting in all. Default 20,000: about 4 MiB, and ten for each connection. The lower
+    /// Requests waiting in all. Default 20,000: about 4 MiB, and five for each connection. The lower
     /// classes may fill only a part of it, so that they are shed first (F19).
     pub waiting_max: u32,
     /// Requests waiting for one peer. Default 2,000: a tenth. Shared out among the classes likewise.
@@ -38,6 +43,12 @@ pub struct PoolLimits {
     pub idle_per_peer_max: u32,
     /// How long an idle connection is kept. Default 90 s: servers commonly close after 60 to 120 s.
     pub idle_max: Duration,
+    /// How long a dial may take while somebody waits for its place; without, it lasts for as long as whoever
+    /// dials lets it. Default 3 s: a SYN that was lost is sent again after one second (RFC 6298), and that
+    /// leaves two for the answer.
+    pub dial_patience: Duration,
+    /// The same for a TLS handshake, which takes two round trips and little work on the far side. Default 3 s.
+    pub handshake_patience: Duration,
     /// How long a lease lasts before it is revoked, if somebody else waits for what it holds. Default
     /// 75 s: how long a call may take altogether.
     pub lease_max: Duration,
@@ -49,18 +60,20 @@ pub struct PoolLimits {
 impl Default for PoolLimits {
     fn default() -> Self {
         Self {
-            connections_max: 2048,
-            dials_max: 512,
-            handshakes_max: 64,
-            limited_dials_max: 384,
-            limited_handshakes_max: 32,
-            limited_connections_max: 1024,
+            connections_max: 4096,
+            dials_max: 1024,
+            handshakes_max: 128,
+            limited_dials_max: 768,
+            limited_handshakes_max: 96,
+            limited_connections_max: 2048,
             exclusive_per_peer_max: 8,
             shared_per_peer_max: 2,
             waiting_max: 20_000,
             waiting_per_peer_max: 2_000,
             idle_per_peer_max: 4,
             idle_max: Duration::from_secs(90),
+            dial_patience: Duration::from_secs(3),
+            handshake_patience: Duration::from_secs(3),
             lease_max: Duration::from_secs(75),
             weights: PerClass([16, 12, 8, 6, 3, 1]),
         }
@@ -137,7 +150,12 @@ impl PoolLimits {
             ("waiting_max", self.waiting_max),
             ("waiting_per_peer_max", self.waiting_per_peer_max),
         ];
-        let times = [("idle_max", self.idle_max), ("lease_max", self.lease_max)];
+        let times = [
+            ("idle_max", self.idle_max),
+            ("dial_patience", self.dial_patience),
+            ("handshake_patience", self.handshake_patience),
+            ("lease_max", self.lease_max),
+        ];
         let weights = Class::ALL.map(|class| (weight_field(class), self.weights[class]));
         let counts = counts.into_iter().chain(weights).map(|(field, count)| (field, count == 0));
         counts.chain(times.into_iter().map(|(field, time)| (field, time.is_zero())))
@@ -191,6 +209,8 @@ mod tests {
         assert_eq!(zero.validate(), Err(InvalidPoolLimits::Zero { field: "handshakes_max" }));
         let zero = PoolLimits { lease_max: Duration::ZERO, ..PoolLimits::default() };
         assert_eq!(zero.validate(), Err(InvalidPoolLimits::Zero { field: "lease_max" }));
+        let zero = PoolLimits { dial_patience: Duration::ZERO, ..PoolLimits::default() };
+        assert_eq!(zero.validate(), Err(InvalidPoolLimits::Zero { field: "dial_patience" }));
         let zero = PoolLimits { weights: PerClass([1, 1, 1, 1, 1, 0]), ..PoolLimits::default() };
         assert_eq!(zero.validate(), Err(InvalidPoolLimits::Zero { field: "weights.backfill" }));
         let zero = PoolLimits { idle_per_peer_max: 0, ..PoolLimits::default() };
@@ -200,9 +220,9 @@ mod tests {
     /// A part larger than its whole is named, with both numbers.
     #[test]
     fn a_contradiction_is_named() {
-        let limits = PoolLimits { limited_dials_max: 600, ..PoolLimits::default() };
-        let error = limits.validate().expect_err("600 of 512");
-        assert_eq!(error.to_string(), "limited_dials_max is 600, more than dials_max, which is 512");
+        let limits = PoolLimits { limited_dials_max: 1100, ..PoolLimits::default() };
+        let error = limits.validate().expect_err("1100 of 1024");
+        assert_eq!(error.to_string(), "limited_dials_max is 1100, more than dials_max, which is 1024");
         let limits = PoolLimits { weights: PerClass([1 << 20, 1, 1, 1, 1, 1]), ..PoolLimits::default() };
         let error = limits.validate().expect_err("too large");
         assert!(error.to_string().starts_with("weights.interactive is 1048576"), "{error}");

@@ -11,15 +11,18 @@
 //!      ▼       dialled            ▼         connected           ┌────────── returned ──────────┐
 //!  dialling ───────────▶ queued ─────▶ handshaking ───▶ idle ───┴─ Action::Lend ──▶ lent ──────┤
 //!      │                    │             │              │ ▲                         │ overdue │
-//!      └──── failed ────────┴─────────────┘              │ └─────────────────────────┘ and     │
-//!               │              too long or too many idle,│         last one returned   wanted  │ draining,
-//!               │              place needed, draining    │                             │       │ spent
-//!               ▼                                        ▼                             ▼       ▼
-//!             gone                                  Action::Close              Action::Revoke  draining
+//!      ├──── failed ────────┴─────────────┤              │ └─────────────────────────┘ and     │
+//!      │        │                         │   too long   │         last one returned   wanted  │ draining,
+//!      │        ▼                         │   or too many│                             │       │ spent
+//!      │       gone                       │   idle, place│                             │       │
+//!      │                                  │       needed,│                             │       │
+//!      └── too long, and place needed ────┘      draining│                             │       │
+//!                      ▼                                 ▼                             ▼       ▼
+//!               Action::GiveUp                     Action::Close               Action::Revoke  draining
 //!                                                                            last one returned: Action::Close
 //! ```
 //! Plain TCP may go from *dialling* to *connected* at once. A connection counts against
-//! [`PoolLimits::connections_max`] from *dialling* until it is gone; after `Close` and `Revoke` it is.
+//! [`PoolLimits::connections_max`] from *dialling* until it is gone; after `Close`, `Revoke` and `GiveUp` it is.
 //!
 //! # Choices
 //! - A peer whose protocol is not known gets one connection at a time, for that one may carry everything;
@@ -29,6 +32,10 @@
 //!   for as long as a lease lasts, while another peer waits for nothing but its slot.
 //! - A lease is overdue at its deadline, and revoked then or later: as soon as somebody waits for what it
 //!   holds. No more is revoked than is needed.
+//! - A dial or a handshake lasts for as long as whoever runs the pool lets it. When somebody waits for the place
+//!   that it holds, it lasts for [`PoolLimits::dial_patience`] or [`PoolLimits::handshake_patience`] and no
+//!   longer: those of the limited lane go first, of each lane the oldest, and no more than are needed. Not for
+//!   the sake of the same peer, which would only be tried again.
 //! - A failed attempt is reported to every request that waits for the peer, unless another connection of the
 //!   peer can serve them; then it is reported only to those which that one cannot serve, and the peer is not
 //!   dialled again for [`PAUSE`]. A connection that closes before it carried anything has failed, too.
@@ -54,6 +61,7 @@ mod limits;
 mod list;
 mod memory;
 mod needs;
+mod patience;
 mod peer;
 mod pressure;
 mod rings;
@@ -75,6 +83,7 @@ use connection::{Conn, Held};
 use fair::Strides;
 use list::{Key, List, Lists};
 use memory::Memory;
+use patience::Efforts;
 use peer::{Peer, Waiter};
 use rings::Rings;
 use turns::{LANE_COSTS, WAYS, Way};
@@ -94,6 +103,8 @@ pub struct Pool {
 
     conns: FxHashMap<ConnId, Conn>,
     conns_opened: u64,
+    /// Connections that wait for their peer.
+    efforts: Efforts,
     /// Connections that wait for a TLS slot, by class and lane.
     dialled: Rings<ConnId, 2>,
     /// Idle connections and since when, the longest idle first.
@@ -142,6 +153,7 @@ impl Pool {
             looks: BTreeSet::new(),
             conns: FxHashMap::default(),
             conns_opened: 0,
+            efforts: Efforts::default(),
             dialled: Rings::new(strides),
             idle: List::EMPTY,
             idle_since: Lists::new(),
@@ -174,7 +186,7 @@ impl Pool {
         let idle = self.idle_since.front(&self.idle).map(|(_, since)| *since + self.limits.idle_max);
         let request = self.deadlines.first().map(|(deadline, _)| *deadline);
         let look = self.looks.first().map(|(at, _)| *at);
-        [lease, idle, request, look, self.next_rest_at()].into_iter().flatten().min()
+        [lease, idle, request, look, self.next_rest_at(), self.next_given_up_at()].into_iter().flatten().min()
     }
 
     /// Time has passed: requests expire, leases become overdue, idle connections are closed.
@@ -233,9 +245,10 @@ impl Pool {
     /// Changes a connection, and with it the counts.
     fn change<R>(&mut self, id: ConnId, change: impl FnOnce(&mut Conn) -> R) -> R {
         let conn = self.conns.get_mut(&id).expect("a connection is listed no longer than it is held");
-        let before = conn.footprint();
+        let (before, stood) = (conn.footprint(), conn.standing());
         let result = change(conn);
         self.usage.replace(&before, &conn.footprint());
+        self.efforts.replace(id, stood, conn.standing());
         result
     }
 

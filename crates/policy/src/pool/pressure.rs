@@ -143,7 +143,7 @@ impl Pool {
     }
 
     /// Closes `conn` when its last lease is returned, which may be now.
-    fn retire(&mut self, conn: ConnId) {
+    pub(super) fn retire(&mut self, conn: ConnId) {
         if self.conn(conn).leases.is_empty() {
             self.close(conn);
         } else {

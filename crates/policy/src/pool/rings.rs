@@ -42,6 +42,11 @@ impl<T: Copy, const GROUPS: usize> Rings<T, GROUPS> {
         self.queues[group].iter().map(List::len).sum()
     }
 
+    /// Whether nobody stands in the queues of `group`.
+    pub(super) fn is_empty(&self, group: usize) -> bool {
+        self.queues[group].iter().all(List::is_empty)
+    }
+
     /// Whose turn it is among the groups that are `open`: its group, its class, its place and itself.
     pub(super) fn next(&mut self, open: [bool; GROUPS]) -> Option<(usize, Class, Key, T)> {
         let queues = &self.queues;

@@ -91,6 +91,12 @@ pub enum Action {
         /// Which.
         conn: ConnId,
     },
+    /// Stop dialling `conn`, or shaking hands on it: its peer has been silent for longer than others should
+    /// wait for its place. Whoever waited for it alone is refused next. The pool counts it as gone from now on.
+    GiveUp {
+        /// Which.
+        conn: ConnId,
+    },
     /// Close `conn`: nobody uses it. The pool counts it as gone from now on; it may be gone already.
     Close {
         /// Which.

@@ -8,8 +8,9 @@ use southbridge_words::{Class, ConnId, PeerId};
 
 use super::Pool;
 use super::connection::Stage;
-use super::peer::Seat;
-use super::terms::{Action, PoolUse};
+use super::patience::Places;
+use super::peer::{LANES, Seat};
+use super::terms::Action;
 use crate::lane::Lane;
 
 /// In what way a waiting request can be served next.
@@ -36,11 +37,10 @@ impl Way {
 impl Pool {
     /// Gives away whatever is free to whoever's turn it is.
     pub(super) fn settle(&mut self) {
-        while self.start_handshake() {}
         // A turn can make connections rest or wake, and that can give turns. It ends by itself; the bound
         // is there because an endless loop would be worse than a late turn.
         for _ in 0..ROTATIONS_MAX {
-            while self.usage.waiting > 0 && self.take_turn() {}
+            while self.start_handshake() || (self.usage.waiting > 0 && self.take_turn()) || self.give_up() {}
             if !self.rotate() {
                 break;
             }
@@ -74,14 +74,12 @@ impl Pool {
     }
 
     fn start_handshake(&mut self) -> bool {
-        if self.usage.handshakes >= self.limits.handshakes_max {
-            return false;
-        }
-        let limited = self.usage.limited_handshakes < self.limits.limited_handshakes_max;
-        let Some((lane, class, key, conn)) = self.dialled.next([true, limited]) else { return false };
+        let open = LANES.map(|lane| self.lacking_for_handshake(lane).is_none());
+        let Some((lane, class, key, conn)) = self.dialled.next(open) else { return false };
         self.dialled.remove(lane, class, key);
+        let now = self.now;
         let peer = self.change(conn, |conn| {
-            conn.stage = Stage::Handshaking;
+            (conn.stage, conn.since) = (Stage::Handshaking, now);
             conn.peer
         });
         self.peer_mut(peer).tried_at = self.now;
@@ -128,17 +126,37 @@ impl Pool {
 
     /// Which ways lead somewhere now.
     fn open_ways(&self) -> [bool; WAYS] {
-        let (PoolUse { dials, .. }, limits) = (self.usage, &self.limits);
-        let (connection, limited) = (self.can_free_slot(Lane::Open), self.can_free_slot(Lane::Limited));
-        // Who has dialled should not wait for long with TCP up: the far side loses patience.
-        let backlog = |lane| self.dialled.len(lane as usize);
-        let dial = connection && dials < limits.dials_max && backlog(Lane::Open) < limits.handshakes_max;
-        let dial_limited = connection
-            && limited
-            && dials < limits.dials_max
-            && self.usage.limited_dials < limits.limited_dials_max
-            && backlog(Lane::Limited) < limits.limited_handshakes_max;
-        [true, limited, dial, dial_limited]
+        Way::ALL.map(|way| self.lacking(way).is_none() && !self.is_held_up(way))
+    }
+
+    /// What is lacking to serve somebody in this way.
+    pub(super) fn lacking(&self, way: Way) -> Places {
+        let (usage, limits) = (&self.usage, &self.limits);
+        let limited = || Places::LIMITED_CONNECTION.when(!self.can_free_slot(Lane::Limited));
+        let dial = || {
+            Places::CONNECTION.when(!self.can_free_slot(Lane::Open))
+                | Places::DIAL.when(usage.dials >= limits.dials_max)
+        };
+        match way {
+            Way::Warm => Places::default(),
+            Way::WarmLimited => limited(),
+            Way::Dial => dial(),
+            Way::DialLimited => {
+                let many = usage.limited_dials >= limits.limited_dials_max;
+                dial() | limited() | Places::LIMITED_DIAL.when(many)
+            }
+        }
+    }
+
+    /// Whether a round of connections waits for TLS already: who has dialled should not wait for long with TCP
+    /// up, for the far side loses patience.
+    pub(super) fn is_held_up(&self, way: Way) -> bool {
+        let (lane, handshakes_max) = match way {
+            Way::Warm | Way::WarmLimited => return false,
+            Way::Dial => (Lane::Open, self.limits.handshakes_max),
+            Way::DialLimited => (Lane::Limited, self.limits.limited_handshakes_max),
+        };
+        self.dialled.len(lane as usize) >= handshakes_max
     }
 
     /// Whether there is a slot, or could be: among all connections, or in the limited lane.

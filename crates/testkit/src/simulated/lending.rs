@@ -33,6 +33,7 @@ impl Simulation<'_> {
             Action::Lend { ticket, lease } => self.send(ticket, lease),
             Action::Refuse { ticket, refusal } => self.refuse(ticket, refusal),
             Action::Revoke { conn } => self.revoke(conn),
+            Action::GiveUp { conn } => self.give_up(conn),
             Action::Close { conn } => {
                 self.trace(9, conn.0, 0);
                 self.forget(conn);
@@ -170,6 +171,13 @@ impl Simulation<'_> {
             _ => (Ending::Failed, Outcome::Failed { step: Step::Connect }),
         };
         self.end(ticket, ending, outcome);
+    }
+
+    fn give_up(&mut self, conn: ConnId) {
+        self.trace(11, conn.0, 0);
+        self.report.given_up += 1;
+        let is_connecting = self.forget(conn);
+        self.insist(is_connecting, "gave up what is not there");
     }
 
     fn revoke(&mut self, conn: ConnId) {

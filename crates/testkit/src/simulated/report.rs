@@ -103,6 +103,8 @@ pub struct Report {
     pub dials: u64,
     /// TLS handshakes that were begun.
     pub handshakes: u64,
+    /// Dials and handshakes that were given up because others waited for their places.
+    pub given_up: u64,
     /// What replays the story.
     pub spec: SimulationSpec,
     /// When the last connection was closed.
@@ -157,7 +159,8 @@ impl fmt::Display for Report {
             "at most {} connections, {} dials, {} handshakes at once",
             most.connections, most.dials, most.handshakes
         )?;
-        writeln!(f, "{} dials and {} handshakes in all; steps: {steps:?}", self.dials, self.handshakes)?;
+        write!(f, "{} dials and {} handshakes in all, ", self.dials, self.handshakes)?;
+        writeln!(f, "{} given up; steps: {steps:?}", self.given_up)?;
         write!(f, "trace {:016x} of {:?}", self.trace, self.spec)
     }
 }

@@ -38,15 +38,26 @@ fn no_seed_breaks_an_invariant() {
     }
 }
 
-/// Five thousand hosts, met for the first time while four in ten of them are in trouble. It is too much at
-/// once, and still within every limit (checked inside); who is well and is reached in time is served.
+/// Five thousand hosts, met for the first time in the same second, while one in five of them swallows every SYN
+/// and one in ten is slow. Within every limit (checked inside), whoever is well gets everything in time.
 #[test]
-fn five_thousand_strangers_stay_within_the_limits() {
-    let report = simulate(&SimulationSpec { lasts: Duration::from_secs(70), ..trouble(5000) });
+fn five_thousand_strangers_are_served_although_many_are_silent() {
+    let cold = SimulationSpec { calm_for: Duration::ZERO, lasts: Duration::from_secs(40), ..storm(5000) };
+    let report = simulate(&cold);
+    for class in [Class::Interactive, Class::Live] {
+        let healthy = report.tally(Kind::Healthy, class);
+        assert_eq!(healthy.delivered(), healthy.submitted(), "{report}");
+        assert!(healthy.quantile(1.0) < Duration::from_secs(15), "{report}");
+    }
+    assert!(report.given_up > 1000 && report.most.connections > 1000, "{report}");
+}
+
+/// Two thousand strangers in every kind of trouble. Nobody who is well is taken for somebody who is not.
+#[test]
+fn strangers_who_are_well_are_not_taken_for_others() {
+    let report = simulate(&SimulationSpec { lasts: Duration::from_secs(40), ..trouble(2000) });
     let healthy = report.tally(Kind::Healthy, Class::Live);
-    assert!(healthy.delivered() * 2 > healthy.submitted(), "{report}");
-    assert!(report.most.connections > 1000, "{report}");
-    assert_eq!(healthy.refused, 0, "{report}");
+    assert_eq!((healthy.refused, healthy.failed), (0, 0), "{report}");
 }
 
 /// The machines do for each of five thousand hosts what they do for each of fifty, given the room.
@@ -60,7 +71,7 @@ fn work_grows_no_faster_than_the_number_of_hosts() {
             limited_dials_max: 5_000,
             ..PoolLimits::default()
         };
-        let report = simulate(&SimulationSpec { lasts: Duration::from_secs(70), pool, ..trouble(hosts) });
+        let report = simulate(&SimulationSpec { lasts: Duration::from_secs(40), pool, ..trouble(hosts) });
         report.steps.total() as f64 / hosts as f64
     };
     let (few, many) = (steps(50), steps(5000));
@@ -105,11 +116,9 @@ fn healthy_hosts_do_not_notice_two_hundred_black_holes() {
     healthy_hosts_do_not_notice(&storm(1000));
 }
 
-/// A thousand dials that nobody answers are more than may be made at once: they must end sooner than after
-/// ten seconds, or hosts that are well wait for their turn.
+/// A thousand dials that nobody answers, for ten seconds each, are about as many as may be made at once. Those
+/// that are in the way are given up after three.
 #[test]
-fn healthy_hosts_do_not_notice_a_thousand_black_holes_if_dials_end_soon() {
-    let soon = Duration::from_secs(3);
-    let lasts = Duration::from_secs(130);
-    healthy_hosts_do_not_notice(&SimulationSpec { connect_timeout: soon, lasts, ..storm(5000) });
+fn healthy_hosts_do_not_notice_a_thousand_black_holes() {
+    healthy_hosts_do_not_notice(&SimulationSpec { lasts: Duration::from_secs(100), ..storm(5000) });
 }

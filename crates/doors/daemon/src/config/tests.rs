@@ -128,7 +128,7 @@ fn a_mistake_says_what_is_allowed() {
         ("[limits]\nper_service_max = 0", "the least is 1"),
         ("[hosts]\nfailures_down = 2", "hosts.failures_down: must be more than failures_failing"),
         ("[limits]\nceiling_backfill = 90", "limits.ceiling_percent: must not rise"),
-        ("[pool]\nlimited_dials_max = 2000", "2000 is more than dials_max, which is 512"),
+        ("[pool]\nlimited_dials_max = 2000", "2000 is more than dials_max, which is 1024"),
         ("[host.\"bad name\"]\ntls = \"legacy\"", "' ' at byte 3"),
         ("[host.\"example.org\"]\ntls = \"old\"", "expected \"modern\" or \"legacy\""),
         (

@@ -13,6 +13,13 @@ impl Pool {
             assert_eq!(conn.is_idle(), conn.idle.is_some());
             assert_eq!(conn.is_revocable(), conn.revocable.is_some());
         }
+        let efforts = || self.conns.iter().filter_map(|(id, conn)| Some((*id, conn.standing()?)));
+        assert!(efforts().all(|(id, standing)| self.efforts.holds(id, standing)));
+        assert_eq!(efforts().count(), self.efforts.len());
+        assert!(
+            self.next_given_up_at().is_none_or(|at| at > self.now),
+            "somebody waits for what lasts too long"
+        );
         assert_eq!(counted, self.usage);
         assert_eq!(self.idle.len(), self.usage.idle);
         assert_eq!(self.in_time.len() + self.overdue.len(), self.usage.leases);

@@ -4,6 +4,7 @@ mod check;
 mod connecting;
 mod fairness;
 mod lending;
+mod patience;
 mod pressure;
 mod properties;
 mod world;

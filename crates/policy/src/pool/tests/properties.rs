@@ -18,6 +18,7 @@ enum Event {
     Failed(usize),
     Returned(usize, usize, Returned),
     Draining(usize),
+    Retired(usize),
     Closed(usize),
     Capacity(usize, u32),
     Cancel(usize),
@@ -40,6 +41,7 @@ fn events() -> impl Strategy<Value = Event> {
         8 => (any.clone(), any.clone(), prop_oneof![4 => Just(Returned::Reusable), 1 => Just(Returned::Spent)])
             .prop_map(|(line, lease, returned)| Event::Returned(line, lease, returned)),
         1 => any.clone().prop_map(Event::Draining),
+        1 => any.clone().prop_map(Event::Retired),
         1 => any.clone().prop_map(Event::Closed),
         1 => (any.clone(), 0..5_u32).prop_map(|(at, streams)| Event::Capacity(at, streams)),
         1 => any.prop_map(Event::Cancel),
@@ -50,21 +52,26 @@ fn events() -> impl Strategy<Value = Event> {
 fn limits() -> impl Strategy<Value = PoolLimits> {
     let counts = (1..9_u32, 1..5_u32, 1..4_u32, 1..4_u32, 1..3_u32, 1..5_u32);
     let peers = (1..5_u32, 1..3_u32, 1..60_u32, 0..3_u32, 1..30_u64, 1..12_u64);
-    (counts, peers).prop_map(|((connections_max, dials, handshakes, d, h, c), peers)| PoolLimits {
-        connections_max,
-        dials_max: dials.min(connections_max),
-        handshakes_max: handshakes.min(connections_max),
-        limited_dials_max: d.min(dials).min(connections_max),
-        limited_handshakes_max: h.min(handshakes).min(connections_max),
-        limited_connections_max: c.min(connections_max),
-        exclusive_per_peer_max: peers.0.min(connections_max),
-        shared_per_peer_max: peers.1.min(connections_max),
-        waiting_max: 60,
-        waiting_per_peer_max: peers.2,
-        idle_per_peer_max: peers.3,
-        idle_max: Duration::from_secs(peers.4),
-        lease_max: Duration::from_secs(peers.5),
-        weights: PerClass([16, 12, 8, 6, 3, 1]),
+    let patience = (1..6_u64, 1..6_u64);
+    (counts, peers, patience).prop_map(|((connections_max, dials, handshakes, d, h, c), peers, patience)| {
+        PoolLimits {
+            connections_max,
+            dials_max: dials.min(connections_max),
+            handshakes_max: handshakes.min(connections_max),
+            limited_dials_max: d.min(dials).min(connections_max),
+            limited_handshakes_max: h.min(handshakes).min(connections_max),
+            limited_connections_max: c.min(connections_max),
+            exclusive_per_peer_max: peers.0.min(connections_max),
+            shared_per_peer_max: peers.1.min(connections_max),
+            waiting_max: 60,
+            waiting_per_peer_max: peers.2,
+            idle_per_peer_max: peers.3,
+            idle_max: Duration::from_secs(peers.4),
+            dial_patience: Duration::from_secs(patience.0),
+            handshake_patience: Duration::from_secs(patience.1),
+            lease_max: Duration::from_secs(peers.5),
+            weights: PerClass([16, 12, 8, 6, 3, 1]),
+        }
     })
 }
 
@@ -105,6 +112,7 @@ fn play(world: &mut World, event: &Event) -> Option<()> {
             world.returned(conn, lease, returned);
         }
         Event::Draining(at) => world.draining(pick(world, at, &open)?),
+        Event::Retired(at) => world.retired(pick(world, at, &open)?),
         Event::Closed(at) => {
             let all = [connecting.as_slice(), open.as_slice()].concat();
             world.closed(pick(world, at, &all)?);
@@ -137,8 +145,13 @@ fn make_peace(world: &mut World) {
 
 /// Every connection takes its next step, and every connection gives one lease back.
 fn go_well(world: &mut World) {
+    go_well_but_for(world, 0);
+}
+
+/// The same, but nothing at all is heard of the first few peers.
+fn go_well_but_for(world: &mut World, silent: u32) {
     for conn in world.lines.keys().copied().collect::<Vec<_>>() {
-        let Some(line) = world.lines.get(&conn) else { continue };
+        let Some(line) = world.lines.get(&conn).filter(|line| line.peer.0 >= silent) else { continue };
         match line.stage {
             LineStage::Dialling => world.dialled(conn),
             LineStage::Handshaking => world.connected(conn, spoken_by(line.peer)),
@@ -218,6 +231,29 @@ proptest! {
             world.request((round + 1) % PEERS, Class::Live, Lane::Limited, Duration::from_secs(5), false);
             go_well(&mut world);
             world.pass(Duration::from_millis(100));
+        }
+        let starving = patient.iter().find_map(|ticket| world.waiting.get(ticket));
+        prop_assert!(false, "{starving:?} starves; {:?}; {:?}", world.pool.usage(), world.lines);
+    }
+
+    /// Whatever happened, and although nothing is heard of three peers ever again while requests for them keep
+    /// coming: who asks for one of the others is served at last. No dial and no handshake ends by itself here.
+    #[test]
+    fn silent_peers_hold_up_nobody_else(limits in limits(), story in prop::collection::vec(events(), 1..60)) {
+        let mut world = tell(&PoolLimits { waiting_per_peer_max: 60, ..limits }, &story);
+        world.pass(Duration::from_secs(30));
+        let silent = 3;
+        let patient: Vec<Ticket> = (silent..PEERS)
+            .map(|peer| world.request(peer, Class::Backfill, Lane::Limited, Duration::from_secs(36_000), false))
+            .collect();
+        for round in 0..4_000 {
+            if patient.iter().all(|ticket| !world.waiting.contains_key(ticket)) {
+                return Ok(());
+            }
+            let lane = if round % 2 == 0 { Lane::Limited } else { Lane::Open };
+            world.request(round % silent, Class::Interactive, lane, Duration::from_secs(30), false);
+            go_well_but_for(&mut world, silent);
+            world.pass(Duration::from_millis(500));
         }
         let starving = patient.iter().find_map(|ticket| world.waiting.get(ticket));
         prop_assert!(false, "{starving:?} starves; {:?}; {:?}", world.pool.usage(), world.lines);

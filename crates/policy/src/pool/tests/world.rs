@@ -13,6 +13,8 @@ use crate::lane::Lane;
 pub(super) struct Line {
     pub(super) peer: PeerId,
     pub(super) stage: LineStage,
+    /// Since when it is at that stage.
+    pub(super) since: Instant,
     pub(super) capacity: Capacity,
     pub(super) leases: Vec<Lease>,
     pub(super) used: bool,
@@ -169,6 +171,12 @@ impl World {
         self.obey();
     }
 
+    pub(super) fn retired(&mut self, conn: ConnId) {
+        self.lines.get_mut(&conn).expect("a line").draining = true;
+        self.pool.handle_retired(conn, self.now);
+        self.obey();
+    }
+
     pub(super) fn closed(&mut self, conn: ConnId) {
         let line = self.lines.remove(&conn).expect("a line");
         self.lent.retain(|ticket, _| line.leases.iter().all(|lease| lease.ticket != *ticket));
@@ -211,14 +219,20 @@ impl World {
     /// Does what the pool says, checking each word.
     fn obey(&mut self) {
         let mut revoked = Vec::new();
+        let (mut given_up, mut given) = (0, 0);
         while let Some(action) = self.pool.poll() {
             self.log.push(word(&action));
+            match action {
+                Action::GiveUp { .. } => given_up += 1,
+                Action::Dial { .. } | Action::Handshake { .. } | Action::Lend { .. } => given += 1,
+                _ => {}
+            }
             match action {
                 Action::Dial { conn, peer } => self.obey_dial(conn, peer),
                 Action::Handshake { conn } => {
                     let line = self.lines.get_mut(&conn).expect("a handshake on what was dialled");
                     assert_eq!(line.stage, LineStage::Dialled);
-                    line.stage = LineStage::Handshaking;
+                    (line.stage, line.since) = (LineStage::Handshaking, self.now);
                 }
                 Action::Lend { ticket, lease } => self.obey_lend(ticket, lease),
                 Action::Refuse { ticket, refusal } => {
@@ -240,6 +254,7 @@ impl World {
                     assert!(self.pool.usage().waiting > 0 || !self.waiting.is_empty(), "revoked for nobody");
                     revoked.push(line);
                 }
+                Action::GiveUp { conn } => self.obey_give_up(conn),
                 Action::Close { conn } => {
                     if let Some(line) = self.lines.remove(&conn) {
                         assert!(line.leases.is_empty(), "{conn} is in use");
@@ -249,15 +264,29 @@ impl World {
             }
             self.check_lines();
         }
+        assert!(given_up <= given, "more was given up than was needed");
         revoked.into_iter().for_each(|line| self.give_back_in_vain(line));
         self.check_counts();
         self.pool.check();
     }
 
+    /// Only what has been waited for with patience is given up, and only for somebody.
+    fn obey_give_up(&mut self, conn: ConnId) {
+        let line = self.lines.remove(&conn).expect("gives up what is on its way");
+        let patience = match line.stage {
+            LineStage::Dialling => self.limits.dial_patience,
+            LineStage::Handshaking => self.limits.handshake_patience,
+            LineStage::Dialled | LineStage::Open => panic!("{conn} is not what is waited for"),
+        };
+        assert!(line.since + patience <= self.now, "{conn} was given up before its time");
+        let waits_for_tls = self.lines.values().any(|line| line.stage == LineStage::Dialled);
+        assert!(waits_for_tls || !self.waiting.is_empty(), "given up for nobody");
+    }
+
     fn obey_dial(&mut self, conn: ConnId, peer: PeerId) {
         assert!(self.waiting.values().any(|want| want.peer == peer), "a dial for nobody");
-        let (stage, capacity) = (LineStage::Dialling, Capacity::Exclusive);
-        let line = Line { peer, stage, capacity, leases: Vec::new(), used: false, draining: false };
+        let (stage, since, capacity) = (LineStage::Dialling, self.now, Capacity::Exclusive);
+        let line = Line { peer, stage, since, capacity, leases: Vec::new(), used: false, draining: false };
         assert!(self.lines.insert(conn, line).is_none(), "{conn} was used twice");
     }
 
@@ -340,6 +369,7 @@ fn word(action: &Action) -> String {
             format!("{conn} failed {ticket}")
         }
         Action::Revoke { conn } => format!("revoke {conn}"),
+        Action::GiveUp { conn } => format!("give up {conn}"),
         Action::Close { conn } => format!("close {conn}"),
     }
 }

@@ -24,6 +24,8 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> PoolLimits {
         waiting_per_peer_max: reader.count32("waiting_per_peer_max"),
         idle_per_peer_max: reader.count32("idle_per_peer_max"),
         idle_max: reader.duration("idle_max"),
+        dial_patience: reader.duration("dial_patience"),
+        handshake_patience: reader.duration("handshake_patience"),
         lease_max: reader.duration("lease_max"),
         weights,
     };
@@ -49,40 +51,40 @@ const KEYS: &[Key] = &[
     key(
         "connections_max",
         count(1, 1_000_000),
-        "2048",
-        "Connections in all, from dial to close. About 64 MiB at 32 KiB each; must fit the limit of open descriptors \
-         together with those of the doors.",
+        "4096",
+        "Connections in all, from dial to close. About 128 MiB at 32 KiB each when all are open; must fit the limit of \
+         open descriptors together with those of the doors.",
     ),
     key(
         "dials_max",
         count(1, 65_535),
-        "512",
-        "Connections whose TCP handshake is in progress. A silent host holds one for seconds, so several hundred \
-         must fit for the others to go on.",
+        "1024",
+        "Connections whose TCP handshake is in progress. A silent host holds one for seconds, so many must fit for \
+         the others to go on; while it waits, one costs a descriptor and no CPU.",
     ),
     key(
         "handshakes_max",
         count(1, 65_535),
-        "64",
-        "TLS handshakes in progress. Each costs a third of a millisecond of CPU, so what completes together delays \
-         everything else by some 20 ms at most.",
+        "128",
+        "TLS handshakes in progress. Each waits for some hundred milliseconds and costs a third of one of CPU, so what \
+         completes together delays everything else by some 40 ms at most.",
     ),
     key(
         "limited_dials_max",
         count(1, 65_535),
-        "384",
+        "768",
         "How many of the dials may be for the limited lane. Hosts that do not answer are most of a cold start.",
     ),
     key(
         "limited_handshakes_max",
         count(1, 65_535),
-        "32",
-        "How many of the TLS handshakes may be for the limited lane.",
+        "96",
+        "How many of the TLS handshakes may be for the limited lane. On a cold start everybody is a stranger.",
     ),
     key(
         "limited_connections_max",
         count(1, 1_000_000),
-        "1024",
+        "2048",
         "How many of the connections may be lent to, or opened for, the limited lane.",
     ),
     key(
@@ -117,6 +119,14 @@ const KEYS: &[Key] = &[
         "\"90s\"",
         "How long an idle connection is kept. Servers commonly close theirs after 60 to 120 seconds.",
     ),
+    key(
+        "dial_patience",
+        duration(SECOND, HOUR),
+        "\"3s\"",
+        "How long a TCP handshake may take while somebody waits for its place, which a silent host would hold; with \
+         places to spare it may take longer. A SYN that was lost is sent again after one second.",
+    ),
+    key("handshake_patience", duration(SECOND, HOUR), "\"3s\"", "The same for a TLS handshake."),
     key(
         "lease_max",
         duration(SECOND, 2 * HOUR),
