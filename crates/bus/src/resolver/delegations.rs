@@ -1,8 +1,9 @@
 //! What is known of delegations: the cache of .well-known outcomes, by host.
 //!
 //! A good delegation stands in for days while its host fails: a captive portal, an error page or an
-//! outage at the web server says nothing about where the Matrix server is. A clean 404 says something,
-//! and is believed when it has been repeated for days.
+//! outage at the web server says nothing about where the Matrix server is. A clean 404 says something:
+//! of a host that delegated yesterday it is believed when it has been repeated for days, of one that is
+//! not known to delegate at once, for as long as the specification lets errors be remembered.
 
 use std::sync::Arc;
 
@@ -30,13 +31,6 @@ pub enum WellKnownTrouble {
     Fetch(#[from] WellKnownFailure),
 }
 
-impl WellKnownTrouble {
-    /// Whether the host works, and says that there is no such document.
-    pub fn is_clean_absence(&self) -> bool {
-        matches!(self, Self::Status(404 | 410))
-    }
-}
-
 /// A delegation that was good when it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
@@ -44,6 +38,14 @@ pub(super) struct Remembered {
     pub(super) server: ServerName,
     /// Since when its host has been saying that there is none.
     absent_since: Option<Instant>,
+}
+
+/// What a host has said.
+#[derive(Clone, Debug)]
+enum Said {
+    Delegates(Remembered),
+    /// It delegates to nobody, and said so with this status.
+    Nothing(u16),
 }
 
 /// What came of asking for, or fetching, a delegation.
@@ -54,7 +56,7 @@ pub(super) type Told = Result<Known<Remembered>, Failing<WellKnownTrouble>>;
 pub(super) struct Delegations {
     limits: ResolverLimits,
     seeded: Seeded,
-    cache: StepCache<Arc<str>, Remembered, WellKnownTrouble, usize>,
+    cache: StepCache<Arc<str>, Said, WellKnownTrouble, usize>,
 }
 
 impl Delegations {
@@ -70,7 +72,15 @@ impl Delegations {
         journey: usize,
         now: Instant,
     ) -> Asked<Remembered, WellKnownTrouble, usize> {
-        self.cache.ask(host, journey, now)
+        match self.cache.ask(host, journey, now) {
+            Asked::Known(known) => match told(known) {
+                Ok(known) => Asked::Known(known),
+                Err(failing) => Asked::Failed(failing),
+            },
+            Asked::Failed(failing) => Asked::Failed(failing),
+            Asked::Waiting => Asked::Waiting,
+            Asked::Full(journey) => Asked::Full(journey),
+        }
     }
 
     /// The next host to fetch from.
@@ -85,23 +95,8 @@ impl Delegations {
         result: WellKnownResult,
         now: Instant,
     ) -> Option<Settled<Remembered, WellKnownTrouble, usize>> {
-        if let WellKnownResult::Failed(WellKnownFailure::Overloaded) = result {
-            let trouble = WellKnownFailure::Overloaded.into();
-            return self.cache.handle_abandoned(host, trouble, now);
-        }
-        let fetched = match read(result) {
-            Ok((Delegation { server }, wish)) => {
-                let granted = wish.granted(&self.limits, &mut self.seeded);
-                Ok(Fetched::Present(Remembered { server, absent_since: None }, granted))
-            }
-            Err(trouble) => {
-                if trouble.is_clean_absence() {
-                    self.on_clean_absence(host, now);
-                }
-                Err(trouble)
-            }
-        };
-        self.cache.handle_fetched(host, fetched, now)
+        let Settled { waiters, answer } = self.settle(host, result, now)?;
+        Some(Settled { waiters, answer: answer.and_then(told) })
     }
 
     /// Has the delegation of `host` fetched anew when it is next asked for.
@@ -117,13 +112,44 @@ impl Delegations {
         self.cache.len()
     }
 
-    /// The host says that there is no delegation. The first time that may be a mistake of its operator; after
-    /// days it is meant.
-    fn on_clean_absence(&mut self, host: &Arc<str>, now: Instant) {
-        let Some(remembered) = self.cache.value_mut(host) else { return };
+    fn settle(
+        &mut self,
+        host: &Arc<str>,
+        result: WellKnownResult,
+        now: Instant,
+    ) -> Option<Settled<Said, WellKnownTrouble, usize>> {
+        if let WellKnownResult::Failed(WellKnownFailure::Overloaded) = result {
+            let trouble = WellKnownFailure::Overloaded.into();
+            return self.cache.handle_abandoned(host, trouble, now);
+        }
+        let fetched = match read(result) {
+            Ok((Delegation { server }, wish)) => {
+                let granted = wish.granted(&self.limits, &mut self.seeded);
+                Ok(Fetched::Present(Said::Delegates(Remembered { server, absent_since: None }), granted))
+            }
+            Err(WellKnownTrouble::Status(status @ (404 | 410))) if self.is_believed_absent(host, now) => {
+                let believed = self.limits.well_known_none_max.mul_f64(self.seeded.factor(0.8, 1.0));
+                Ok(Fetched::Absent(Said::Nothing(status), believed))
+            }
+            Err(trouble) => Err(trouble),
+        };
+        self.cache.handle_fetched(host, fetched, now)
+    }
+
+    /// The host says that there is no delegation. Where there was one, that may be a mistake of its operator the
+    /// first time; after days it is meant.
+    fn is_believed_absent(&mut self, host: &Arc<str>, now: Instant) -> bool {
+        let Some(Said::Delegates(remembered)) = self.cache.value_mut(host) else { return true };
         let since = *remembered.absent_since.get_or_insert(now);
-        if now.saturating_since(since) >= self.limits.well_known_absent_max {
-            self.cache.forget_value(host);
+        now.saturating_since(since) >= self.limits.well_known_absent_max
+    }
+}
+
+fn told(Known { value, fresh_until, stale }: Known<Said>) -> Told {
+    match value {
+        Said::Delegates(value) => Ok(Known { value, fresh_until, stale }),
+        Said::Nothing(status) => {
+            Err(Failing { error: WellKnownTrouble::Status(status), retry_at: fresh_until })
         }
     }
 }

@@ -33,6 +33,10 @@ pub struct ResolverLimits {
     /// How long the host of a delegation may answer a clean 404 or 410 before the delegation is given up.
     /// Default 2 days.
     pub well_known_absent_max: Duration,
+    /// How long a host that is not known to delegate is believed when it says so with a clean 404 or 410: that
+    /// is an answer and no failure. Up to a fifth shorter by chance, so that hosts that were met together
+    /// are not asked again together. Default 1 h, the specification's cap for errors.
+    pub well_known_none_max: Duration,
     /// How long the first failed .well-known fetch is remembered; doubles. Default 2 min.
     pub well_known_failure_first: Duration,
     /// The longest time a failed .well-known fetch is remembered. Default 1 h, the specification's cap.
@@ -67,6 +71,7 @@ impl Default for ResolverLimits {
             well_known_fresh_default: DAY,
             well_known_stale_max: DAY.saturating_mul(7),
             well_known_absent_max: DAY.saturating_mul(2),
+            well_known_none_max: HOUR,
             well_known_failure_first: MINUTE.saturating_mul(2),
             well_known_failure_max: HOUR,
             fetch_max: Duration::from_secs(40),
@@ -103,7 +108,7 @@ impl ResolverLimits {
             background_max: self.background_max,
             fresh_min: self.well_known_fresh_min,
             fresh_max: self.well_known_fresh_max,
-            absent_max: Duration::ZERO,
+            absent_max: self.well_known_none_max,
             stale_max: self.well_known_stale_max,
             failure_first: self.well_known_failure_first,
             failure_max: self.well_known_failure_max,

@@ -115,11 +115,69 @@ fn one_bad_answer_poisons_nothing() {
     assert_eq!(summary(&world.wait(MINUTE + SECOND).resolve("example.org")), AT_DELEGATED);
 }
 
-/// A host without .well-known is asked less and less often: after 2, 4, 8… minutes, at most an hour.
+/// A clean 404 or 410 is an answer: it is believed for the better part of an hour, whatever its headers say, and
+/// looked at again ahead of time. Whoever wants the name waits once, at the beginning.
 #[test]
-fn a_host_without_well_known_is_asked_less_and_less_often() {
+fn a_host_that_says_it_has_no_well_known_is_asked_once_an_hour_in_the_background() {
+    for (status, control) in [(404, ""), (410, "max-age=1"), (404, "no-store")] {
+        let mut world = World::new();
+        world.well_known_answer("example.org", status, control, "").host("example.org", &["192.0.2.1"]);
+        world.ttl(DAY).resolve("example.org").expect("step 6");
+        let mut fetched_at = vec![0];
+        world.take_asked();
+        for minute in 1..600_u64 {
+            world.wait(MINUTE).request("example.org");
+            let first = world.resolver.poll();
+            assert!(matches!(first, Some(Action::Resolved { .. })), "somebody waits at {minute}: {first:?}");
+            assert_eq!(world.settle(), []);
+            if world.take_asked().contains(&"well-known example.org".into()) {
+                fetched_at.push(minute);
+            }
+        }
+        let gaps: Vec<u64> = fetched_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| (38..=60).contains(gap)), "{gaps:?}");
+    }
+}
+
+/// A thousand hosts without .well-known are met together; they are not all asked again in the same minutes.
+#[test]
+fn hosts_without_well_known_are_not_asked_again_together() {
     let mut world = World::new();
-    world.well_known_answer("example.org", 404, "", "").host("example.org", &["192.0.2.1"]);
+    for host in 0..1000 {
+        let name = format!("h{host}.example");
+        world.well_known_answer(&name, 404, "", "").host(&name, &["192.0.2.1"]);
+        world.resolve(&name).expect("step 6");
+    }
+    let mut most = 0;
+    for _ in 0..70 {
+        world.wait(MINUTE).take_asked();
+        for host in 0..1000 {
+            world.resolve(&format!("h{host}.example")).expect("step 6");
+        }
+        let fetches = world.take_asked().iter().filter(|asked| asked.starts_with("well-known")).count();
+        most = most.max(fetches);
+    }
+    assert!(most < 200, "{most} in one minute");
+}
+
+/// Today there is none, and tomorrow there is: it is found at the next look. A failure in between changes nothing.
+#[test]
+fn a_delegation_that_is_new_is_found_within_the_hour() {
+    let mut world = World::new();
+    world.well_known_answer("example.org", 404, "", "");
+    world.host("delegated.example", &["192.0.2.8"]).host("example.org", &["192.0.2.1"]);
+    assert_eq!(summary(&world.resolve("example.org")), AT_ITSELF);
+    world.well_known_fails("example.org", WellKnownFailure::TimedOut);
+    assert_eq!(summary(&world.wait(HOUR).resolve("example.org")), AT_ITSELF);
+    world.well_known("example.org", DELEGATED);
+    assert_eq!(summary(&world.wait(MINUTE * 3).resolve("example.org")), AT_DELEGATED);
+}
+
+/// A host whose .well-known fails is asked less and less often: after 2, 4, 8… minutes, at most an hour.
+#[test]
+fn a_host_whose_well_known_fails_is_asked_less_and_less_often() {
+    let mut world = World::new();
+    world.well_known_answer("example.org", 500, "", "").host("example.org", &["192.0.2.1"]);
     world.ttl(DAY);
     let mut fetched_at = Vec::new();
     for minute in 0..600_u64 {

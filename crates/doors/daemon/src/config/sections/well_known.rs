@@ -26,6 +26,7 @@ pub(in crate::config) fn read_limits(resolver: &Reader<'_>, well_known: &Reader<
         well_known_fresh_default: well_known.duration("fresh_default"),
         well_known_stale_max: well_known.duration("stale_max"),
         well_known_absent_max: well_known.duration("absent_max"),
+        well_known_none_max: well_known.duration("none_max"),
         well_known_failure_first: well_known.duration("failure_first"),
         well_known_failure_max: well_known.duration("failure_max"),
         fetch_max,
@@ -83,6 +84,13 @@ const KEYS: &[Key] = &[
         duration(0, 30 * DAY),
         "\"2d\"",
         "How long the host of a delegation may answer a clean 404 or 410 before the delegation is given up.",
+    ),
+    key(
+        "none_max",
+        duration(SECOND, HOUR),
+        "\"1h\"",
+        "How long a host that is not known to delegate is believed when it says so with a clean 404 or 410. Up to a \
+         fifth shorter by chance. The specification's cap for errors.",
     ),
     key(
         "failure_first",
