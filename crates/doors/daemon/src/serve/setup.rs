@@ -48,6 +48,7 @@ pub fn federation(config: &Config) -> FederationConfig {
         well_known_port: moved(config.testing.well_known_port, 443),
         default_port: moved(config.testing.default_port, 8448),
         seed: rand::random(),
+        ..FederationConfig::default()
     }
 }
 

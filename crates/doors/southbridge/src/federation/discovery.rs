@@ -14,7 +14,7 @@ use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security};
 use southbridge_kernel::tls::{Alpn, TlsProfile};
 use southbridge_words::{Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::well_known;
 
@@ -26,6 +26,10 @@ pub struct FederationConfig {
     /// How long one .well-known document may take, redirects included. Default 8 s: Synapse gives its
     /// interactive queries 10 s in all, and a dead web server must leave time for the SRV records.
     pub well_known_timeout: Duration,
+    /// How many .well-known documents are fetched at a time; the others wait for their turn, and their time does
+    /// not run yet. Default 320: fewer than the pool dials at once for hosts that nothing is known of (384), so
+    /// that a message to a room of 5,000 new servers does not use up the time of its own lookups in a queue.
+    pub well_known_fetches_max: usize,
     /// Hosts that are spoken to with the legacy TLS profile (K22).
     pub legacy_hosts: FxHashSet<String>,
     /// For test worlds: the port dialled for .well-known instead of 443.
@@ -41,6 +45,7 @@ impl Default for FederationConfig {
         Self {
             resolver: ResolverLimits::default(),
             well_known_timeout: Duration::from_secs(8),
+            well_known_fetches_max: 320,
             legacy_hosts: FxHashSet::default(),
             well_known_port: None,
             default_port: None,
@@ -66,6 +71,7 @@ pub(super) struct Inner {
     distrusted: RefCell<FxHashMap<ServerName, Instant>>,
     armed: Cell<Instant>,
     rearm: Notify,
+    fetches: Semaphore,
 }
 
 enum Waiter {
@@ -81,6 +87,7 @@ impl FederationDiscovery {
         let inner = Inner {
             web: Rc::new(web),
             resolver: RefCell::new(Resolver::new(config.resolver.clone(), config.seed)),
+            fetches: Semaphore::new(config.well_known_fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             kernel,
             config,
             waiting: RefCell::default(),
@@ -260,7 +267,9 @@ impl Inner {
         match action {
             Action::FetchWellKnown { id, host } => {
                 tokio::task::spawn_local(async move {
+                    let turn = inner.fetches.acquire().await;
                     let result = well_known::fetch(&inner, &host).await;
+                    drop(turn);
                     inner.resolver.borrow_mut().handle_well_known(id, result, inner.kernel.clock().now());
                     inner.act();
                 });
