@@ -131,5 +131,5 @@ const FIRST: usize = 100;
 const CONNECTIONS: usize = 1000;
 const REQUEST_HOSTS: usize = 16;
 const REQUESTS: usize = 100_000;
-const HOSTS: usize = 3000;
+const HOSTS: usize = 3500;
 const IN_FLIGHT: usize = 16;

@@ -63,12 +63,12 @@ pub async fn run(report: &mut Report) -> Done {
 
 fn limits() -> PoolLimits {
     PoolLimits {
-        connections_max: 450,
-        dials_max: 100,
+        connections_max: 1000,
+        dials_max: 200,
         handshakes_max: 32,
-        limited_dials_max: 75,
+        limited_dials_max: 100,
         limited_handshakes_max: 16,
-        limited_connections_max: 225,
+        limited_connections_max: 250,
         ..PoolLimits::default()
     }
 }
@@ -174,7 +174,10 @@ async fn query_for(bridge: &Bridge, hosts: &Rc<[Host]>, time: Duration, watch: &
             let outcome = bridge.ask(&host.name, query()).await;
             if host.healthy {
                 match outcome {
-                    Ok(_) => answered.borrow_mut().push(begun.elapsed().as_secs_f64() * 1000.0),
+                    Ok(_) => {
+                        let ms = begun.elapsed().as_secs_f64() * 1000.0;
+                        answered.borrow_mut().push(ms)
+                    }
                     Err(error) => {
                         eprintln!("{}: {error}", host.name);
                         watch.queries_failed.set(watch.queries_failed.get() + 1);
