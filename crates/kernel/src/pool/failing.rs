@@ -96,9 +96,9 @@ impl Inner {
 impl State {
     /// What there is to say of an attempt of which nothing has been heard.
     fn why_silent(&self, conn: ConnId, addresses_max: usize, now: Instant) -> ConnectError {
-        let (peer, opening) = match self.connections.get(&conn) {
-            Some(Connection { peer, stage: Stage::Opening(opening), .. }) => (peer, opening),
-            _ => unreachable!("the machine gives up only what is being opened"),
+        let held = self.connections.get(&conn);
+        let Some(Connection { peer, stage: Stage::Opening(opening), .. }) = held else {
+            unreachable!("the machine gives up only what is being opened")
         };
         let waited = now.saturating_since(opening.since);
         if let Some(address) = opening.remote {
