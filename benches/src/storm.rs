@@ -176,7 +176,7 @@ async fn query_for(bridge: &Bridge, hosts: &Rc<[Host]>, time: Duration, watch: &
                 match outcome {
                     Ok(_) => {
                         let ms = begun.elapsed().as_secs_f64() * 1000.0;
-                        answered.borrow_mut().push(ms)
+                        answered.borrow_mut().push(ms);
                     }
                     Err(error) => {
                         eprintln!("{}: {error}", host.name);
