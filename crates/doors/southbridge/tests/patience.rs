@@ -29,7 +29,7 @@ fn scarce(config: &mut KernelConfig) {
 
 /// What becomes of two requests to `silent` while another peer, which is well, waits for their place.
 async fn with_another_waiting(rig: &Rig, silent: &Target) -> [ConnectError; 2] {
-    let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+    let peer = RawPeer::plain(vec![faults::well()]).await.expect("a peer");
     let well = plain(peer.address());
     let ask = || rig.ask(rig.get(silent, PATIENCE));
     let (one, other, served) = tokio::join!(ask(), ask(), rig.is_served(&well));
