@@ -11,6 +11,7 @@ mod endpoint;
 mod host;
 mod lookup;
 mod name;
+mod outbox;
 mod outcome;
 mod secret;
 mod ticket;
@@ -21,6 +22,10 @@ pub use endpoint::{CertificateName, Endpoint};
 pub use host::{HostRecord, HostState};
 pub use lookup::{Answer, LookupFailure, SrvRecord};
 pub use name::{HostPart, InvalidServerName, ServerName, ServiceName};
+pub use outbox::{
+    Append, Appended, Backlog, Expired, Item, ItemKind, Mark, OpenTransaction, Outbox, OutboxError, Page,
+    Partition, Partitions, Recovered, Seq, Upkeep,
+};
 pub use outcome::{Outcome, Step};
 pub use secret::Secret;
 pub use ticket::{ConnId, PeerId, Ticket};
