@@ -13,13 +13,13 @@ mod outgoing;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::http::Response;
+use ::http::{Method, Response};
 use hyper::body::Incoming;
 use southbridge_policy::lane::Lane;
 use southbridge_policy::ranker::Advice;
 use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
-use crate::exchange::{Call, ExchangeError};
+use crate::exchange::{Call, Compose, ExchangeError};
 use crate::http::{Ending, FromPeer, Loss, Pace, ResponseBody, check_framing, ends_connection};
 use crate::kernel::Shared;
 use crate::pool::{LendError, Lent, Need};
@@ -33,12 +33,16 @@ impl Shared {
     pub(crate) async fn exchange(
         self: Rc<Self>,
         call: Call,
+        composer: Option<&dyn Compose>,
     ) -> Result<Response<ResponseBody>, ExchangeError> {
-        check_request(&call)?;
+        if composer.is_none() {
+            check_request(&call.request)?;
+        }
         let mut passage = self.admit(&call)?;
         let lane = self.rank(&call, &mut passage)?;
         let deadline = self.clock.to_tokio(call.deadline);
-        let outcome = tokio::time::timeout_at(deadline, self.attempts(&call, lane, &passage.mark)).await;
+        let outcome =
+            tokio::time::timeout_at(deadline, self.attempts(&call, composer, lane, &passage.mark)).await;
         match outcome {
             Ok(Ok(answered)) => Ok(self.deliver(&call, passage, answered)),
             Ok(Err(error)) => Err(passage.fail(error)),
@@ -107,13 +111,19 @@ impl Shared {
         }
     }
 
-    async fn attempts(&self, call: &Call, lane: Lane, mark: &Mark) -> Result<Answered, ExchangeError> {
+    async fn attempts(
+        &self,
+        call: &Call,
+        composer: Option<&dyn Compose>,
+        lane: Lane,
+        mark: &Mark,
+    ) -> Result<Answered, ExchangeError> {
         let mut fresh = false;
         let mut attempt = 1;
         loop {
             let ticket = if attempt == 1 { mark.ticket() } else { self.underway.next_ticket() };
             let need = Need { ticket, class: call.class, lane, deadline: call.deadline, fresh };
-            let failed = match self.attempt(call, need, mark).await {
+            let failed = match self.attempt(call, composer, need, mark).await {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
@@ -130,7 +140,13 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, call: &Call, need: Need, mark: &Mark) -> Result<Answered, Failed> {
+    async fn attempt(
+        &self,
+        call: &Call,
+        composer: Option<&dyn Compose>,
+        need: Need,
+        mark: &Mark,
+    ) -> Result<Answered, Failed> {
         mark.reach(Step::Discovery);
         let route = call.discovery.discover(&call.service, call.deadline).await.map_err(Failed::Discovery)?;
         mark.reach(Step::Connect);
@@ -143,10 +159,19 @@ impl Shared {
         let mut lent = borrowed.map_err(Failed::Lend)?;
         mark.sent_to(lent.remote());
         mark.reach(Step::Request);
+        let composed = match composer {
+            None => None,
+            Some(composer) => match composer.compose().await {
+                Some(composed) => Some(composed),
+                None => return Err(withdraw(lent)),
+            },
+        };
+        let request = composed.as_ref().unwrap_or(&call.request);
         if !lent.ready().await {
             return Err(Failed::Stale);
         }
-        let request = outgoing(call, &route, lent.is_http2()).map_err(Failed::Request)?;
+        let method = request.method().clone();
+        let request = outgoing(request, &route, lent.is_http2()).map_err(Failed::Request)?;
         let request_bytes = text_bytes(&request);
         let sent_at = self.clock.now();
         if call.ranked {
@@ -157,7 +182,7 @@ impl Shared {
         let response = lent.send(request, self.head_bytes_max).await;
         let latency = self.clock.now().saturating_since(sent_at);
         let (failed, loss) = match response {
-            Ok(response) => match judge(call, &response, &mut lent, request_bytes) {
+            Ok(response) => match judge(&method, &response, &mut lent, request_bytes) {
                 Ok(()) => return Ok(Answered { response, lent, latency }),
                 Err(failed) => (failed, Loss::Connection),
             },
@@ -200,7 +225,7 @@ impl Shared {
 
 /// Whether `response` may be handed on, and what it means for the connection that brought it.
 fn judge(
-    call: &Call,
+    method: &Method,
     response: &Response<Incoming>,
     lent: &mut Lent,
     request_bytes: u64,
@@ -210,10 +235,16 @@ fn judge(
     // An answer that came before the end of the request may belong to another one, and a peer that has
     // stopped reading will never make room for the next.
     let early = !lent.is_http2() && lent.sent_bytes_when_answered() < request_bytes;
-    if early || ends_connection(version, call.request.method(), status, headers) {
+    if early || ends_connection(version, method, status, headers) {
         lent.spend();
     }
     Ok(())
+}
+
+/// The connection goes back as it came: nothing is left to be sent on it.
+fn withdraw(lent: Lent) -> Failed {
+    lent.give_back();
+    Failed::Withdrawn
 }
 
 /// A request's way through the corridor: whatever ends it, its places are given up.

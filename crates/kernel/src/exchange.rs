@@ -1,5 +1,7 @@
 //! One request and its response: what callers hand in, what they get back, and what can go wrong.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +33,17 @@ pub struct Call {
     /// Whether the outcome says something about the host (false for side errands such as .well-known).
     pub ranked: bool,
 }
+
+/// Makes a request when there is a connection for it, and not before: what gathers meanwhile can still go along,
+/// and what has become needless is never made (F6).
+pub trait Compose {
+    /// What is to be sent now; none when nothing is any more. Asked once for each attempt: what may have reached
+    /// the peer must come out the same again.
+    fn compose(&self) -> Composing<'_>;
+}
+
+/// A request in the making. It should be quick: a connection is held meanwhile.
+pub type Composing<'a> = Pin<Box<dyn Future<Output = Option<::http::Request<Bytes>>> + 'a>>;
 
 /// Whether sending a request twice does no harm (K16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +112,12 @@ pub enum ExchangeError {
         /// What it did.
         violation: Violation,
     },
+    /// There was a connection, and nothing to send any more.
+    #[error("nothing is left to be sent to {service}")]
+    Withdrawn {
+        /// Which.
+        service: ServiceName,
+    },
     /// The request itself cannot be sent.
     #[error("the request cannot be sent: {reason}")]
     BadRequest {
@@ -111,7 +130,10 @@ impl ExchangeError {
     /// How far the request had come.
     pub fn step(&self) -> Step {
         match self {
-            Self::Overloaded { .. } | Self::HostDown { .. } | Self::BadRequest { .. } => Step::Admission,
+            Self::Overloaded { .. }
+            | Self::HostDown { .. }
+            | Self::Withdrawn { .. }
+            | Self::BadRequest { .. } => Step::Admission,
             Self::Discovery(_) => Step::Discovery,
             Self::Connect { source, .. } => source.step(),
             Self::DeadlinePassed { step, .. } | Self::Cut { step, .. } => *step,
@@ -122,7 +144,10 @@ impl ExchangeError {
     /// What the error says about the host.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Overloaded { .. } | Self::HostDown { .. } | Self::BadRequest { .. } => Outcome::Abandoned,
+            Self::Overloaded { .. }
+            | Self::HostDown { .. }
+            | Self::Withdrawn { .. }
+            | Self::BadRequest { .. } => Outcome::Abandoned,
             Self::Discovery(DiscoveryError::Overloaded { .. }) => Outcome::Abandoned,
             // Time that ran out in our own queues, or while names were being looked up for too long,
             // says nothing: a name server that fails is reported as such and sooner.

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::declared::{Declared, declare};
 use crate::discovery::{Discover, DiscoveryError, dns_failed};
 use crate::dns::{Dns, DnsConfig, DnsConfigError};
-use crate::exchange::{Call, ExchangeError};
+use crate::exchange::{Call, Compose, ExchangeError};
 use crate::http::ResponseBody;
 use crate::net::{self, AddressPolicy, ConnectError};
 use crate::pool::{Lending, Opener, OpeningConfig, PeerView};
@@ -144,7 +144,21 @@ impl Kernel {
         &self,
         call: Call,
     ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
-        Rc::clone(&self.shared).exchange(call)
+        Rc::clone(&self.shared).exchange(call, None)
+    }
+
+    /// Like [`Kernel::exchange`], but what is sent is made by `composer` once there is a connection (F6). Of
+    /// `call.request`, nothing is sent. What it makes is not counted among the bytes of bodies held in memory:
+    /// its maker has bounds of its own.
+    ///
+    /// # Errors
+    /// As [`Kernel::exchange`]; [`ExchangeError::Withdrawn`] when `composer` had nothing any more.
+    pub async fn exchange_composed(
+        &self,
+        call: Call,
+        composer: &dyn Compose,
+    ) -> Result<Response<ResponseBody>, ExchangeError> {
+        Rc::clone(&self.shared).exchange(call, Some(composer)).await
     }
 
     /// Declares `service`: it is connected now, before the first request, and kept connected for as long as

@@ -18,6 +18,8 @@ pub(crate) enum Failed {
     Lend(LendError),
     /// The connection was gone before anything was written.
     Stale,
+    /// There was a connection, and nothing to send any more.
+    Withdrawn,
     Request(String),
     Violation(Violation),
     Send {
@@ -47,7 +49,7 @@ impl Failed {
     /// was found closed before a byte was written is none.
     pub(super) fn burdened_peer(&self) -> bool {
         match self {
-            Self::Stale | Self::Lend(_) => false,
+            Self::Stale | Self::Withdrawn | Self::Lend(_) => false,
             Self::Send { failure, .. } => failure.sent != Sent::Nothing,
             _ => true,
         }
@@ -72,6 +74,7 @@ impl Failed {
                 let reason = "the connection was closed before the request".to_owned();
                 ExchangeError::Cut { service, step: Step::Request, reason }
             }
+            Self::Withdrawn => ExchangeError::Withdrawn { service },
             Self::Request(reason) => ExchangeError::BadRequest { reason },
             Self::Violation(violation) => ExchangeError::PeerMisbehaved { service, violation },
             Self::Send { failure, .. } => {
@@ -107,6 +110,7 @@ mod tests {
             ("not looked at", send(Sent::Unprocessed, false), true, true, true),
             ("closed under us", send(Sent::Perhaps, true), true, false, true),
             ("answered in part", send(Sent::Perhaps, false), false, false, true),
+            ("withdrawn", Failed::Withdrawn, false, false, false),
             ("not sendable", Failed::Request(String::new()), false, false, true),
         ];
         for (name, failed, safe, never, burden) in cases {

@@ -9,23 +9,26 @@ use bytes::Bytes;
 use http_body_util::Full;
 
 use crate::discovery::Route;
-use crate::exchange::{Call, ExchangeError};
+use crate::exchange::ExchangeError;
 
 /// What can be seen to be wrong with a request before anybody is asked for anything.
-pub(super) fn check_request(call: &Call) -> Result<(), ExchangeError> {
+pub(super) fn check_request(request: &Request<Bytes>) -> Result<(), ExchangeError> {
     let refused = |reason: &str| Err(ExchangeError::BadRequest { reason: reason.to_owned() });
-    if call.request.uri().path_and_query().is_none() {
+    if request.uri().path_and_query().is_none() {
         return refused("it has no path");
     }
-    if *call.request.method() == Method::CONNECT {
+    if *request.method() == Method::CONNECT {
         return refused("CONNECT is not an exchange");
     }
     Ok(())
 }
 
-/// The request of `call` as it goes out along `route`.
-pub(super) fn outgoing(call: &Call, route: &Route, http2: bool) -> Result<Request<Full<Bytes>>, String> {
-    let request = &call.request;
+/// `request` as it goes out along `route`.
+pub(super) fn outgoing(
+    request: &Request<Bytes>,
+    route: &Route,
+    http2: bool,
+) -> Result<Request<Full<Bytes>>, String> {
     let target = request.uri().path_and_query().ok_or("it has no path")?.clone();
     let mut out = Request::new(Full::new(request.body().clone()));
     *out.method_mut() = request.method().clone();

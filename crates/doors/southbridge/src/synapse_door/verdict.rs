@@ -86,6 +86,7 @@ fn fault(error: &ExchangeError) -> Fault {
     match error {
         ExchangeError::HostDown { .. } => Fault::KnownDown,
         ExchangeError::Overloaded { .. }
+        | ExchangeError::Withdrawn { .. }
         | ExchangeError::Discovery(southbridge_kernel::discovery::DiscoveryError::Overloaded { .. })
         | ExchangeError::DeadlinePassed { step: Step::Admission, .. } => Fault::Ours,
         ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }) => {
