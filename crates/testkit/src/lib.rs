@@ -15,6 +15,7 @@
 //! | [`cut_proxy`] | `let proxy = CutProxy::start(upstream).await?; proxy.set(Mode::Throttle { bytes_per_second: 1 })` |
 //! | [`world`] | `World::start(FederationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })?` |
 //! | | `world::serve_forever(spec, stdin().lock(), stdout())`: the same in a process of its own |
+//! | [`memory_outbox`] | `let disk = MemoryDisk::default(); let outbox = MemoryOutbox::open(&disk); disk.set_fate(Fate::CrashAfter)` |
 //! | [`simulated`] | `simulate(&SimulationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })`: no socket at all |
 //!
 //! # Architecture Invariant
@@ -25,6 +26,7 @@ pub mod certificates;
 pub mod cut_proxy;
 pub mod dns;
 pub mod homeserver;
+pub mod memory_outbox;
 #[cfg(test)]
 mod probe;
 pub mod raw;
