@@ -25,8 +25,10 @@ mod answers;
 mod body;
 mod received;
 mod script;
+mod sends;
 
-use std::convert::Infallible;
+use std::fmt;
+use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
@@ -49,6 +51,8 @@ use received::Ledger;
 pub use received::{Connection, Counts, Received, body_hash};
 use script::Scripts;
 pub use script::{Behaviour, Canned, HostScript, Media, WellKnown};
+pub use sends::{OnSend, SentTransaction};
+use sends::{Sends, Verdict};
 
 /// A fleet of homeservers behind one listener or several; it stops when dropped.
 #[derive(Debug)]
@@ -64,6 +68,7 @@ struct Fleet {
     configs: [Arc<ServerConfig>; 3],
     scripts: Scripts,
     ledger: Ledger,
+    sends: Sends,
 }
 
 impl Homeservers {
@@ -82,7 +87,13 @@ impl Homeservers {
     pub async fn start_at(address: SocketAddr, authority: Arc<Authority>) -> io::Result<Self> {
         let certificates = CertificatesByName::new(authority);
         let configs = [Alpn::Http2, Alpn::Http1, Alpn::None].map(|alpn| certificates.server_config(alpn));
-        let fleet = Fleet { certificates, configs, scripts: Scripts::default(), ledger: Ledger::default() };
+        let fleet = Fleet {
+            certificates,
+            configs,
+            scripts: Scripts::default(),
+            ledger: Ledger::default(),
+            sends: Sends::default(),
+        };
         let servers = Self { address, fleet: Arc::new(fleet), listeners: Mutex::default() };
         let address = servers.listen_also(address).await?;
         Ok(Self { address, ..servers })
@@ -142,6 +153,22 @@ impl Homeservers {
     /// What came in for one host (as the `Host` header names it, without port).
     pub fn received_by(&self, host: &str) -> Vec<Received> {
         self.received().into_iter().filter(|request| request.host == host).collect()
+    }
+
+    /// From now on keeps every transaction that comes, for [`Homeservers::sent_to`].
+    pub fn record_sends(&self) {
+        self.fleet.sends.record();
+    }
+
+    /// What `host` does with its next transactions, one by one; it processes those after them. Begins to
+    /// record. A host that is not healthy does as its script says all the same.
+    pub fn on_send(&self, host: &str, answers: impl IntoIterator<Item = OnSend>) {
+        self.fleet.sends.answer_next(host, answers);
+    }
+
+    /// The transactions that came for `host`, in order.
+    pub fn sent_to(&self, host: &str) -> Vec<SentTransaction> {
+        self.fleet.sends.of(host)
     }
 
     /// Connections, handshakes and requests so far.
@@ -210,11 +237,23 @@ async fn speak_http(
     let service = service_fn(move |request| {
         let (fleet, connection) = (Arc::clone(&fleet), Arc::clone(&connection));
         async move {
-            let received = received::take_in(&connection, request).await;
+            let bodies_max =
+                if fleet.sends.records(request.uri().path()) { SEND_KEPT_MAX } else { BODY_KEPT_MAX };
+            let received = received::take_in(&connection, request, bodies_max).await;
             let script = fleet.scripts.get(&received.host);
             let asked = answers::Asked::of(&received);
+            let healthy = script.behaviour == Behaviour::Healthy;
+            let verdict = if healthy { fleet.sends.take(&received) } else { Verdict::Otherwise };
             fleet.ledger.keep(received);
-            Ok::<_, Infallible>(answers::answer(&script, asked).await)
+            match verdict {
+                Verdict::Otherwise => Ok(answers::answer(&script, asked).await),
+                Verdict::Say(canned) => {
+                    tokio::time::sleep(script.latency).await;
+                    Ok(answers::respond(canned))
+                }
+                Verdict::Hang => pending().await,
+                Verdict::Cut => Err(Cut),
+            }
         }
     });
     if http2 {
@@ -225,6 +264,18 @@ async fn speak_http(
         builder.max_buf_size(HTTP1_BUFFER_MAX).serve_connection(TokioIo::new(tls), service).await
     }
 }
+
+/// Ends a connection, or at HTTP/2 a stream, without an answer.
+#[derive(Debug)]
+struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cut as scripted")
+    }
+}
+
+impl std::error::Error for Cut {}
 
 /// Closes with RST rather than FIN.
 fn reset(stream: &TcpStream) -> io::Result<()> {
@@ -239,6 +290,9 @@ async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 }
 
 const HTTP1_BUFFER_MAX: usize = 256 << 10;
+/// What is kept of a body, and of a transaction's: fifty PDUs of the largest size, and a hundred EDUs.
+const BODY_KEPT_MAX: usize = 64 << 10;
+const SEND_KEPT_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -153,7 +153,7 @@ fn redirect(status: u16, location: &str) -> Canned {
     Canned::json(status, "{}").with("location", location)
 }
 
-fn respond(canned: Canned) -> Response<Answer> {
+pub(super) fn respond(canned: Canned) -> Response<Answer> {
     let mut builder = Response::builder().status(canned.status);
     for (name, value) in canned.headers {
         builder = builder.header(name, value);

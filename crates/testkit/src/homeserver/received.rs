@@ -30,7 +30,7 @@ pub struct Received {
     pub host: String,
     /// All other headers, in order within each name.
     pub headers: HeaderMap,
-    /// The first 64 KiB of the body.
+    /// The first 64 KiB of the body; all of it where transactions are recorded.
     pub body: Bytes,
     /// How long the body was, and [`body_hash`] of all of it.
     pub body_bytes: u64,
@@ -86,8 +86,12 @@ fn fold(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 
-/// Reads the whole of `request`.
-pub(super) async fn take_in(connection: &Arc<Connection>, request: Request<Incoming>) -> Received {
+/// Reads the whole of `request`, and keeps so much of its body.
+pub(super) async fn take_in(
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+    body_kept_max: usize,
+) -> Received {
     let (head, mut incoming) = request.into_parts();
     let named = head.headers.get(hyper::header::HOST).and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(ToString::to_string).or(named.map(str::to_owned));
@@ -115,7 +119,7 @@ pub(super) async fn take_in(connection: &Arc<Connection>, request: Request<Incom
         let Some(data) = frame.data_ref() else { continue };
         received.body_bytes += data.len() as u64;
         received.body_hash = fold(received.body_hash, data);
-        kept.extend_from_slice(&data[..data.len().min(BODY_KEPT_MAX - kept.len())]);
+        kept.extend_from_slice(&data[..data.len().min(body_kept_max - kept.len())]);
     }
     received.body = kept.into();
     received
@@ -238,5 +242,4 @@ impl Drop for Open<'_> {
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
-const BODY_KEPT_MAX: usize = 64 << 10;
 const KEPT_MAX: usize = 10_000;

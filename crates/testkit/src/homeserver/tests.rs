@@ -120,3 +120,24 @@ async fn hosts_hang_where_they_are_told_to() {
         assert_eq!(servers.counts().requests, requests);
     }
 }
+
+/// A transaction comes twice, because the first answer was lost: it is processed once.
+#[tokio::test]
+async fn a_transaction_is_processed_once_for_each_id() {
+    let (authority, servers) = servers().await;
+    let config = authority.client_config(Alpn::Http1);
+    let refusal = Canned::json(429, "{}").with("retry-after", "1");
+    servers.on_send("a.test", [OnSend::Refuse(refusal), OnSend::ProcessAndCut]);
+    let send = || {
+        let put = Request::put("https://a.test/_matrix/federation/v1/send/42")
+            .header("authorization", "X-Matrix x");
+        probe::send(servers.address(), &config, put.body(r#"{"origin":"o.test"}"#).unwrap())
+    };
+    assert_eq!(send().await.unwrap().status(), 429);
+    assert!(send().await.is_err(), "the connection is cut");
+    assert_eq!(send().await.unwrap().status(), 200);
+    let sent = servers.sent_to("a.test");
+    assert_eq!(sent.iter().map(|one| one.processed).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!((sent[0].id.as_str(), &*sent[0].authorization), ("42", &["X-Matrix x".to_owned()][..]));
+    assert_eq!(sent[0].json()["origin"], "o.test");
+}
