@@ -15,4 +15,6 @@ pub mod limits;
 pub mod pool;
 pub mod racing;
 pub mod ranker;
+mod roster;
 pub mod seeded;
+mod slots;

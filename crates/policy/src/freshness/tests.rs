@@ -110,14 +110,14 @@ fn a_failure_is_remembered_for_a_doubling_time() {
     let mut now = T0;
     for whole in [2, 4, 8, 16, 16, 16] {
         assert_eq!(fetch(&mut cache, Err("servfail"), now), Err("servfail"));
-        let remembered = cache.entries.iter().next().expect("one entry").1.retry_at.saturating_since(now);
+        let remembered = cache.entries[0].trouble().expect("it failed").0.saturating_since(now);
         assert!((SECOND * whole).mul_f64(0.8) <= remembered && remembered <= SECOND * whole);
         let failing = Failing { error: "servfail", retry_at: now + remembered };
         assert_eq!(cache.ask(&"a", 5, now + remembered / 2), Asked::Failed(failing));
         now += remembered;
     }
     fetch(&mut cache, Ok(Fetched::Present(1, SECOND)), now).expect("it is back");
-    assert_eq!(cache.entries.iter().next().expect("one entry").1.failures, 0);
+    assert_eq!(cache.entries[0].trouble(), None);
 }
 
 /// "There is none" is an answer with a bound of its own, and never outlives it.

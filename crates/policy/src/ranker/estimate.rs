@@ -4,33 +4,40 @@ use std::time::Duration;
 
 use southbridge_words::Instant;
 
-use super::moment::Moment;
+use super::moment::RoughMoment;
 
 /// How long one host is expected to take: bad news at once, good news by degrees (peak-EWMA).
+///
+/// # Units
+/// Microseconds, up to [`LATENCY_MAX`], which fits. Zero when the host never answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Estimate {
-    latency: Duration,
-    updated_at: Moment,
+    latency_us: u32,
+    updated_at: RoughMoment,
 }
 
 impl Estimate {
-    pub(super) fn new(latency: Duration, at: Moment) -> Self {
-        Self { latency: latency.min(LATENCY_MAX), updated_at: at }
+    pub(super) fn new(latency: Duration, at: RoughMoment) -> Self {
+        Self { latency_us: micros(latency), updated_at: at }
     }
 
     pub(super) const fn latency(&self) -> Duration {
-        self.latency
+        Duration::from_micros(self.latency_us as u64)
     }
 
     /// Folds in one observed `latency`. What it is below the estimate counts for half after `half_life`.
     pub(super) fn observe(&mut self, latency: Duration, half_life: Duration, now: Instant) {
         let latency = latency.min(LATENCY_MAX);
-        self.latency = match self.latency.checked_sub(latency) {
+        self.latency_us = micros(match self.latency().checked_sub(latency) {
             None => latency,
             Some(excess) => latency + excess.mul_f64(decay(self.updated_at.age(now), half_life)),
-        };
+        });
         self.updated_at = now.into();
     }
+}
+
+fn micros(latency: Duration) -> u32 {
+    u32::try_from(latency.min(LATENCY_MAX).as_micros()).unwrap_or(u32::MAX)
 }
 
 /// Which part of a host's recent requests it did, the older ones fading.
@@ -38,7 +45,7 @@ impl Estimate {
 pub(super) struct SuccessRate {
     good: f32,
     bad: f32,
-    updated_at: Moment,
+    updated_at: RoughMoment,
 }
 
 impl SuccessRate {

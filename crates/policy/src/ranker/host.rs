@@ -6,7 +6,7 @@ use southbridge_words::{HostState, Instant, Outcome, Step};
 
 use super::estimate::{Estimate, SuccessRate};
 use super::limits::RankerLimits;
-use super::moment::Moment;
+use super::moment::RoughMoment;
 use super::probing::Probing;
 use super::streak::{Failure, Streak, Tally};
 use super::{Advice, Demand, Down, HostView};
@@ -17,21 +17,28 @@ use crate::seeded::Seeded;
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) state: HostState,
-    pub(super) estimate: Option<Estimate>,
-    pub(super) rate: SuccessRate,
+    pub(super) changed: bool,
+    last: Option<Step>,
+    pub(super) in_flight: u32,
+    successes: u32,
+    pub(super) estimate: Estimate,
+    rate: SuccessRate,
+    /// When it last answered, or else was last tried.
+    pub(super) seen_at: RoughMoment,
+    pub(super) saved_at: Option<RoughMoment>,
+    /// Since when requests are on the wire and nothing has been heard; in the far future when that is not so.
+    silent_since: Instant,
+    /// Absent while all is well, as it is with most hosts.
+    pub(super) trouble: Option<Box<Trouble>>,
+}
+
+/// What has gone wrong with a host since it last did what was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Trouble {
     pub(super) streak: Streak,
     pub(super) probing: Probing,
     /// Until when the host asked to be left alone (`Retry-After`).
-    resting_until: Instant,
-    /// Since when requests are on the wire and nothing has been heard.
-    silent_since: Option<Instant>,
-    /// When it last answered, or else was last tried.
-    pub(super) seen_at: Moment,
-    pub(super) saved_at: Option<Moment>,
-    pub(super) changed: bool,
-    pub(super) in_flight: u32,
-    last: Option<Step>,
-    successes: u64,
+    pub(super) resting_until: Instant,
 }
 
 /// What a decision is made with.
@@ -45,18 +52,16 @@ impl Host {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             state: HostState::Unknown,
-            estimate: None,
+            changed: false,
+            last: None,
+            in_flight: 0,
+            successes: 0,
+            estimate: Estimate::new(Duration::ZERO, now.into()),
             rate: SuccessRate::new(now),
-            streak: Streak::default(),
-            probing: Probing::default(),
-            resting_until: Instant::ZERO,
-            silent_since: None,
             seen_at: now.into(),
             saved_at: None,
-            changed: false,
-            in_flight: 0,
-            last: None,
-            successes: 0,
+            silent_since: Instant::FAR_FUTURE,
+            trouble: None,
         }
     }
 
@@ -75,14 +80,14 @@ impl Host {
 
     pub(super) fn handle_sent(&mut self, now: Instant) {
         if self.in_flight > 0 {
-            self.silent_since.get_or_insert(now);
+            self.silent_since = self.silent_since.min(now);
         }
     }
 
     pub(super) fn handle_outcome(&mut self, outcome: Outcome, scene: &mut Scene<'_>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.in_flight == 0 {
-            self.silent_since = None;
+            self.silent_since = Instant::FAR_FUTURE;
         }
         match outcome {
             Outcome::Answered { latency } => self.on_answered(latency, scene),
@@ -97,10 +102,12 @@ impl Host {
     }
 
     pub(super) fn handle_wake(&mut self, scene: &Scene<'_>) {
-        self.silent_since = None;
-        self.resting_until = Instant::ZERO;
-        self.probing = Probing::default();
-        self.streak.soften(scene.limits);
+        self.silent_since = Instant::FAR_FUTURE;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.resting_until = Instant::ZERO;
+            trouble.probing = Probing::default();
+            trouble.streak.soften(scene.limits);
+        }
         if self.state == HostState::Down {
             self.enter(HostState::Failing);
         }
@@ -108,14 +115,15 @@ impl Host {
 
     pub(super) fn view(&self, now: Instant) -> HostView {
         let down = self.state == HostState::Down;
+        let Trouble { streak, probing, .. } = self.trouble();
         HostView {
             state: self.state,
             latency: self.latency(),
-            failures: self.streak.failures(),
-            successes: self.successes,
+            failures: streak.failures(),
+            successes: self.successes.into(),
             success_percent: self.rate.percent(),
-            failing_for: self.streak.since().map(|since| since.age(now)),
-            retry_in: down.then(|| self.probing.retry_at().saturating_since(now)),
+            failing_for: streak.since().map(|since| since.age(now)),
+            retry_in: down.then(|| probing.retry_at().saturating_since(now)),
             in_flight: self.in_flight,
             last: self.last,
             idle_for: self.seen_at.age(now),
@@ -123,40 +131,46 @@ impl Host {
     }
 
     pub(super) fn latency(&self) -> Duration {
-        self.estimate.map_or(Duration::ZERO, |estimate| estimate.latency())
+        self.estimate.latency()
+    }
+
+    /// What has gone wrong with it; nothing, by default.
+    pub(super) fn trouble(&self) -> Trouble {
+        self.trouble.as_deref().copied().unwrap_or_default()
     }
 
     fn advise(&mut self, demand: Demand, scene: &Scene<'_>) -> Advice {
         match self.state {
             HostState::Down => self.advise_down(demand, scene),
-            HostState::Healthy if self.resting_until <= scene.now => Advice::Go { lane: Lane::Open },
+            HostState::Healthy if self.trouble().resting_until <= scene.now => {
+                Advice::Go { lane: Lane::Open }
+            }
             _ => Advice::Go { lane: Lane::Limited },
         }
     }
 
     fn advise_down(&mut self, demand: Demand, scene: &Scene<'_>) -> Advice {
         let (limits, now) = (scene.limits, scene.now);
-        let due_at = self.probing.due_at(limits).max(self.resting_until);
+        let Trouble { streak, probing, resting_until } = self.trouble.get_or_insert_default().as_mut();
+        let due_at = probing.due_at(limits).max(*resting_until);
         if due_at <= now {
-            self.probing.handle_started(limits, now);
+            probing.handle_started(limits, now);
             return Advice::Probe;
         }
-        let failing_for = self.streak.age(now);
+        let failing_for = streak.age(now);
         if demand == Demand::Patient && failing_for < limits.patience {
             return Advice::Go { lane: Lane::Limited };
         }
         let retry_in = due_at.saturating_since(now);
-        Advice::Refuse(Down { failures: self.streak.failures(), failing_for, last: self.last, retry_in })
+        Advice::Refuse(Down { failures: streak.failures(), failing_for, last: self.last, retry_in })
     }
 
     fn on_answered(&mut self, latency: Duration, scene: &Scene<'_>) {
         self.on_heard(latency, scene);
         self.rate.handle_good(scene.limits.rate_half_life, scene.now);
         self.successes = self.successes.saturating_add(1);
-        self.changed |= self.streak.failures() > 0 || self.is_unsaved_for_long(scene);
-        self.streak = Streak::default();
-        self.probing = Probing::default();
-        self.resting_until = Instant::ZERO;
+        self.changed |= self.trouble().streak.failures() > 0 || self.is_unsaved_for_long(scene);
+        self.trouble = None;
         let slow_from = match self.state {
             HostState::Slow => scene.limits.slow_below,
             _ => scene.limits.slow_above,
@@ -168,53 +182,49 @@ impl Host {
         self.on_heard(latency, scene);
         self.last = Some(Step::Response);
         if let Some(retry_after) = retry_after {
-            self.resting_until = scene.now + retry_after.min(scene.limits.retry_after_max);
+            let trouble = self.trouble.get_or_insert_default();
+            trouble.resting_until = scene.now + retry_after.min(scene.limits.retry_after_max);
         }
         self.on_failure(Failure::Unwilling, scene);
     }
 
     fn on_abandoned(&mut self) {
-        self.streak.handle_abandoned();
-        self.probing.handle_abandoned();
+        if let Some(trouble) = &mut self.trouble {
+            trouble.streak.handle_abandoned();
+            trouble.probing.handle_abandoned();
+        }
     }
 
     fn on_heard(&mut self, latency: Duration, scene: &Scene<'_>) {
-        self.silent_since = None;
-        match &mut self.estimate {
-            Some(estimate) => estimate.observe(latency, scene.limits.latency_half_life, scene.now),
-            None => self.estimate = Some(Estimate::new(latency, scene.now.into())),
-        }
+        self.silent_since = Instant::FAR_FUTURE;
+        self.estimate.observe(latency, scene.limits.latency_half_life, scene.now);
         self.seen_at = scene.now.into();
     }
 
     fn on_failure(&mut self, failure: Failure, scene: &mut Scene<'_>) {
         let limits = scene.limits;
         self.seen_at = scene.now.into();
-        let tally = self.streak.handle_failure(failure, self.in_flight, limits.grace, scene.now);
+        let Trouble { streak, probing, .. } = self.trouble.get_or_insert_default().as_mut();
+        let tally = streak.handle_failure(failure, self.in_flight, limits.grace, scene.now);
         if tally == Tally::Counted {
             self.rate.handle_bad(limits.rate_half_life, scene.now);
             self.changed = true;
         }
         let was_down = self.state == HostState::Down;
-        if self.streak.is_down(limits, scene.now) {
-            self.enter(HostState::Down);
-            let probed = self.probing.started_at().is_some() && tally == Tally::Counted;
+        if streak.is_down(limits, scene.now) {
+            let probed = probing.started_at().is_some() && tally == Tally::Counted;
             if !was_down || probed {
-                self.probing.handle_failed(limits, scene.seeded, scene.now);
+                probing.handle_failed(limits, scene.seeded, scene.now);
             }
-        } else if was_down || self.has_lost_its_grace(limits) {
+            self.enter(HostState::Down);
+        } else if was_down || has_lost_its_grace(streak, &self.rate, limits) {
+            *probing = Probing::default();
             self.enter(HostState::Failing);
-            self.probing = Probing::default();
         }
     }
 
-    fn has_lost_its_grace(&self, limits: &RankerLimits) -> bool {
-        let unreliable = self.rate.percent().is_some_and(|percent| percent < limits.rate_failing_percent);
-        unreliable || self.streak.failures() >= limits.failures_failing
-    }
-
     fn is_silent(&self, scene: &Scene<'_>) -> bool {
-        self.silent_since.is_some_and(|since| scene.now.saturating_since(since) >= scene.limits.silence_max)
+        self.silent_since + scene.limits.silence_max <= scene.now
     }
 
     fn is_unsaved_for_long(&self, scene: &Scene<'_>) -> bool {
@@ -233,4 +243,9 @@ impl Host {
         self.changed |= self.state != state;
         self.state = state;
     }
+}
+
+fn has_lost_its_grace(streak: &Streak, rate: &SuccessRate, limits: &RankerLimits) -> bool {
+    let unreliable = rate.percent().is_some_and(|percent| percent < limits.rate_failing_percent);
+    unreliable || streak.failures() >= limits.failures_failing
 }

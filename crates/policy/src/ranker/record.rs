@@ -4,10 +4,12 @@
 //! record is trusted further than the ranker's own bounds: a back-off never outlasts `backoff_max`,
 //! and somebody's request may be the probe within `probe_every_max` whatever the record says.
 
+use std::time::Duration;
+
 use southbridge_words::{HostRecord, HostState, Instant, ServiceName, WallTime};
 
 use super::estimate::Estimate;
-use super::host::{Host, Scene};
+use super::host::{Host, Scene, Trouble};
 use super::limits::RankerLimits;
 use super::moment::Moment;
 use super::probing::Probing;
@@ -16,19 +18,20 @@ use super::streak::Streak;
 impl Host {
     /// What the store is to remember.
     pub(super) fn to_record(&self, host: &ServiceName, now: Instant, wall: WallTime) -> HostRecord {
-        let back = |moment: Moment| {
-            let age = u64::try_from(moment.age(now).as_millis()).unwrap_or(u64::MAX);
+        let back = |age: Duration| {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             WallTime::from_unix_millis(wall.unix_millis().saturating_sub(age))
         };
-        let retry_in = self.probing.retry_at().saturating_since(now);
+        let Trouble { streak, probing, .. } = self.trouble();
+        let retry_in = probing.retry_at().saturating_since(now);
         HostRecord {
             host: host.clone(),
             state: self.state,
             latency: self.latency(),
-            failures: self.streak.failures(),
-            failing_since: self.streak.since().map(back),
+            failures: streak.failures(),
+            failing_since: streak.since().map(|since| back(since.age(now))),
             retry_at: (self.state == HostState::Down).then(|| wall + retry_in),
-            seen_at: back(self.seen_at),
+            seen_at: back(self.seen_at.age(now)),
         }
     }
 
@@ -39,19 +42,20 @@ impl Host {
         if record.state == HostState::Unknown || age >= scene.limits.forget_after {
             return None;
         }
-        let seen_at = Moment::ago(now, age);
+        let seen_at = Moment::ago(now, age).into();
         let mut host = Self::new(now);
         host.state = record.state;
         host.seen_at = seen_at;
         host.saved_at = Some(seen_at);
-        host.estimate = (!record.latency.is_zero()).then(|| Estimate::new(record.latency, seen_at));
-        host.streak = streak(record, scene.limits, now, wall);
+        host.estimate = Estimate::new(record.latency, seen_at);
+        let mut trouble = Trouble { streak: streak(record, scene.limits, now, wall), ..Trouble::default() };
         if record.state == HostState::Down {
             let retry_at = record.retry_at.unwrap_or(record.seen_at);
             let left = retry_at.saturating_since(wall);
             let backoff = retry_at.saturating_since(record.seen_at);
-            host.probing = Probing::remembered(backoff, left, scene.limits, scene.seeded, now);
+            trouble.probing = Probing::remembered(backoff, left, scene.limits, scene.seeded, now);
         }
+        host.trouble = (trouble.streak != Streak::default()).then(|| Box::new(trouble));
         Some(host)
     }
 }
