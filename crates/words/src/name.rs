@@ -186,6 +186,20 @@ impl ServiceName {
     }
 }
 
+impl From<Arc<str>> for ServiceName {
+    /// Names a service, without copying the name.
+    fn from(name: Arc<str>) -> Self {
+        Self(name)
+    }
+}
+
+impl From<&ServiceName> for Arc<str> {
+    /// The name, without copying it.
+    fn from(name: &ServiceName) -> Self {
+        Self::clone(&name.0)
+    }
+}
+
 impl From<&ServerName> for ServiceName {
     fn from(name: &ServerName) -> Self {
         Self(Arc::clone(&name.0))

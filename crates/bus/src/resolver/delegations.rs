@@ -31,25 +31,27 @@ pub enum WellKnownTrouble {
     Fetch(#[from] WellKnownFailure),
 }
 
-/// A delegation that was good when it was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Remembered {
-    /// To whom.
-    pub(super) server: ServerName,
-    /// Since when its host has been saying that there is none.
-    absent_since: Option<Instant>,
-}
-
 /// What a host has said.
 #[derive(Clone, Debug)]
 enum Said {
-    Delegates(Remembered),
+    /// To whom it delegates.
+    Delegates(ServerName),
+    /// It did delegate, and has been saying otherwise. Boxed, because hardly any does.
+    Doubted(Box<Doubted>),
     /// It delegates to nobody, and said so with this status.
     Nothing(u16),
 }
 
-/// What came of asking for, or fetching, a delegation.
-pub(super) type Told = Result<Known<Remembered>, Failing<WellKnownTrouble>>;
+/// A delegation that was good when it was seen.
+#[derive(Clone, Debug)]
+struct Doubted {
+    server: ServerName,
+    /// Since when its host has been saying that there is none.
+    absent_since: Instant,
+}
+
+/// What came of asking for, or fetching, a delegation: to whom.
+pub(super) type Told = Result<Known<ServerName>, Failing<WellKnownTrouble>>;
 
 /// The delegations of hosts; journeys, by their number, wait for them.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Delegations {
         host: &Arc<str>,
         journey: usize,
         now: Instant,
-    ) -> Asked<Remembered, WellKnownTrouble, usize> {
+    ) -> Asked<ServerName, WellKnownTrouble, usize> {
         match self.cache.ask(host, journey, now) {
             Asked::Known(known) => match told(known) {
                 Ok(known) => Asked::Known(known),
@@ -94,7 +96,7 @@ impl Delegations {
         host: &Arc<str>,
         result: WellKnownResult,
         now: Instant,
-    ) -> Option<Settled<Remembered, WellKnownTrouble, usize>> {
+    ) -> Option<Settled<ServerName, WellKnownTrouble, usize>> {
         let Settled { waiters, answer } = self.settle(host, result, now)?;
         Some(Settled { waiters, answer: answer.and_then(told) })
     }
@@ -125,7 +127,7 @@ impl Delegations {
         let fetched = match read(result) {
             Ok((Delegation { server }, wish)) => {
                 let granted = wish.granted(&self.limits, &mut self.seeded);
-                Ok(Fetched::Present(Said::Delegates(Remembered { server, absent_since: None }), granted))
+                Ok(Fetched::Present(Said::Delegates(server), granted))
             }
             Err(WellKnownTrouble::Status(status @ (404 | 410))) if self.is_believed_absent(host, now) => {
                 let believed = self.limits.well_known_none_max.mul_f64(self.seeded.factor(0.8, 1.0));
@@ -139,15 +141,24 @@ impl Delegations {
     /// The host says that there is no delegation. Where there was one, that may be a mistake of its operator the
     /// first time; after days it is meant.
     fn is_believed_absent(&mut self, host: &Arc<str>, now: Instant) -> bool {
-        let Some(Said::Delegates(remembered)) = self.cache.value_mut(host) else { return true };
-        let since = *remembered.absent_since.get_or_insert(now);
-        now.saturating_since(since) >= self.limits.well_known_absent_max
+        let Some(said) = self.cache.value_mut(host) else { return true };
+        match said {
+            Said::Delegates(server) => {
+                *said = Said::Doubted(Box::new(Doubted { server: server.clone(), absent_since: now }));
+                self.limits.well_known_absent_max.is_zero()
+            }
+            Said::Doubted(doubted) => {
+                now.saturating_since(doubted.absent_since) >= self.limits.well_known_absent_max
+            }
+            Said::Nothing(_) => true,
+        }
     }
 }
 
 fn told(Known { value, fresh_until, stale }: Known<Said>) -> Told {
     match value {
         Said::Delegates(value) => Ok(Known { value, fresh_until, stale }),
+        Said::Doubted(doubted) => Ok(Known { value: doubted.server, fresh_until, stale }),
         Said::Nothing(status) => {
             Err(Failing { error: WellKnownTrouble::Status(status), retry_at: fresh_until })
         }
@@ -161,5 +172,19 @@ fn read(result: WellKnownResult) -> Result<(Delegation, Lifetime), WellKnownTrou
             Ok((parse_body(&body)?, lifetime(&caching, received_at)))
         }
         WellKnownResult::Answered(answer) => Err(WellKnownTrouble::Status(answer.status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    /// `well_knowns_max` multiplies it. Whoever lets it grow has changed what a host costs, and should say so where
+    /// the book gives the figure.
+    #[test]
+    fn what_a_host_said_costs_three_words() {
+        assert_eq!(size_of::<Option<Said>>(), 24);
     }
 }

@@ -6,15 +6,13 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use southbridge_words::{
-    Answer, CertificateName, Endpoint, HostPart, Instant, LookupFailure, ServerName, SrvRecord,
-};
+use southbridge_words::{Answer, Endpoint, HostPart, Instant, LookupFailure, ServerName, SrvRecord};
 
+use super::composition::{Composition, PeerPort, host_of};
 use super::delegations::Told;
 use super::srv::{SrvService, Usable, usable};
 use super::{
-    ExplainedStep, ResolveError, ResolvedFederationAddress, ResolverLimits, StepKind, StepSource,
-    WellKnownFailure, WellKnownTrouble,
+    ExplainedStep, ResolveError, ResolverLimits, StepKind, StepSource, WellKnownFailure, WellKnownTrouble,
 };
 
 /// One resolution under way.
@@ -32,7 +30,8 @@ pub(super) struct Journey {
     subject: ServerName,
     stage: Stage,
     step_started_at: Instant,
-    fresh_until: Instant,
+    /// Until when all that was learned on the way is believed.
+    pub(super) fresh_until: Instant,
     stale: bool,
 }
 
@@ -55,13 +54,6 @@ enum Stage {
     Addresses { key: PeerPort, targets: Vec<Target> },
 }
 
-/// The second half of a peer key.
-#[derive(Clone, Copy, Debug)]
-enum PeerPort {
-    Number(u16),
-    Srv,
-}
-
 /// One name whose addresses are wanted.
 #[derive(Debug)]
 struct Target {
@@ -81,7 +73,7 @@ pub(super) enum Next {
     /// An answer that is still to come.
     Wait,
     /// Nothing: it is over.
-    Done(Result<ResolvedFederationAddress, ResolveError>),
+    Done(Result<Composition, ResolveError>),
 }
 
 impl Journey {
@@ -121,10 +113,10 @@ impl Journey {
         match told {
             Ok(known) => {
                 let source = StepSource::of(cached, known.stale);
-                let server = &known.value.server;
+                let server = &known.value;
                 self.explain(StepKind::WellKnown, &host, &format_args!("delegates to {server}"), source, now);
                 self.believe(known.fresh_until, known.stale);
-                self.subject = known.value.server;
+                self.subject = known.value;
                 self.by_name().unwrap_or_else(|| self.search(SrvService::MatrixFed))
             }
             Err(failing) if failing.error == WellKnownTrouble::Fetch(WellKnownFailure::Overloaded) => {
@@ -205,8 +197,8 @@ impl Journey {
         };
         Some(match address {
             Some(address) => {
-                let endpoints = [Endpoint::new(SocketAddr::new(address, port))].into();
-                Next::Done(Ok(self.resolved(CertificateName::Ip(address), PeerPort::Number(port), endpoints)))
+                let endpoints = vec![Endpoint::new(SocketAddr::new(address, port))];
+                Next::Done(Ok(self.composed(PeerPort::Number(port), endpoints)))
             }
             None => self.look_up_subject(port),
         })
@@ -235,7 +227,7 @@ impl Journey {
         targets: &[Target],
         limits: &ResolverLimits,
         now: Instant,
-    ) -> Result<ResolvedFederationAddress, ResolveError> {
+    ) -> Result<Composition, ResolveError> {
         let mut endpoints = Vec::new();
         let mut missed = None;
         for Target { record, addresses } in targets {
@@ -264,8 +256,7 @@ impl Journey {
             }
             (true, None) => return Err(self.without_address(targets)),
         }
-        let certificate = CertificateName::Dns(host_of(&self.subject));
-        Ok(self.resolved(certificate, key, endpoints.into()))
+        Ok(self.composed(key, endpoints))
     }
 
     fn without_address(&self, targets: &[Target]) -> ResolveError {
@@ -276,24 +267,8 @@ impl Journey {
         ResolveError::NoAddress { name }
     }
 
-    fn resolved(
-        &self,
-        certificate: CertificateName,
-        key: PeerPort,
-        endpoints: Arc<[Endpoint]>,
-    ) -> ResolvedFederationAddress {
-        let peer_key = match key {
-            PeerPort::Number(port) => format!("{certificate}|{port}"),
-            PeerPort::Srv => format!("{certificate}|srv"),
-        };
-        ResolvedFederationAddress {
-            certificate,
-            host_header: Arc::from(&self.subject),
-            endpoints,
-            peer_key: peer_key.into(),
-            fresh_until: self.fresh_until,
-            stale: self.stale,
-        }
+    fn composed(&self, port: PeerPort, endpoints: Vec<Endpoint>) -> Composition {
+        Composition { subject: self.subject.clone(), endpoints: endpoints.into(), port, stale: self.stale }
     }
 
     fn believe(&mut self, until: Instant, stale: bool) {
@@ -352,12 +327,6 @@ impl Journey {
             self.steps.push(ExplainedStep { kind, subject: subject.into(), outcome, source, took });
         }
     }
-}
-
-/// The host of `name` in lower case: the very bytes of the name where that is what they are.
-fn host_of(name: &ServerName) -> Arc<str> {
-    let host = name.host_lowercase();
-    if host == name.as_str() { Arc::from(name) } else { host.into() }
 }
 
 /// Prints records and addresses the way people read them.

@@ -10,6 +10,7 @@ use slab::Slab;
 use southbridge_policy::freshness::{Asked, Failing, Fetched, FreshnessCounters, Settled, StepCache};
 use southbridge_words::{Answer, Instant, LookupFailure, ServerName, SrvRecord, Ticket};
 
+use super::composition::Composition;
 use super::delegations::{Delegations, Told};
 use super::journey::{Errand, Journey, Next};
 use super::{
@@ -25,7 +26,7 @@ use super::{
 #[derive(Debug)]
 pub struct Resolver {
     limits: ResolverLimits,
-    composed: StepCache<ServerName, Arc<ResolvedFederationAddress>, ResolveError, Ticket>,
+    composed: StepCache<ServerName, Composition, ResolveError, Ticket>,
     delegations: Delegations,
     journeys: Slab<Journey>,
     // Tickets and ids are our own numbers, so a plain hash will do.
@@ -91,13 +92,15 @@ impl Resolver {
     pub fn known(&mut self, name: &ServerName, now: Instant) -> Option<Arc<ResolvedFederationAddress>> {
         let known = self.composed.known(name, now)?;
         self.start_due(now);
-        Some(known.value)
+        Some(Arc::new(known.into()))
     }
 
     /// `ticket` wants the address of `name`.
     pub fn handle_request(&mut self, ticket: Ticket, name: &ServerName, now: Instant) {
         match self.composed.ask(name, ticket, now) {
-            Asked::Known(known) => self.actions.push_back(Action::Resolved { ticket, address: known.value }),
+            Asked::Known(known) => {
+                self.actions.push_back(Action::Resolved { ticket, address: Arc::new(known.into()) });
+            }
             Asked::Failed(failing) => {
                 self.actions.push_back(Action::Failed { ticket, error: failing.error });
             }
@@ -270,20 +273,15 @@ impl Resolver {
         self.drive(journey, next, now);
     }
 
-    fn on_done(
-        &mut self,
-        journey: usize,
-        outcome: Result<ResolvedFederationAddress, ResolveError>,
-        now: Instant,
-    ) {
-        let Journey { name, errand, started_at, steps, .. } = self.journeys.remove(journey);
-        let outcome = outcome.map(Arc::new);
+    fn on_done(&mut self, journey: usize, outcome: Result<Composition, ResolveError>, now: Instant) {
+        let Journey { name, errand, started_at, steps, fresh_until, .. } = self.journeys.remove(journey);
         match errand {
-            Errand::Compose => self.on_composed(&name, outcome, now),
+            Errand::Compose => self.on_composed(&name, outcome, fresh_until, now),
             Errand::Explain(ticket) => {
                 self.tickets.remove(&ticket);
                 self.explanations -= 1;
                 let took = now.saturating_since(started_at);
+                let outcome = outcome.map(|composition| Arc::new(composition.write_out(fresh_until)));
                 let explanation = Box::new(Explanation { name, steps, outcome, took });
                 self.actions.push_back(Action::Explained { ticket, explanation });
             }
@@ -294,49 +292,29 @@ impl Resolver {
     fn on_composed(
         &mut self,
         name: &ServerName,
-        outcome: Result<Arc<ResolvedFederationAddress>, ResolveError>,
+        outcome: Result<Composition, ResolveError>,
+        fresh_until: Instant,
         now: Instant,
     ) {
         let settled = match outcome {
-            Ok(address) => {
-                let fresh = address.fresh_until.saturating_since(now);
-                self.composed.handle_fetched(name, Ok(Fetched::Present(address, fresh)), now)
+            Ok(composition) => {
+                let fresh = fresh_until.saturating_since(now);
+                self.composed.handle_fetched(name, Ok(Fetched::Present(composition, fresh)), now)
             }
             Err(ResolveError::Overloaded) => {
                 self.composed.handle_abandoned(name, ResolveError::Overloaded, now)
             }
-            Err(error) => {
-                let settled = self.composed.handle_fetched(name, Err(error), now);
-                self.mark_stale(name, settled, now)
-            }
+            Err(error) => self.composed.handle_fetched(name, Err(error), now),
         };
         let Some(Settled { waiters, answer }) = settled else { return };
+        let answer = answer.map(|known| Arc::new(ResolvedFederationAddress::from(known)));
         for ticket in waiters {
             self.tickets.remove(&ticket);
             self.actions.push_back(match &answer {
-                Ok(known) => Action::Resolved { ticket, address: Arc::clone(&known.value) },
+                Ok(address) => Action::Resolved { ticket, address: Arc::clone(address) },
                 Err(failing) => Action::Failed { ticket, error: failing.error.clone() },
             });
         }
-    }
-
-    /// A composition that now stands in for a failure says so.
-    fn mark_stale(
-        &mut self,
-        name: &ServerName,
-        settled: Option<Settled<Arc<ResolvedFederationAddress>, ResolveError, Ticket>>,
-        now: Instant,
-    ) -> Option<Settled<Arc<ResolvedFederationAddress>, ResolveError, Ticket>> {
-        let mut settled = settled?;
-        if let (Ok(known), Some(held)) = (&mut settled.answer, self.composed.value_mut(name))
-            && known.stale
-        {
-            let marked = Arc::make_mut(held);
-            marked.stale = true;
-            marked.fresh_until = known.fresh_until.max(now);
-            known.value = Arc::clone(held);
-        }
-        Some(settled)
     }
 
     fn look_up(&mut self, lookup: Lookup, now: Instant) -> LookupId {

@@ -28,6 +28,7 @@
 
 mod action;
 mod caching;
+mod composition;
 mod delegations;
 mod explanation;
 mod journey;

@@ -57,11 +57,20 @@ pub(super) fn usable(records: &[SrvRecord], targets_max: usize) -> Usable {
     for record in good {
         let seen = targets.iter().any(|other| other.port == record.port && other.target == record.target);
         if !seen && targets.len() < targets_max {
-            let target = record.target.trim_end_matches('.').to_ascii_lowercase().into();
-            targets.push(SrvRecord { target, ..record.clone() });
+            targets.push(SrvRecord { target: host_name(&record.target), ..record.clone() });
         }
     }
     if targets.is_empty() { Usable::Nothing } else { Usable::Targets(targets) }
+}
+
+/// `target` as it is looked up: in lower case, without the final dot, and shared where it is so already.
+fn host_name(target: &Arc<str>) -> Arc<str> {
+    let bare = target.trim_end_matches('.');
+    match bare.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => bare.to_ascii_lowercase().into(),
+        false if bare.len() == target.len() => Arc::clone(target),
+        false => bare.into(),
+    }
 }
 
 fn is_root(target: &str) -> bool {

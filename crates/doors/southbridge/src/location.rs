@@ -4,6 +4,8 @@
 //! RFC 3986 §5.2 (resolving references); faults 12 and 13. Only https is followed: whatever the
 //! peer says must neither leave the encrypted world nor reach a file.
 
+use std::sync::Arc;
+
 use http::uri::PathAndQuery;
 use southbridge_words::ServerName;
 
@@ -18,7 +20,7 @@ pub enum Place {
     /// Any https server.
     Web {
         /// `host`, or `host:port` where the port is not 443.
-        authority: Box<str>,
+        authority: Arc<str>,
         /// What to ask it for.
         path_and_query: PathAndQuery,
     },

@@ -43,7 +43,12 @@ impl DnsDiscovery {
         let (host, port) = split_authority(service.as_str(), default_port)?;
         let port = self.instead_of_443.filter(|_| port == 443).unwrap_or(port);
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let answer = self.dns.addresses(bare).await.map_err(|error| dns_failed(bare, &error))?;
+        // A name that is a host and nothing else is remembered once, here and there.
+        let answer = match bare.len() == service.as_str().len() {
+            true => self.dns.addresses_of(&service.into()).await,
+            false => self.dns.addresses(bare).await,
+        };
+        let answer = answer.map_err(|error| dns_failed(bare, &error))?;
         if answer.value.is_empty() {
             return Err(DiscoveryError::NotFound { step: "address", name: bare.to_owned() });
         }

@@ -13,6 +13,7 @@
 //! F4, K6; row 14 of the fault list. RFC 2308 (negative caching), RFC 6761 (special names), RFC 8767 (stale).
 
 mod config;
+mod kept;
 mod line;
 mod reading;
 mod server;
@@ -30,6 +31,7 @@ use hickory_resolver::Hosts;
 use southbridge_policy::freshness::{Fetched, FreshnessCounters};
 use southbridge_words::{Answer, Instant, LookupFailure, SrvRecord};
 
+use self::kept::{Addresses, Asking};
 use self::reading::Found;
 use self::step::Step;
 use self::upstream::Upstream;
@@ -79,7 +81,7 @@ struct Inner {
     hosts: Hosts,
     negative_default: Duration,
     records_max: usize,
-    addresses: Step<Arc<[IpAddr]>>,
+    addresses: Step<Addresses>,
     srv: Step<Arc<[SrvRecord]>>,
 }
 
@@ -111,12 +113,31 @@ impl Dns {
     /// # Errors
     /// [`DnsError`] when no server knows, and nothing that was known can stand in.
     pub async fn addresses(&self, name: &str) -> Result<Answer<Arc<[IpAddr]>>, DnsError> {
-        if let Ok(address) = name.parse::<IpAddr>() {
+        self.find_addresses(Asking::Passing(name)).await
+    }
+
+    /// The addresses of `name`, which is remembered in the very bytes that are handed in, where they can be.
+    ///
+    /// # Errors
+    /// As [`addresses`](Self::addresses).
+    pub async fn addresses_of(&self, name: &Arc<str>) -> Result<Answer<Arc<[IpAddr]>>, DnsError> {
+        self.find_addresses(Asking::Shared(name)).await
+    }
+
+    async fn find_addresses(&self, name: Asking<'_>) -> Result<Answer<Arc<[IpAddr]>>, DnsError> {
+        if let Ok(address) = name.as_str().parse::<IpAddr>() {
             let value = [address].into();
             return Ok(Answer { value, fresh_until: Instant::FAR_FUTURE, stale: false, cached: true });
         }
         let inner = &self.inner;
-        inner.addresses.get(name, inner, |inner| &inner.addresses, Inner::look_up_addresses).await
+        let found =
+            inner.addresses.get(name, inner, |inner| &inner.addresses, Inner::look_up_addresses).await;
+        found.map(|Answer { value, fresh_until, stale, cached }| Answer {
+            value: value.into(),
+            fresh_until,
+            stale,
+            cached,
+        })
     }
 
     /// The SRV records of `name` (`_service._proto.host`), in the order they came; empty when it has none.
@@ -124,6 +145,18 @@ impl Dns {
     /// # Errors
     /// As [`addresses`](Self::addresses).
     pub async fn srv(&self, name: &str) -> Result<Answer<Arc<[SrvRecord]>>, DnsError> {
+        self.find_srv(Asking::Passing(name)).await
+    }
+
+    /// The SRV records of `name`, which is remembered in the very bytes that are handed in, where they can be.
+    ///
+    /// # Errors
+    /// As [`addresses`](Self::addresses).
+    pub async fn srv_of(&self, name: &Arc<str>) -> Result<Answer<Arc<[SrvRecord]>>, DnsError> {
+        self.find_srv(Asking::Shared(name)).await
+    }
+
+    async fn find_srv(&self, name: Asking<'_>) -> Result<Answer<Arc<[SrvRecord]>>, DnsError> {
         let inner = &self.inner;
         inner.srv.get(name, inner, |inner| &inner.srv, Inner::look_up_srv).await
     }
@@ -155,10 +188,7 @@ impl Inner {
         Ok(self.kept(found))
     }
 
-    async fn look_up_addresses(
-        self: Rc<Self>,
-        name: Arc<str>,
-    ) -> Result<Fetched<Arc<[IpAddr]>>, LookupFailure> {
+    async fn look_up_addresses(self: Rc<Self>, name: Arc<str>) -> Result<Fetched<Addresses>, LookupFailure> {
         let absolute = absolute(&name)?;
         if let Some(addresses) = self.without_asking(&name, &absolute) {
             return Ok(self.kept(addresses));
@@ -189,10 +219,10 @@ impl Inner {
         Some(Found { records, ttl: Some(KNOWN_LOCALLY) })
     }
 
-    fn kept<R>(&self, found: Found<R>) -> Fetched<Arc<[R]>> {
-        match found.records.is_empty() {
-            true => Fetched::Absent(Arc::default(), found.ttl.unwrap_or(self.negative_default)),
-            false => Fetched::Present(found.records.into(), found.ttl.unwrap_or_default()),
+    fn kept<R, V: From<Vec<R>> + Default>(&self, Found { records, ttl }: Found<R>) -> Fetched<V> {
+        match records.is_empty() {
+            true => Fetched::Absent(V::default(), ttl.unwrap_or(self.negative_default)),
+            false => Fetched::Present(records.into(), ttl.unwrap_or_default()),
         }
     }
 }

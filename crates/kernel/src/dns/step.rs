@@ -1,6 +1,5 @@
 //! One kind of lookup: its cache, and those who wait for it.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
@@ -12,6 +11,7 @@ use southbridge_policy::freshness::{
 use southbridge_words::{Answer, Instant, LookupFailure};
 use tokio::sync::oneshot;
 
+use super::kept::Asking;
 use super::{DnsError, Inner};
 
 type Told<V> = Result<Known<V>, Failing<LookupFailure>>;
@@ -32,7 +32,7 @@ impl<V: Clone + 'static> Step<V> {
     /// ask meanwhile. `this` finds this step again when that has ended.
     pub(super) async fn get<F>(
         &self,
-        name: &str,
+        name: Asking<'_>,
         inner: &Rc<Inner>,
         this: fn(&Inner) -> &Self,
         look_up: fn(Rc<Inner>, Arc<str>) -> F,
@@ -40,14 +40,13 @@ impl<V: Clone + 'static> Step<V> {
     where
         F: Future<Output = Result<Fetched<V>, LookupFailure>> + 'static,
     {
-        let name = plain(name);
         let now = inner.clock.now();
-        let known = self.cache.borrow_mut().known(&*name, now);
+        let known = self.cache.borrow_mut().known(&*name.plain(), now);
         if let Some(known) = known {
             self.start_due(inner, this, look_up);
             return Ok(answer(known, true));
         }
-        let key: Arc<str> = Arc::from(&*name);
+        let key = name.key();
         let (waiter, told) = oneshot::channel();
         let asked = self.cache.borrow_mut().ask(&key, waiter, now);
         self.start_due(inner, this, look_up);
@@ -66,7 +65,7 @@ impl<V: Clone + 'static> Step<V> {
     }
 
     pub(super) fn expire(&self, name: &str, now: Instant) {
-        self.cache.borrow_mut().expire(&Arc::from(&*plain(name)), now);
+        self.cache.borrow_mut().expire(&Asking::Passing(name).key(), now);
     }
 
     pub(super) fn counters(&self) -> FreshnessCounters {
@@ -114,13 +113,4 @@ impl<V: Clone + 'static> Step<V> {
 fn answer<V>(known: Known<V>, cached: bool) -> Answer<V> {
     let Known { value, fresh_until, stale } = known;
     Answer { value, fresh_until, stale, cached }
-}
-
-/// The name as the cache knows it: lower case, without the final dot. Free for what is so already.
-fn plain(name: &str) -> Cow<'_, str> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => name.to_ascii_lowercase().into(),
-        false => name.into(),
-    }
 }

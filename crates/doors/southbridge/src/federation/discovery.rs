@@ -276,14 +276,14 @@ impl Inner {
             }
             Action::LookupSrv { id, name } => {
                 tokio::task::spawn_local(async move {
-                    let result = inner.kernel.dns().srv(&name).await.map_err(|error| error.failure);
+                    let result = inner.kernel.dns().srv_of(&name).await.map_err(|error| error.failure);
                     inner.resolver.borrow_mut().handle_srv(id, result, inner.kernel.clock().now());
                     inner.act();
                 });
             }
             Action::LookupAddresses { id, name } => {
                 tokio::task::spawn_local(async move {
-                    let result = inner.kernel.dns().addresses(&name).await.map_err(|error| error.failure);
+                    let result = inner.kernel.dns().addresses_of(&name).await.map_err(|error| error.failure);
                     inner.resolver.borrow_mut().handle_addresses(id, result, inner.kernel.clock().now());
                     inner.act();
                 });

@@ -4,12 +4,14 @@
 //! Matrix specification v1.19, "Resolving server names" step 3: redirects are followed, loops avoided;
 //! faults row 12: https only, bounded, every hop judged by the address policy.
 
+use std::sync::Arc;
+
 use southbridge_bus::resolver::{CacheHeaders, WellKnownAnswer, WellKnownFailure, WellKnownResult};
 use southbridge_kernel::discovery::DiscoveryError;
 use southbridge_kernel::exchange::{Call, ExchangeError, Repeat};
 use southbridge_kernel::http::{ResponseBody, Violation};
 use southbridge_policy::ranker::Demand;
-use southbridge_words::{Class, Instant, ServiceName, Step};
+use southbridge_words::{Class, Instant, Step};
 
 use bytes::Bytes;
 use http::header::{
@@ -22,7 +24,7 @@ use super::discovery::Inner;
 use crate::location::Place;
 
 /// Fetches the document of `host`.
-pub(super) async fn fetch(inner: &Inner, host: &str) -> WellKnownResult {
+pub(super) async fn fetch(inner: &Inner, host: &Arc<str>) -> WellKnownResult {
     let deadline = inner.kernel.deadline(inner.config.well_known_timeout);
     match follow(inner, host, deadline).await {
         Ok(answer) => WellKnownResult::Answered(answer),
@@ -30,7 +32,11 @@ pub(super) async fn fetch(inner: &Inner, host: &str) -> WellKnownResult {
     }
 }
 
-async fn follow(inner: &Inner, host: &str, deadline: Instant) -> Result<WellKnownAnswer, WellKnownFailure> {
+async fn follow(
+    inner: &Inner,
+    host: &Arc<str>,
+    deadline: Instant,
+) -> Result<WellKnownAnswer, WellKnownFailure> {
     let mut place = first_place(host);
     for _hop in 0..=REDIRECTS_MAX {
         let response = get(inner, &place, deadline).await.map_err(|error| failure(&error))?;
@@ -40,9 +46,9 @@ async fn follow(inner: &Inner, host: &str, deadline: Instant) -> Result<WellKnow
     Err(WellKnownFailure::Redirect)
 }
 
-fn first_place(host: &str) -> Place {
+fn first_place(host: &Arc<str>) -> Place {
     Place::Web {
-        authority: host.into(),
+        authority: Arc::clone(host),
         path_and_query: PathAndQuery::from_static("/.well-known/matrix/server"),
     }
 }
@@ -61,7 +67,7 @@ async fn get(
         .body(Bytes::new())
         .map_err(|error| ExchangeError::BadRequest { reason: error.to_string() })?;
     let call = Call {
-        service: ServiceName::new(authority),
+        service: Arc::clone(authority).into(),
         discovery: std::rc::Rc::clone(&inner.web),
         request,
         class: Class::Interactive,
