@@ -38,8 +38,7 @@ pub use opening::OpeningConfig;
 use peers::{PEERS_BEFORE_SWEEP, Peer};
 pub use view::{ConnectionView, PeerView};
 
-/// Lends connections. Cheap to clone; all clones are one pool.
-#[derive(Clone)]
+/// Lends connections. When it is dropped, what is lent to nobody is closed; the rest when it comes back.
 pub(crate) struct Lending {
     inner: Rc<Inner>,
 }
@@ -182,6 +181,16 @@ impl Lending {
     /// What the pool holds.
     pub(crate) fn usage(&self) -> PoolUse {
         self.inner.state.borrow().pool.usage()
+    }
+}
+
+impl Drop for Lending {
+    /// Each open connection keeps the pool, so without this it would last until they have been idle for long.
+    fn drop(&mut self) {
+        let closed = self.inner.state.borrow_mut().retire_all(self.inner.clock.now());
+        // At once: a farewell needs somebody to wait for it.
+        closed.into_iter().for_each(|conn| self.inner.close(conn, Closing::AtOnce));
+        self.inner.arm();
     }
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use southbridge_policy::pool::Action;
 use southbridge_words::{ConnId, Instant, PeerId};
 
 use super::{Connection, Inner, OpenConnection, Stage, State};
@@ -63,6 +64,18 @@ impl State {
         for conn in found {
             self.pool.handle_retired(conn, now);
         }
+    }
+
+    /// Takes every open connection out of use; those to be closed at once, since they are lent to nobody.
+    pub(super) fn retire_all(&mut self, now: Instant) -> Vec<ConnId> {
+        let conns: Vec<ConnId> = self.connections.keys().copied().collect();
+        conns.into_iter().for_each(|conn| self.pool.handle_retired(conn, now));
+        let closed = |action| match action {
+            Action::Close { conn } => Some(conn),
+            // Nobody waits any more who could be served.
+            _ => None,
+        };
+        std::iter::from_fn(|| self.pool.poll()).filter_map(closed).collect()
     }
 
     /// Peers that nothing is held for are met anew when they are met again.

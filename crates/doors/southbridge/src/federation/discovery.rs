@@ -70,7 +70,7 @@ pub(super) struct Inner {
     /// Names that were resolved anew because nobody answered, and when.
     distrusted: RefCell<FxHashMap<ServerName, Instant>>,
     armed: Cell<Instant>,
-    rearm: Notify,
+    rearm: Rc<Notify>,
     fetches: Semaphore,
 }
 
@@ -94,7 +94,7 @@ impl FederationDiscovery {
             ticket_next: Cell::new(0),
             distrusted: RefCell::default(),
             armed: Cell::new(Instant::FAR_FUTURE),
-            rearm: Notify::new(),
+            rearm: Rc::default(),
         };
         let inner = Rc::new(inner);
         tokio::task::spawn_local(run_timer(Rc::downgrade(&inner)));
@@ -327,20 +327,27 @@ impl Drop for Place<'_> {
 }
 
 async fn run_timer(inner: Weak<Inner>) {
-    loop {
-        let Some(strong) = inner.upgrade() else { return };
-        let next = strong.resolver.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        strong.armed.set(next);
-        let at = strong.kernel.clock().to_tokio(next);
+    while let Some(discovery) = inner.upgrade() {
+        let next = discovery.resolver.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
+        discovery.armed.set(next);
+        let (at, rearm) = (discovery.kernel.clock().to_tokio(next), Rc::clone(&discovery.rearm));
+        // While nothing happens, this task must not be what keeps the resolver, and with it the kernel.
+        drop(discovery);
         let is_due = tokio::select! {
-            () = strong.rearm.notified() => false,
+            () = rearm.notified() => false,
             () = tokio::time::sleep_until(at) => true,
         };
-        if is_due {
-            strong.armed.set(Instant::FAR_FUTURE);
-            strong.resolver.borrow_mut().handle_timeout(strong.kernel.clock().now());
-            strong.act();
+        if let Some(discovery) = inner.upgrade().filter(|_| is_due) {
+            discovery.armed.set(Instant::FAR_FUTURE);
+            discovery.resolver.borrow_mut().handle_timeout(discovery.kernel.clock().now());
+            discovery.act();
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.rearm.notify_one();
     }
 }
 
