@@ -64,6 +64,16 @@ pub enum StoreError {
         /// What SQLite said.
         source: Box<rusqlite::Error>,
     },
+    /// The database is damaged, and what was accepted for delivery lies in it. It is left as it is.
+    #[error(
+        "{path:?} is damaged, and holds messages that were accepted and not delivered: restore it and its -wal from a backup; or move both away to begin anew, and those messages are never delivered"
+    )]
+    DamagedOutbox {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: Box<rusqlite::Error>,
+    },
     /// There is no room on the disk, or the file has reached its largest size.
     #[error("no room to write {path:?}: what is to be saved is kept in memory until there is")]
     DiskFull {
@@ -135,6 +145,7 @@ impl StoreError {
             Self::Foreign { .. } => "foreign",
             Self::TooNew { .. } => "too_new",
             Self::Corrupt { .. } => "corrupt",
+            Self::DamagedOutbox { .. } => "damaged_outbox",
             Self::DiskFull { .. } => "disk_full",
             Self::ReadOnly { .. } => "read_only",
             Self::Failed { .. } => "failed",

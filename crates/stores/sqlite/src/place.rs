@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use southbridge_words::WallTime;
 
 use crate::StoreError;
-use crate::schema::APPLICATION_ID;
+use crate::schema::{APPLICATION_ID, OUTBOX_LAYOUT};
 
 /// What the first bytes of a file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,10 @@ pub(crate) enum Owner {
     /// Nothing is written yet.
     Nobody,
     /// We are. Also said of a head of zeros, which is what a crash of the system leaves.
-    Ourselves,
+    Ourselves {
+        /// Whether accepted items may lie in it. Not known of a head of zeros, and then denied.
+        has_outbox: bool,
+    },
     /// Some SQLite database, without an application id or with another one.
     SomeDatabase { application_id: u32 },
     /// No SQLite database.
@@ -44,12 +47,13 @@ pub(crate) fn owner(path: &Path) -> Result<Owner, StoreError> {
         return Ok(Owner::Nobody);
     }
     if head.iter().all(|byte| *byte == 0) {
-        return Ok(Owner::Ourselves);
+        return Ok(Owner::Ourselves { has_outbox: false });
     }
-    let id = head.get(ID_AT..ID_AT + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    Ok(match id {
-        Some(application_id) if head.starts_with(MAGIC) => match application_id {
-            APPLICATION_ID => Owner::Ourselves,
+    let number =
+        |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    Ok(match (number(ID_AT), number(LAYOUT_AT)) {
+        (Some(application_id), Some(layout)) if head.starts_with(MAGIC) => match application_id {
+            APPLICATION_ID => Owner::Ourselves { has_outbox: layout >= OUTBOX_LAYOUT },
             _ => Owner::SomeDatabase { application_id },
         },
         _ => Owner::Something,
@@ -84,3 +88,4 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 const HEAD_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const ID_AT: usize = 68;
+const LAYOUT_AT: usize = 60;

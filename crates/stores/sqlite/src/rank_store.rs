@@ -9,9 +9,9 @@ use std::time::Duration;
 use southbridge_words::{HostRecord, WallTime};
 use tracing::warn;
 
-use crate::StoreError;
 use crate::ledger::Ledger;
 use crate::worker::{Health, Worker, read};
+use crate::{SqliteOutbox, StoreError};
 
 /// How the file is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,26 @@ impl RankStore {
         if let Some(aside) = &set_aside {
             warn!(?path, ?aside, "the rank store was damaged: it is set aside and begun anew");
         }
+        Self::start(ledger, options, set_aside)
+    }
+
+    /// Uses the file that `outbox` has open, which stays open until both are closed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ranks cannot be read; the outbox is not concerned.
+    pub fn beside(
+        outbox: &SqliteOutbox,
+        options: &RankStoreOptions,
+    ) -> Result<(Self, Vec<HostRecord>), StoreError> {
+        Self::start(Ledger::new(Arc::clone(outbox.file()), options), options, None)
+    }
+
+    fn start(
+        ledger: Ledger,
+        options: &RankStoreOptions,
+        set_aside: Option<PathBuf>,
+    ) -> Result<(Self, Vec<HostRecord>), StoreError> {
+        let path = ledger.file.path().to_owned();
         let records = ledger.load()?;
         let health = Arc::new(Mutex::new(None));
         let worker = Worker::new(ledger, options.records_max as usize, Arc::clone(&health));
@@ -72,8 +92,8 @@ impl RankStore {
             // Nobody may be waiting for the end any more.
             let _ = end.send(worker.run(&inbox));
         });
-        spawned.map_err(|source| StoreError::CannotOpen { path: path.to_owned(), source })?;
-        Ok((Self { path: path.to_owned(), batches, ended, health, set_aside }, records))
+        spawned.map_err(|source| StoreError::CannotOpen { path: path.clone(), source })?;
+        Ok((Self { path, batches, ended, health, set_aside }, records))
     }
 
     /// Hands `records` to the thread; never blocks. Of two records of one host, the later counts.

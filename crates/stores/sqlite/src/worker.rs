@@ -128,8 +128,8 @@ mod tests {
     }
 
     fn pages_max(worker: &Worker, pages: u32) {
-        let set = worker.ledger.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
-        set.unwrap();
+        let turn = worker.ledger.file.turn();
+        turn.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     }
 
     /// Faults row 20: the disk fills up, and hours later somebody makes room.
@@ -170,11 +170,11 @@ mod tests {
     fn a_file_that_became_read_only_is_an_error_and_no_end() {
         let directory = tempfile::tempdir().unwrap();
         let mut worker = worker(&directory);
-        worker.ledger.connection.pragma_update(None, "query_only", true).unwrap();
+        worker.ledger.file.turn().connection.pragma_update(None, "query_only", true).unwrap();
         worker.take(vec![record(1, 1)]);
         worker.flush();
         assert_eq!(read(&worker.health).unwrap().kind(), "read_only");
-        worker.ledger.connection.pragma_update(None, "query_only", false).unwrap();
+        worker.ledger.file.turn().connection.pragma_update(None, "query_only", false).unwrap();
         worker.flush();
         assert!(read(&worker.health).is_none());
         assert_eq!(worker.ledger.load().unwrap().len(), 1);

@@ -265,7 +265,7 @@ fn a_full_disk_is_told_and_what_was_saved_before_stays() {
     let error = store.close(LONG).unwrap_err();
     assert!(matches!(*error, StoreError::DiskFull { .. }), "{error:?}");
     let (_store, records) = RankStore::open(&path, &options, NOON).unwrap();
-    assert_eq!(records.len(), 10);
+    assert!((0..10).all(|number| records.contains(&record(number))));
 }
 
 /// The disk stands still; a caller that goes on saving is told so at some point, and never held.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
 use southbridge_store_thread::{Busy, Job, OutboxThread, Replies, Reply, ThreadLimits};
@@ -42,8 +42,8 @@ impl Outbox for Gated {
 }
 
 /// A thread whose disk stands still until the sender is used or dropped.
-fn gated(disk: &MemoryDisk, limits: ThreadLimits) -> (OutboxThread, Replies, Sender<()>) {
-    let (open, gate) = channel();
+fn gated(disk: &MemoryDisk, limits: ThreadLimits) -> (OutboxThread, Replies, SyncSender<()>) {
+    let (open, gate) = sync_channel(1);
     let outbox = Gated { inner: MemoryOutbox::open(disk), gate: Some(gate) };
     let (thread, replies) = OutboxThread::start(Box::new(outbox), limits).unwrap();
     (thread, replies, open)
