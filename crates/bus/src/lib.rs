@@ -6,4 +6,5 @@
 //! # Architecture Invariant
 //! No socket, thread, file, clock or random source; and nothing of the kernel.
 
+pub mod outgoing;
 pub mod resolver;
