@@ -150,7 +150,7 @@ mod tests {
     /// is none.
     #[test]
     fn redirects_lead_to_https_only() {
-        let lead = |location: &str| first_place("a.example").join(location.as_bytes()).ok();
+        let lead = |location: &str| first_place(&"a.example".into()).join(location.as_bytes()).ok();
         let to = |authority: &str, path: &'static str| {
             Some(Place::Web { authority: authority.into(), path_and_query: PathAndQuery::from_static(path) })
         };
