@@ -8,3 +8,4 @@
 
 pub mod outgoing;
 pub mod resolver;
+pub mod transaction;
