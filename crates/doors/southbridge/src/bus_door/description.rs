@@ -36,6 +36,7 @@ mod tests {
         assert_eq!(described, routed.collect());
         for route in ROUTES {
             let operation = &description["paths"][route.path][route.method.to_lowercase()];
+            assert_eq!(operation["operationId"], route.operation.name());
             let statuses = route.statuses.iter().chain(&STATUSES_OF_ALL).map(u16::to_string);
             assert_eq!(keys(&operation["responses"]), statuses.collect(), "{} {}", route.method, route.path);
             let parameters = operation["parameters"].as_array().into_iter().flatten();

@@ -8,11 +8,13 @@
 //!
 //! # Source
 //! F2, F16; issue 3, item 7.
-#![expect(dead_code, reason = "the door opens when there is a bus behind it")]
 
 mod answer;
+mod api;
+mod arguments;
 mod body;
 mod bounded;
+mod counters;
 mod description;
 mod failure;
 mod question;
@@ -20,13 +22,133 @@ mod routes;
 mod serving;
 mod sets;
 mod stalled;
+mod stream;
 mod submission;
+#[cfg(test)]
+mod tests;
+mod views;
+mod visit;
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use southbridge_kernel::net::Listener;
+use southbridge_words::Secret;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_local;
+
+pub use api::{BusApi, Reading};
 pub use body::BodyLimits;
+pub use counters::BusDoorSnapshot;
 pub use description::OPENAPI;
 pub use failure::{Code, Failure};
 pub use question::Question;
-pub use routes::{Operation, ROUTES, Route};
+pub use routes::{Operation, ROUTES, Route, STATUSES_OF_ALL};
 pub use serving::ConnectionLimits;
-pub use sets::{DestinationSets, SetLimits};
+pub use sets::SetLimits;
 pub use submission::{Submission, What};
+pub use views::{Acknowledged, Happened, LostRow, QUEUE_STATES, QueryFailure, QueueRow, ResultLine};
+
+use crate::local_http::{Gate, Slots};
+use body::Held;
+use counters::BusDoorCounters;
+use sets::DestinationSets;
+
+/// How the door is set up.
+#[derive(Clone, Debug)]
+pub struct BusDoorConfig {
+    /// What callers show. An empty one lets nobody in.
+    pub secret: Secret,
+    /// Connections at a time; those above wait in the system's accept queue. Default 1,024.
+    pub connections_max: u32,
+    /// How long connections may be silent.
+    pub connections: ConnectionLimits,
+    /// How much may come in.
+    pub bodies: BodyLimits,
+    /// How many destination sets are known.
+    pub sets: SetLimits,
+}
+
+impl BusDoorConfig {
+    /// The defaults, for callers who show `secret`.
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            secret,
+            connections_max: 1_024,
+            connections: ConnectionLimits::default(),
+            bodies: BodyLimits::default(),
+            sets: SetLimits::default(),
+        }
+    }
+}
+
+/// The door to one bus. Cheap to clone; all clones are one door.
+#[derive(Clone)]
+pub struct BusDoor<B>(Rc<Inside<B>>);
+
+pub(crate) struct Inside<B> {
+    bus: B,
+    config: BusDoorConfig,
+    sets: RefCell<DestinationSets>,
+    held: Rc<Held>,
+    counters: BusDoorCounters,
+    slots: Rc<Slots>,
+    closing: Gate,
+}
+
+impl<B: BusApi> BusDoor<B> {
+    /// A door to `bus`.
+    pub fn new(bus: B, config: BusDoorConfig) -> Self {
+        Self(Rc::new(Inside {
+            bus,
+            sets: RefCell::new(DestinationSets::new(config.sets)),
+            held: Rc::default(),
+            counters: BusDoorCounters::default(),
+            slots: Slots::new(config.connections_max),
+            closing: Gate::default(),
+            config,
+        }))
+    }
+
+    /// Accepts connections for ever. Dropping it (or its task) ends accepting, and nothing else.
+    pub async fn serve(&self, listener: &Listener) -> Infallible {
+        loop {
+            // Whoever is above the bound waits in the system's queue, and not in ours.
+            self.0.slots.any_free().await;
+            let stream = listener.accept().await;
+            let slot = self.0.slots.enter();
+            let door = self.clone();
+            spawn_local(async move {
+                door.serve_connection(stream).await;
+                drop(slot);
+            });
+        }
+    }
+
+    /// Answers the requests on one connection, until its caller leaves or the door closes.
+    pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S) {
+        let inside = &self.0;
+        inside.counters.connections.add(1);
+        let answer = |request| {
+            let inside = Rc::clone(inside);
+            async move { visit::answer(&inside, request).await }
+        };
+        serving::serve(stream, inside.config.connections, &inside.closing, answer).await;
+    }
+
+    /// Ends streams and connections that wait for a request; requests that have begun are still answered.
+    pub fn close(&self) {
+        self.0.closing.open();
+    }
+
+    /// Waits until no connection is served any more. A caller may take its time: bound it.
+    pub async fn drained(&self) {
+        self.0.slots.all_free().await;
+    }
+
+    /// The numbers of the door.
+    pub fn snapshot(&self) -> BusDoorSnapshot {
+        self.0.counters.snapshot(self.0.slots.held(), self.0.held.bytes())
+    }
+}

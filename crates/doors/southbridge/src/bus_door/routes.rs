@@ -32,6 +32,25 @@ pub enum Operation {
     Description,
 }
 
+impl Operation {
+    /// Its name in the description and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Query => "query",
+            Self::Wake => "wake",
+            Self::ListSets => "listSets",
+            Self::PutSet => "putSet",
+            Self::DeleteSet => "deleteSet",
+            Self::ListQueues => "listQueues",
+            Self::ShowQueue => "showQueue",
+            Self::DropQueue => "dropQueue",
+            Self::Results => "results",
+            Self::Description => "description",
+        }
+    }
+}
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {

@@ -1,0 +1,50 @@
+//! What the door asks of a bus.
+//!
+//! There are two: the Federation Side Bus, and one whose answers are written down, by which the door is tested without
+//! a federation (full outboxes, gaps, questions that nobody answers).
+
+use std::future::Future;
+
+use bytes::Bytes;
+use futures_util::stream::LocalBoxStream;
+use southbridge_words::ServerName;
+
+use super::failure::Failure;
+use super::question::Question;
+use super::submission::Submission;
+use super::views::{Acknowledged, LostRow, QueryFailure, QueueRow, ResultLine};
+
+/// A bus on the I/O thread. Cheap to clone; all clones are one.
+pub trait BusApi: Clone + 'static {
+    /// Takes a submission when the future is first polled, in that order; ends when it is accepted or refused.
+    fn send(&self, submission: Submission) -> impl Future<Output = Result<Acknowledged, Failure>>;
+
+    /// Asks one homeserver. Dropping the future gives the question up.
+    fn query(&self, question: Question) -> impl Future<Output = Result<Bytes, QueryFailure>>;
+
+    /// Ends the back-off of a destination.
+    fn wake(&self, destination: &ServerName);
+
+    /// How a queue stands; none when there is none.
+    fn queue(&self, destination: &ServerName) -> Option<QueueRow>;
+
+    /// At most `max` queues behind `after`, sorted by name.
+    fn queues(&self, after: Option<&ServerName>, max: usize) -> Vec<(ServerName, QueueRow)>;
+
+    /// Gives up what waits for a destination.
+    fn drop_backlog(&self, destination: &ServerName) -> impl Future<Output = Result<LostRow, Failure>>;
+
+    /// Results behind `from`, or from now on, until the bus ends.
+    ///
+    /// # Errors
+    /// [`Failure`] when `from` is no token.
+    fn results(&self, from: Option<&str>) -> Result<Reading, Failure>;
+}
+
+/// A reader of results.
+pub struct Reading {
+    /// Where it begins.
+    pub token: String,
+    /// What follows.
+    pub lines: LocalBoxStream<'static, ResultLine>,
+}
