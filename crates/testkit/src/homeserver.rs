@@ -41,6 +41,7 @@ use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -69,6 +70,7 @@ struct Fleet {
     scripts: Scripts,
     ledger: Ledger,
     sends: Sends,
+    hang_up: Notify,
 }
 
 impl Homeservers {
@@ -93,6 +95,7 @@ impl Homeservers {
             scripts: Scripts::default(),
             ledger: Ledger::default(),
             sends: Sends::default(),
+            hang_up: Notify::new(),
         };
         let servers = Self { address, fleet: Arc::new(fleet), listeners: Mutex::default() };
         let address = servers.listen_also(address).await?;
@@ -138,6 +141,11 @@ impl Homeservers {
     /// The rule for hosts without a script. Their certificates are good.
     pub fn otherwise(&self, rule: impl Fn(&str) -> Arc<HostScript> + Send + Sync + 'static) {
         self.fleet.scripts.otherwise(Box::new(rule));
+    }
+
+    /// Closes every connection that speaks HTTP, as hosts do with those that have been idle for long.
+    pub fn hang_up(&self) {
+        self.fleet.hang_up.notify_waiters();
     }
 
     /// Keeps at most `requests_max` requests for [`Homeservers::received`]; counting goes on all the same.
@@ -219,7 +227,10 @@ async fn serve_connection(fleet: &Arc<Fleet>, stream: TcpStream, peer: SocketAdd
     if script.behaviour == Behaviour::HangAfterTls {
         return until_closed(&mut tls).await;
     }
-    speak_http(fleet, tls, connection).await.map_err(io::Error::other)
+    tokio::select! {
+        spoken = speak_http(fleet, tls, connection) => spoken.map_err(io::Error::other),
+        () = fleet.hang_up.notified() => Ok(()),
+    }
 }
 
 fn resumed(tls: &TlsStream<TcpStream>) -> bool {

@@ -141,3 +141,16 @@ async fn a_transaction_is_processed_once_for_each_id() {
     assert_eq!((sent[0].id.as_str(), &*sent[0].authorization), ("42", &["X-Matrix x".to_owned()][..]));
     assert_eq!(sent[0].json()["origin"], "o.test");
 }
+
+/// An idle connection does not last for ever. The host goes on to serve new ones.
+#[tokio::test]
+async fn open_connections_are_hung_up_on() {
+    let (authority, servers) = servers().await;
+    let config = authority.client_config(Alpn::Http1);
+    let mut idle = probe::connect(servers.address(), "a.test", &config).await.unwrap();
+    probe::get(servers.address(), &config, "https://a.test/_matrix/key/v2/server").await.unwrap();
+    servers.hang_up();
+    // The end of TLS or of TCP: either is an end.
+    assert!(!matches!(idle.read(&mut [0; 64]).await, Ok(1..)));
+    probe::get(servers.address(), &config, "https://a.test/_matrix/key/v2/server").await.unwrap();
+}
