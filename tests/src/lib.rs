@@ -22,6 +22,7 @@ pub mod http_client;
 pub mod http_trap;
 pub mod patience;
 pub mod process;
+pub mod progress;
 pub mod sockets;
 pub mod southbridge;
 pub mod synapse;

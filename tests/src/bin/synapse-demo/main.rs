@@ -3,7 +3,6 @@
 //!
 //! `cargo xtask demo --synapse` builds and runs it.
 
-mod progress;
 mod report;
 mod round;
 
@@ -17,9 +16,9 @@ use southbridge_tests::federation::{Federation, Plan};
 use southbridge_tests::following::Following;
 use southbridge_tests::southbridge::DoorKind;
 
-use progress::during;
 use report::Table;
 use round::{Crowd, Pace, Round, Upheaval};
+use southbridge_tests::progress::during;
 
 /// Real Synapses federate through Southbridge on this machine.
 #[derive(Debug, Parser)]

@@ -10,8 +10,8 @@ use southbridge_tests::federation::Federation;
 use southbridge_tests::following::Following;
 use southbridge_tests::patience::within;
 
-use crate::progress::showing;
 use crate::report::{Row, Usage};
+use southbridge_tests::progress::showing;
 
 /// Who is there.
 #[derive(Debug)]
