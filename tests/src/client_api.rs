@@ -191,6 +191,29 @@ impl ClientApi {
         self.post("/_matrix/client/v3/keys/query", &json!({"device_keys": {user: []}})).await
     }
 
+    /// Asks for the keys of all `users` at once, and says which homeservers could not be asked.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn keys_of_all(&self, users: &[String]) -> Result<Vec<String>> {
+        let wanted: serde_json::Map<String, Value> =
+            users.iter().map(|user| (user.clone(), json!([]))).collect();
+        let answer = self.post("/_matrix/client/v3/keys/query", &json!({"device_keys": wanted})).await?;
+        Ok(answer["failures"].as_object().into_iter().flatten().map(|(server, _)| server.clone()).collect())
+    }
+
+    /// Sends `content` to a device of each of `users`, as a client does with the keys of an encrypted room.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn send_to_devices(&self, users: &[String], content: &Value) -> Result<()> {
+        let number = self.0.transactions.fetch_add(1, Ordering::Relaxed);
+        let target = format!("/_matrix/client/v3/sendToDevice/m.room.encrypted/{number}");
+        let messages: serde_json::Map<String, Value> =
+            users.iter().map(|user| (user.clone(), json!({"DEVICE": content}))).collect();
+        self.put(&target, &json!({"messages": messages})).await.map(drop)
+    }
+
     /// The names of the public rooms of `server`.
     ///
     /// # Errors

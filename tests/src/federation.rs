@@ -13,7 +13,7 @@ use crate::failure::{Result, While};
 use crate::http_trap::HttpTrap;
 use crate::process::tail;
 use crate::southbridge::{self, DoorKind, SouthbridgeProcess};
-use crate::synapse::{self, AppService, SynapseProcess, delegated_name};
+use crate::synapse::{self, AppService, Outbound, SynapseProcess, delegated_name};
 
 /// What a household is to be.
 #[derive(Clone, Debug)]
@@ -118,9 +118,11 @@ impl Federation {
         let surroundings = synapse::Surroundings {
             server_name: plan.server_name.clone(),
             dir,
-            door: southbridge.door().clone(),
-            secret,
-            forward_proxy: southbridge.forward_proxy(),
+            outbound: Outbound::Southbridge {
+                door: southbridge.door().clone(),
+                secret,
+                forward_proxy: southbridge.forward_proxy(),
+            },
             ca_file: ca_file.to_owned(),
             app_service: Some(AppService { id: "trap".into(), url: self.trap_url() }),
         };

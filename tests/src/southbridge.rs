@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Result, While};
 use crate::http_client::{Reply, get};
 use crate::patience::within;
-use crate::process::{Process, checkout, signal, usage};
+use crate::process::{Process, checkout, signal, tail, usage};
 use crate::sockets::{DoorAddress, Sockets};
 use crate::systemd::Systemd;
 
@@ -98,7 +98,8 @@ impl SouthbridgeProcess {
         tokio::select! {
             ready = within(START_MAX, "southbridge says that it is ready", self.systemd.ready()) => { ready?; }
             ended = process.wait(START_MAX * 2) => {
-                return Err(Failure::new(format!("southbridge ended with {} while starting", ended?)));
+                let said = tail(&self.log(), LINES_SHOWN);
+                return Err(Failure::new(format!("southbridge ended with {} while starting:\n{said}", ended?)));
             }
         }
         self.running = Some(Running::Child(process));
@@ -277,5 +278,6 @@ fn config(surroundings: &Surroundings, sockets: &Sockets) -> Value {
 }
 
 const CONFIG: &str = "southbridge.toml";
+const LINES_SHOWN: usize = 10;
 /// A migration of the store and a busy machine included.
 const START_MAX: Duration = Duration::from_secs(20);

@@ -28,16 +28,28 @@ pub struct Surroundings {
     pub server_name: String,
     /// A directory of its own that exists.
     pub dir: PathBuf,
-    /// Its outbound federation.
-    pub door: DoorAddress,
-    /// The secret of that door.
-    pub secret: String,
-    /// Its other HTTP.
-    pub forward_proxy: SocketAddr,
+    /// Who carries what it sends.
+    pub outbound: Outbound,
     /// The certificates it trusts.
     pub ca_file: PathBuf,
     /// An application service that it knows.
     pub app_service: Option<AppService>,
+}
+
+/// Who carries what a Synapse sends.
+#[derive(Clone, Debug)]
+pub enum Outbound {
+    /// Southbridge.
+    Southbridge {
+        /// For its federation.
+        door: DoorAddress,
+        /// The secret of that door.
+        secret: String,
+        /// For its other HTTP.
+        forward_proxy: SocketAddr,
+    },
+    /// Itself, as it comes from PyPI. It may reach loopback.
+    Itself,
 }
 
 /// A running Synapse.

@@ -34,7 +34,7 @@ enum Chore {
     Test(Test),
     /// A federation of hundreds of homeservers on this machine, carried by Southbridge.
     Demo(Passed),
-    /// What Southbridge costs, beside a bare client in the same run.
+    /// What Southbridge costs, beside a bare client in the same run; `--synapse`: what it saves a Synapse.
     Bench(Passed),
     /// Throws made-up input at a parser that reads what strangers send.
     Fuzz(Fuzz),

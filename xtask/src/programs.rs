@@ -13,33 +13,37 @@ use crate::synapse;
 pub fn demo(args: &[String]) -> Done {
     let daemon = release_daemon()?;
     if args.iter().any(|arg| arg == "--synapse") {
-        return synapse_demo(&daemon, args);
+        return with_synapse("synapse-demo", "demo with real Synapses", &daemon, args);
     }
     announce("demo");
     run(command(daemon).arg("demo").args(args))
 }
 
-/// The program that drives the Synapses waits most of the time, and is built for tests anyway.
-fn synapse_demo(daemon: &Path, args: &[String]) -> Done {
-    let python = synapse::python()?;
-    let build = ["build", "--locked", "-p", "southbridge-tests", "--bin", "synapse-demo"];
-    step("build synapse-demo (dev)", cargo().args(build))?;
-    announce("demo with real Synapses");
-    let mut demo = command(target_dir().join("debug").join("synapse-demo"));
-    demo.env(synapse::PYTHON_VARIABLE, python).env(DAEMON_VARIABLE, daemon);
-    run(demo.args(args.iter().filter(|arg| *arg != "--synapse")))
-}
-
-/// Builds and runs the benchmarks with `args`.
+/// Builds and runs the benchmarks with `args`, or with `--synapse` among them the one that asks what Synapse costs.
 ///
 /// # Errors
-/// They do not build, or a bound was not met.
+/// They do not build, Synapse was asked for and cannot be had, or a bound was not met.
 pub fn bench(args: &[String]) -> Done {
+    if args.iter().any(|arg| arg == "--synapse") {
+        return with_synapse("synapse-cost", "bench of real Synapses", &release_daemon()?, args);
+    }
     // They measure the daemon that lies beside them.
     let packages = ["-p", "southbridge-benches", "-p", "southbridge-daemon"];
     step("build benches (release)", cargo().args(["build", "--release", "--locked"]).args(packages))?;
     announce("bench");
     run(command(target_dir().join("release").join("southbridge-benches")).args(args))
+}
+
+/// Builds `program` of the package `southbridge-tests` and runs it with all of `args` but `--synapse`. Such programs
+/// wait most of the time, and are built for tests anyway.
+fn with_synapse(program: &str, what: &str, daemon: &Path, args: &[String]) -> Done {
+    let python = synapse::python()?;
+    let build = ["build", "--locked", "-p", "southbridge-tests", "--bin", program];
+    step(&format!("build {program} (dev)"), cargo().args(build))?;
+    announce(what);
+    let mut built = command(target_dir().join("debug").join(program));
+    built.env(synapse::PYTHON_VARIABLE, python).env(DAEMON_VARIABLE, daemon);
+    run(built.args(args.iter().filter(|arg| *arg != "--synapse")))
 }
 
 /// Tells tests and demos which daemon to start; who sets it has one that is built already.

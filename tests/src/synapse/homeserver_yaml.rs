@@ -1,9 +1,11 @@
-//! The configuration of a Synapse: the six lines that send its federation to Southbridge, two for its other HTTP, and
-//! what every homeserver needs. Written as JSON, which is YAML.
+//! The configuration of a Synapse: the six lines that send its federation to Southbridge and two for its other HTTP, or
+//! what it needs to do without; and what every homeserver needs. Written as JSON, which is YAML.
+
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Ports, REGISTRATION_SECRET, Surroundings};
+use super::{Outbound, Ports, REGISTRATION_SECRET, Surroundings};
 use crate::sockets::DoorAddress;
 
 /// An application service that a Synapse knows.
@@ -31,28 +33,39 @@ impl AppService {
 /// The whole of `homeserver.yaml`.
 pub(super) fn text(surroundings: &Surroundings, ports: Ports) -> Value {
     let mut all = everyday(surroundings, ports);
-    let parts = [southbridge(surroundings), other_http(surroundings), no_rate_limits()];
+    let outbound = match &surroundings.outbound {
+        Outbound::Southbridge { door, secret, forward_proxy } => southbridge(door, secret, *forward_proxy),
+        Outbound::Itself => itself(surroundings),
+    };
+    let parts = [outbound, no_rate_limits()];
     let parts = parts.into_iter().filter_map(|part| part.as_object().cloned()).flatten();
     all.as_object_mut().expect("it is written as an object").extend(parts);
     all
 }
 
-/// What an operator adds: `docs/book/src/operators/five-minutes.md`.
-fn southbridge(surroundings: &Surroundings) -> Value {
-    let location = match &surroundings.door {
+/// What an operator adds: `docs/book/src/operators/five-minutes.md`, and for all other HTTP `forward-proxy.md`.
+fn southbridge(door: &DoorAddress, secret: &str, forward_proxy: SocketAddr) -> Value {
+    let location = match door {
         DoorAddress::Tcp(address) => json!({"host": address.ip().to_string(), "port": address.port()}),
         DoorAddress::Unix(path) => json!({"path": path}),
     };
+    let proxy = format!("http://{forward_proxy}");
     json!({
-        "worker_replication_secret": surroundings.secret,
+        "worker_replication_secret": secret,
         "instance_map": {"southbridge": location},
         "outbound_federation_restricted_to": ["southbridge"],
+        "http_proxy": proxy,
+        "https_proxy": proxy,
     })
 }
 
-fn other_http(surroundings: &Surroundings) -> Value {
-    let proxy = format!("http://{}", surroundings.forward_proxy);
-    json!({"http_proxy": proxy, "https_proxy": proxy})
+/// A Synapse on its own verifies certificates and keeps away from loopback, where the others of a test are.
+fn itself(surroundings: &Surroundings) -> Value {
+    json!({
+        "federation_custom_ca_list": [surroundings.ca_file],
+        "ip_range_blacklist": [],
+        "federation_ip_range_blacklist": [],
+    })
 }
 
 fn everyday(surroundings: &Surroundings, ports: Ports) -> Value {
