@@ -106,6 +106,7 @@ fn no_rate_limits() -> Value {
         "rc_registration": many,
         "rc_joins": {"local": many, "remote": many},
         "rc_joins_per_room": many,
+        "rc_profile": many,
         "rc_login": {"address": many, "account": many, "failed_attempts": many},
         "rc_federation": {"sleep_limit": 10_000, "reject_limit": 10_000, "concurrent": 100},
     })

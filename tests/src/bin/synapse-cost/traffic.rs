@@ -60,9 +60,9 @@ impl Traffic {
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::KeysFirst => "keys of users at hosts never met",
-            Self::KeysOpen => "the same, connections open",
-            Self::KeysClosed => "the same, connections closed since",
+            Self::KeysFirst => "keys, hosts never met",
+            Self::KeysOpen => "keys, connections open",
+            Self::KeysClosed => "keys, connections closed since",
             Self::SendOpen => "transactions, connections open",
             Self::SendClosed => "transactions, connections closed since",
             Self::ProfilesOpen => "profiles, connections open",
