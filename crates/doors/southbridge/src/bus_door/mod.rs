@@ -33,6 +33,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use southbridge_kernel::Clock;
 use southbridge_kernel::net::Listener;
 use southbridge_words::Secret;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -89,6 +90,7 @@ pub struct BusDoor<B>(Rc<Inside<B>>);
 
 pub(crate) struct Inside<B> {
     bus: B,
+    clock: Clock,
     config: BusDoorConfig,
     sets: RefCell<DestinationSets>,
     held: Rc<Held>,
@@ -98,10 +100,11 @@ pub(crate) struct Inside<B> {
 }
 
 impl<B: BusApi> BusDoor<B> {
-    /// A door to `bus`.
-    pub fn new(bus: B, config: BusDoorConfig) -> Self {
+    /// A door to `bus`. EDUs are made when they come, by `clock`.
+    pub fn new(bus: B, clock: Clock, config: BusDoorConfig) -> Self {
         Self(Rc::new(Inside {
             bus,
+            clock,
             sets: RefCell::new(DestinationSets::new(config.sets)),
             held: Rc::default(),
             counters: BusDoorCounters::default(),

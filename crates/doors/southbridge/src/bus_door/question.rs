@@ -12,30 +12,23 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use southbridge_bus::outgoing::{OutgoingQuery, QueryMethod};
 use southbridge_words::ServerName;
 
 use super::bounded::{Bounded, Name, Table, check_depth, read};
 use super::failure::{Code, Failure};
+use crate::synapse_door::verdict::with_causes;
 
 /// A question for one homeserver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Whom.
     pub destination: ServerName,
-    /// The method.
-    pub method: Method,
-    /// The path, with names in braces: `/_matrix/federation/v1/event/{eventId}`.
-    pub path: String,
-    /// What stands for the names in braces, not yet encoded.
-    pub path_args: Vec<(String, String)>,
-    /// The arguments behind the question mark, not yet encoded.
-    pub query_args: Vec<(String, String)>,
-    /// The JSON to be sent.
-    pub body: Option<Bytes>,
+    /// What. It can be resolved.
+    pub query: OutgoingQuery,
     /// How long it may take in all; zero is for ever.
     pub timeout: Duration,
 }
@@ -95,40 +88,31 @@ fn get() -> Cow<'static, str> {
 /// [`Failure`] says what is wrong with it.
 pub fn read_question(body: &[u8]) -> Result<Question, Failure> {
     let written: Written<'_> = read(body)?;
-    let method = METHODS.into_iter().find(|known| known.as_str() == written.method).ok_or_else(|| {
+    let method = QueryMethod::from_name(&written.method).ok_or_else(|| {
         let shown: String = written.method.chars().take(SHOWN_CHARS_MAX).collect();
         let text = format!("method is {shown:?}; homeservers are asked with GET, POST or PUT");
         Failure::new(Code::InvalidParam, text)
     })?;
-    if !written.path.starts_with("/_matrix/") || written.path.len() > PATH_BYTES_MAX {
-        let text = format!("path begins with \"/_matrix/\" and has at most {PATH_BYTES_MAX} bytes");
-        return Err(Failure::new(Code::InvalidParam, text));
+    let mut query = OutgoingQuery::new(method, written.path.into_owned());
+    for (name, value) in written.path_args.0 {
+        query = query.path(name, value);
+    }
+    for (name, texts) in written.query_args.0 {
+        for text in texts.0 {
+            query = query.query(name.clone(), text);
+        }
     }
     if let Some(body) = written.body {
         check_depth("body", body)?;
-        if method == Method::GET {
-            return Err(Failure::new(Code::InvalidParam, "a GET has no body; use query_args"));
-        }
+        query = query.body(Bytes::copy_from_slice(body.get().as_bytes()));
     }
+    query.resolve().map_err(|error| Failure::new(Code::InvalidParam, with_causes(&error)))?;
     let timeout = Duration::from_millis(written.timeout_ms.unwrap_or(TIMEOUT_MS));
     if timeout > TIMEOUT_MAX {
         let text = format!("timeout_ms is above {}; 0 waits for ever", TIMEOUT_MAX.as_millis());
         return Err(Failure::new(Code::InvalidParam, text));
     }
-    Ok(Question {
-        destination: written.destination.0,
-        method,
-        path: written.path.into_owned(),
-        path_args: written.path_args.0,
-        query_args: flatten(written.query_args.0),
-        body: written.body.map(|body| Bytes::copy_from_slice(body.get().as_bytes())),
-        timeout,
-    })
-}
-
-fn flatten(arguments: Vec<(String, Texts)>) -> Vec<(String, String)> {
-    let each = |(name, texts): (String, Texts)| texts.0.into_iter().map(move |text| (name.clone(), text));
-    arguments.into_iter().flat_map(each).collect()
+    Ok(Question { destination: written.destination.0, query, timeout })
 }
 
 #[cfg(test)]
@@ -136,10 +120,8 @@ pub(super) fn fields() -> std::collections::BTreeSet<String> {
     super::bounded::fields_of::<Written<'_>>()
 }
 
-const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::PUT];
 /// More than any request of the federation has; `v` of `/make_join` has one for each room version.
 const ARGUMENTS_MAX: usize = 64;
-const PATH_BYTES_MAX: usize = 2_048;
 /// What Synapse gives most of its questions.
 const TIMEOUT_MS: u64 = 60_000;
 /// A day; whoever wants more wants it for ever.
@@ -161,17 +143,17 @@ mod tests {
                 "path_args":{"roomId":"!a/b:c","userId":"@u:c"},"query_args":{"ver":["1","2"],"x":"é"},
                 "timeout_ms":0}"#)
             .unwrap();
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(question.path_args, [pair("roomId", "!a/b:c"), pair("userId", "@u:c")]);
-        assert_eq!(question.query_args, [pair("ver", "1"), pair("ver", "2"), pair("x", "é")]);
-        assert_eq!((question.method, question.timeout), (Method::GET, Duration::ZERO));
+        let resolved = question.query.resolve().unwrap();
+        let path = "/_matrix/federation/v1/make_join/%21a%2Fb%3Ac/%40u%3Ac?ver=1&ver=2&x=%C3%A9";
+        assert_eq!((resolved.method, resolved.path_and_query.as_str()), (QueryMethod::Get, path));
+        assert_eq!((question.destination.as_str(), question.timeout), ("a.example", Duration::ZERO));
     }
 
     #[test]
     fn every_mistake_is_named() {
         for (text, code, words) in [
             (r#"{"path":"/_matrix/x"}"#, Code::BadJson, "destination"),
-            (r#"{"destination":"a.example","path":"/x"}"#, Code::InvalidParam, "begins with"),
+            (r#"{"destination":"a.example","path":"/x"}"#, Code::InvalidParam, "below /_matrix/"),
             (
                 r#"{"destination":"a.example","path":"/_matrix/x","method":"PATCH"}"#,
                 Code::InvalidParam,

@@ -15,11 +15,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use southbridge_words::ServerName;
+use southbridge_bus::outgoing::{InvalidEdu, InvalidPdu, OutgoingEdu, OutgoingPdu};
+use southbridge_words::{ServerName, WallTime};
 
 use super::bounded::{Bounded, Name, check_depth, read};
 use super::failure::{Code, Failure};
 use super::sets::{DestinationSets, each_once};
+use crate::synapse_door::verdict::with_causes;
 
 /// One thing to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +38,9 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A PDU.
-    Pdu {
-        /// Its JSON as it came.
-        bytes: Bytes,
-        /// How results name it.
-        event_id: Option<Arc<str>>,
-    },
+    Pdu(OutgoingPdu),
     /// An EDU.
-    Edu {
-        /// Its `edu_type`.
-        edu_type: String,
-        /// Its `content`, as it came.
-        content: Bytes,
-    },
+    Edu(OutgoingEdu),
 }
 
 #[derive(Deserialize)]
@@ -83,31 +75,32 @@ struct WrittenEdu<'a> {
     content: &'a RawValue,
 }
 
-/// Reads the body of a request to send: a submission, or what is wrong with it, for each.
+/// Reads the body of a request to send, which came at `wall`: a submission, or what is wrong with it, for each.
 ///
 /// # Errors
 /// [`Failure`] when the body as a whole is not of this form.
 pub fn read_submissions(
     body: &[u8],
     sets: &mut DestinationSets,
+    wall: WallTime,
 ) -> Result<Vec<Result<Submission, Failure>>, Failure> {
     let body: SendBody<'_> = read(body)?;
-    Ok(body.submissions.0.into_iter().map(|raw| read_submission(raw, sets)).collect())
+    Ok(body.submissions.0.into_iter().map(|raw| read_submission(raw, sets, wall)).collect())
 }
 
-fn read_submission(raw: &RawValue, sets: &mut DestinationSets) -> Result<Submission, Failure> {
+fn read_submission(
+    raw: &RawValue,
+    sets: &mut DestinationSets,
+    wall: WallTime,
+) -> Result<Submission, Failure> {
     let written: Written<'_> = read(raw.get().as_bytes())?;
+    let event_id = short("event_id", written.event_id.as_deref())?;
     let what = match (written.pdu, written.edu) {
-        (Some(pdu), None) => What::Pdu {
-            bytes: object("pdu", pdu, PDU_BYTES_MAX)?,
-            event_id: short("event_id", written.event_id.as_deref())?,
-        },
-        (None, Some(edu)) => {
-            if written.event_id.is_some() {
-                return Err(Failure::new(Code::BadJson, "event_id belongs to a pdu; leave it out of an edu"));
-            }
-            read_edu(&edu)?
+        (Some(pdu), None) => read_pdu(pdu, event_id)?,
+        (None, Some(_)) if event_id.is_some() => {
+            return Err(Failure::new(Code::BadJson, "event_id belongs to a pdu; leave it out of an edu"));
         }
+        (None, Some(edu)) => read_edu(&edu, wall)?,
         _ => return Err(Failure::new(Code::BadJson, "a submission has either a pdu or an edu")),
     };
     let destinations = match (written.destinations, written.destination_set) {
@@ -124,29 +117,38 @@ fn read_submission(raw: &RawValue, sets: &mut DestinationSets) -> Result<Submiss
     Ok(Submission { what, destinations, key: short("key", written.key.as_deref())? })
 }
 
-fn read_edu(edu: &WrittenEdu<'_>) -> Result<What, Failure> {
-    let length = edu.edu_type.len();
-    if length == 0 || length > TEXT_BYTES_MAX {
-        let text = format!("edu_type has {length} bytes; it has 1 to {TEXT_BYTES_MAX}");
-        return Err(Failure::new(Code::InvalidParam, text));
-    }
-    let content = object("content", edu.content, PDU_BYTES_MAX)?;
-    Ok(What::Edu { edu_type: edu.edu_type.to_string(), content })
+fn read_pdu(raw: &RawValue, event_id: Option<Arc<str>>) -> Result<What, Failure> {
+    let pdu = OutgoingPdu::new(bytes_of("pdu", raw)?).map_err(|error| {
+        let code = match error {
+            InvalidPdu::TooLarge { .. } => Code::TooLarge,
+            _ => Code::BadJson,
+        };
+        Failure::new(code, with_causes(&error))
+    })?;
+    Ok(What::Pdu(match event_id {
+        Some(event_id) => pdu.with_event_id(event_id),
+        None => pdu,
+    }))
 }
 
-/// The bytes of an object, in memory of their own: the body they came in may be a thousand times larger, and must not
+fn read_edu(edu: &WrittenEdu<'_>, wall: WallTime) -> Result<What, Failure> {
+    let content = bytes_of("content", edu.content)?;
+    let edu = OutgoingEdu::new(edu.edu_type.as_ref(), content, wall).map_err(|error| {
+        let code = match error {
+            InvalidEdu::TooLarge { .. } => Code::TooLarge,
+            InvalidEdu::Type { .. } => Code::InvalidParam,
+            _ => Code::BadJson,
+        };
+        Failure::new(code, with_causes(&error))
+    })?;
+    Ok(What::Edu(edu))
+}
+
+/// The bytes of a value, in memory of their own: the body they came in may be a thousand times larger, and must not
 /// be kept for their sake.
-fn object(what: &str, raw: &RawValue, bytes_max: usize) -> Result<Bytes, Failure> {
-    let text = raw.get();
-    if !text.starts_with('{') {
-        return Err(Failure::new(Code::BadJson, format!("{what} is not a JSON object")));
-    }
-    if text.len() > bytes_max {
-        let text = format!("{what} has {} bytes, the most is {bytes_max}", text.len());
-        return Err(Failure::new(Code::TooLarge, text));
-    }
+fn bytes_of(what: &str, raw: &RawValue) -> Result<Bytes, Failure> {
     check_depth(what, raw)?;
-    Ok(Bytes::copy_from_slice(text.as_bytes()))
+    Ok(Bytes::copy_from_slice(raw.get().as_bytes()))
 }
 
 fn short(what: &str, text: Option<&str>) -> Result<Option<Arc<str>>, Failure> {
@@ -178,8 +180,6 @@ pub(super) fn fields_of_edu() -> std::collections::BTreeSet<String> {
 pub const SUBMISSIONS_MAX: usize = 1_000;
 /// Destinations of one submission. The largest room has a fifth of these.
 pub const DESTINATIONS_MAX: usize = 100_000;
-/// Bytes of a PDU (Matrix specification, "Size limits"), and of the content of an EDU.
-const PDU_BYTES_MAX: usize = 65_536;
 /// As long as a Matrix identifier may be.
 const TEXT_BYTES_MAX: usize = 255;
 
@@ -187,6 +187,8 @@ const TEXT_BYTES_MAX: usize = 255;
 mod tests {
     use super::*;
     use crate::bus_door::sets::SetLimits;
+
+    const WALL: WallTime = WallTime::from_unix_millis(1_700_000_000_000);
 
     fn sets() -> DestinationSets {
         let mut sets = DestinationSets::new(SetLimits::default());
@@ -196,7 +198,7 @@ mod tests {
 
     fn one(text: &str) -> Result<Submission, Failure> {
         let body = format!(r#"{{"submissions":[{text}]}}"#);
-        read_submissions(body.as_bytes(), &mut sets()).unwrap().remove(0)
+        read_submissions(body.as_bytes(), &mut sets(), WALL).unwrap().remove(0)
     }
 
     /// Spaces, numbers beyond 2^53, the order of keys: the signature lies over all of it.
@@ -204,7 +206,7 @@ mod tests {
     fn a_pdu_keeps_its_bytes() {
         let pdu = r#"{ "z":1e400 ,"depth": 9007199254740993, "a":"\u00e9" }"#;
         let read = one(&format!(r#"{{"pdu":{pdu},"destinations":["a.example"],"event_id":"$x"}}"#)).unwrap();
-        assert_eq!(read.what, What::Pdu { bytes: pdu.into(), event_id: Some("$x".into()) });
+        assert_eq!(read.what, What::Pdu(OutgoingPdu::new(pdu).unwrap().with_event_id("$x")));
     }
 
     #[test]
@@ -214,7 +216,7 @@ mod tests {
                 .unwrap();
         assert_eq!(read.destinations[0].as_str(), "c.example");
         assert_eq!(read.key.as_deref(), Some("k1"));
-        assert_eq!(read.what, What::Edu { edu_type: "m.typing".to_owned(), content: "{}".into() });
+        assert_eq!(read.what, What::Edu(OutgoingEdu::new("m.typing", "{}", WALL).unwrap()));
     }
 
     #[test]
@@ -222,7 +224,7 @@ mod tests {
         let body = br#"{"submissions":[
             {"pdu":{},"destinations":["a.example"]}, 7,
             {"pdu":{},"destinations":["b.example"]}]}"#;
-        let read = read_submissions(body, &mut sets()).unwrap();
+        let read = read_submissions(body, &mut sets(), WALL).unwrap();
         assert!(read[0].is_ok() && read[1].is_err() && read[2].is_ok());
     }
 
@@ -242,12 +244,20 @@ mod tests {
             (r#"{"pdu":{},"destinations":[]}"#, Code::BadJson, "at least one"),
             (r#"{"pdu":{},"destinations":["a b"]}"#, Code::BadJson, "a b"),
             (r#"{"pdu":{},"destination_set":"none"}"#, Code::UnknownSet, "none"),
-            (&format!(r#"{{"pdu":[],{to}}}"#), Code::BadJson, "not a JSON object"),
+            (&format!(r#"{{"pdu":[],{to}}}"#), Code::BadJson, "not one JSON object"),
             (&format!(r#"{{"pdu":{{}},"pdu":{{}},{to}}}"#), Code::BadJson, "duplicate field `pdu`"),
             (&format!(r#"{{"pdu":{{}},"extra":1,{to}}}"#), Code::BadJson, "unknown field `extra`"),
             (&format!(r#"{{"pdu":{{}},"key":"",{to}}}"#), Code::InvalidParam, "key has 0 bytes"),
-            (&format!(r#"{{"edu":{{"edu_type":"","content":{{}}}},{to}}}"#), Code::InvalidParam, "edu_type"),
-            (&format!(r#"{{"edu":{{"edu_type":"a","content":1}},{to}}}"#), Code::BadJson, "content is not"),
+            (
+                &format!(r#"{{"edu":{{"edu_type":"","content":{{}}}},{to}}}"#),
+                Code::InvalidParam,
+                "1 to 255 bytes",
+            ),
+            (
+                &format!(r#"{{"edu":{{"edu_type":"a","content":1}},{to}}}"#),
+                Code::BadJson,
+                "not one JSON object",
+            ),
             (&long, Code::TooLarge, "the most is 65536"),
             (&deep, Code::BadJson, "levels deep"),
         ] {
@@ -266,7 +276,11 @@ mod tests {
             (r#"{"submissions":[],"submissions":[]}"#, Code::BadJson),
             (&many, Code::BadJson),
         ] {
-            assert_eq!(read_submissions(body.as_bytes(), &mut sets()).unwrap_err().code, code, "{body}");
+            assert_eq!(
+                read_submissions(body.as_bytes(), &mut sets(), WALL).unwrap_err().code,
+                code,
+                "{body}"
+            );
         }
     }
 
@@ -274,7 +288,7 @@ mod tests {
         /// Whatever comes, in whatever nesting, it is read or refused.
         #[test]
         fn nothing_that_comes_makes_it_panic(body: Vec<u8>) {
-            let _ = read_submissions(&body, &mut sets());
+            let _ = read_submissions(&body, &mut sets(), WALL);
         }
     }
 }

@@ -91,7 +91,8 @@ async fn read<B>(door: &Inside<B>, request: http::Request<Incoming>) -> Result<b
 
 async fn send<B: BusApi>(door: &Inside<B>, request: http::Request<Incoming>) -> Result<Answer, Failure> {
     let body = read(door, request).await?;
-    let submissions = submission::read_submissions(body.as_ref(), &mut door.sets.borrow_mut())?;
+    let submissions =
+        submission::read_submissions(body.as_ref(), &mut door.sets.borrow_mut(), door.clock.wall())?;
     drop(body);
     // All at once, so that they share a commit; first polled in their order, so that they are accepted in it.
     let sending = submissions.into_iter().map(|submission| async {

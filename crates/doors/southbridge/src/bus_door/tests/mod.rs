@@ -6,6 +6,7 @@ mod scripted;
 
 use http::StatusCode;
 use serde_json::Value;
+use southbridge_kernel::Clock;
 use southbridge_words::{Secret, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -17,7 +18,7 @@ fn name(name: &str) -> ServerName {
 }
 
 fn door(bus: &Scripted) -> BusDoor<Scripted> {
-    BusDoor::new(bus.clone(), BusDoorConfig::new(Secret::new(*b"sesame")))
+    BusDoor::new(bus.clone(), Clock::start(), BusDoorConfig::new(Secret::new(*b"sesame")))
 }
 
 /// A request as a caller writes it.

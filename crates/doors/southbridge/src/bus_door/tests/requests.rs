@@ -1,6 +1,7 @@
 //! Requests and their answers.
 
 use serde_json::json;
+use southbridge_bus::outgoing::OutgoingPdu;
 use tokio::io::{AsyncWriteExt, duplex};
 
 use super::*;
@@ -30,7 +31,7 @@ async fn submissions_are_answered_one_by_one_in_order() {
     assert_eq!(results[3], json!({"acknowledgement": "volatile"}));
     let sent: Vec<_> = bus.script().sent.iter().map(|sent| sent.destinations[0].to_string()).collect();
     assert_eq!(sent, ["a.example", "b.example", "c.example"]);
-    assert_eq!(bus.script().sent[0].what, What::Pdu { bytes: PDU.into(), event_id: None });
+    assert_eq!(bus.script().sent[0].what, What::Pdu(OutgoingPdu::new(PDU).unwrap()));
     let counted = door.snapshot();
     assert_eq!((counted.durable, counted.volatile, counted.refused, counted.bodies_bytes), (1, 1, 2, 0));
 }
@@ -68,7 +69,7 @@ async fn nobody_comes_in_without_the_secret() {
         assert!(status == 401 && body.contains(code), "{field}: {body}");
     }
     assert_eq!(door.snapshot().denied, 4);
-    let unguarded = BusDoor::new(bus, BusDoorConfig::new(Secret::new([])));
+    let unguarded = BusDoor::new(bus, Clock::start(), BusDoorConfig::new(Secret::new([])));
     assert_eq!(tell(&unguarded, &with("Authorization: Bearer \r\n")).await.0, 401);
 }
 
