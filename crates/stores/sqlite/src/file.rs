@@ -55,6 +55,10 @@ impl StoreFile {
         let of = |source| StoreError::of(path, source);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(of)?;
+        if connection.is_readonly("main").map_err(of)? {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+            return Err(of(rusqlite::Error::SqliteFailure(code, None)));
+        }
         lock(&connection, path, purpose.lock_wait)?;
         let layout = layout(&connection, path)?;
         prepare(&mut connection, layout, purpose).map_err(of)?;
@@ -157,14 +161,19 @@ fn prepare(connection: &mut Connection, layout: u32, purpose: &Purpose) -> rusql
 /// Finds damage now rather than in the middle of the night.
 fn check(connection: &Connection, layout: u32) -> rusqlite::Result<()> {
     if layout < OUTBOX_LAYOUT {
-        return quick_check(connection, "1");
+        return ask(connection, "PRAGMA quick_check(1)");
     }
-    // Items and sets may be gigabytes, and have checksums of their own.
-    ["destinations", "ranks", "recipients", "progress"].iter().try_for_each(|it| quick_check(connection, it))
+    // Names are looked up in an index, so that is compared with its table. Items and sets may be gigabytes, and
+    // have checksums of their own. Ranks are looked at by who uses them: they are not worth a refusal.
+    ask(connection, "PRAGMA integrity_check(destinations)")?;
+    ["recipients", "progress"]
+        .iter()
+        .try_for_each(|table| ask(connection, &format!("PRAGMA quick_check({table})")))
 }
 
-fn quick_check(connection: &Connection, what: &str) -> rusqlite::Result<()> {
-    let found: String = connection.query_row(&format!("PRAGMA quick_check({what})"), [], |row| row.get(0))?;
+/// Runs one of SQLite's checks.
+pub(crate) fn ask(connection: &Connection, check: &str) -> rusqlite::Result<()> {
+    let found: String = connection.query_row(check, [], |row| row.get(0))?;
     if found == "ok" {
         return Ok(());
     }

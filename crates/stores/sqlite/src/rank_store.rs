@@ -9,6 +9,7 @@ use std::time::Duration;
 use southbridge_words::{HostRecord, WallTime};
 use tracing::warn;
 
+use crate::file::ask;
 use crate::ledger::Ledger;
 use crate::worker::{Health, Worker, read};
 use crate::{SqliteOutbox, StoreError};
@@ -74,7 +75,13 @@ impl RankStore {
         outbox: &SqliteOutbox,
         options: &RankStoreOptions,
     ) -> Result<(Self, Vec<HostRecord>), StoreError> {
-        Self::start(Ledger::new(Arc::clone(outbox.file()), options), options, None)
+        let file = Arc::clone(outbox.file());
+        let checked = ask(&file.turn().connection, "PRAGMA quick_check(ranks)");
+        checked.map_err(|source| StoreError::Failed {
+            path: file.path().to_owned(),
+            source: Box::new(source),
+        })?;
+        Self::start(Ledger::new(file, options), options, None)
     }
 
     fn start(

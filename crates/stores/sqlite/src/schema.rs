@@ -79,11 +79,12 @@ const OUTBOX: &str = "CREATE TABLE recipients ( -- the destinations that the out
         accepted_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX keys_by_seq ON keys (seq);
-    CREATE TABLE outbox (
+    CREATE TABLE outbox (               -- one row, from the first item on
         one      INTEGER PRIMARY KEY CHECK (one = 1),
-        last_seq INTEGER NOT NULL       -- nothing up to here is given out again
-    ) STRICT;
-    INSERT INTO outbox VALUES (1, 0);";
+        last_seq INTEGER NOT NULL,      -- nothing up to here is given out again
+        items    INTEGER NOT NULL,      -- how many there are, so that a lost one shows
+        crc      INTEGER NOT NULL
+    ) STRICT;";
 
 /// Brings a file of an older `layout` to the layout `wanted`.
 pub(crate) fn migrate(connection: &mut Connection, layout: u32, wanted: u32) -> rusqlite::Result<()> {

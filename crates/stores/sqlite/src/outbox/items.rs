@@ -48,24 +48,11 @@ pub(super) fn read(connection: &Connection, seq: u64, set: u32) -> Done<Stored> 
     Ok(Stored { item, prev: prev.cast_unsigned() })
 }
 
-/// The positions of the items of `set` after `after` and before `below`, ascending, handed to `each` until
-/// it says that it is enough.
-pub(super) fn positions(
-    connection: &Connection,
-    set: u32,
-    after: u64,
-    below: u64,
-    mut each: impl FnMut(u64) -> bool,
-) -> Done<()> {
-    let mut statement = connection.prepare_cached(POSITIONS)?;
-    let below = i64::try_from(below).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![set, after.cast_signed(), below])?;
-    while let Some(row) = rows.next()? {
-        if !each(row.get::<_, i64>(0)?.cast_unsigned()) {
-            break;
-        }
-    }
-    Ok(())
+/// The first item of `set` after `after`.
+pub(super) fn next(connection: &Connection, set: u32, after: u64) -> Done<Option<u64>> {
+    let mut statement = connection.prepare_cached(NEXT)?;
+    let seq: Option<i64> = statement.query_row(params![set, after.cast_signed()], |row| row.get(0))?;
+    Ok(seq.map(i64::cast_unsigned))
 }
 
 /// How many items of `set` stand after `after` and up to `upto`.
@@ -83,21 +70,30 @@ pub(super) fn delete(connection: &Connection, set: u32, upto: u64, count_max: us
     Ok(statement.execute(params![set, upto.cast_signed(), count_max])?)
 }
 
-/// The first and the last item of the set that follows `set`; none when it is the last with items.
-pub(super) fn next_set(connection: &Connection, set: Option<u32>) -> Done<Option<(u32, u64, u64)>> {
-    let next: Option<u32> = connection
-        .prepare_cached("SELECT min(set_id) FROM items WHERE set_id > ?1")?
-        .query_row([set.map_or(-1, i64::from)], |row| row.get(0))?;
-    let Some(next) = next else { return Ok(None) };
-    let end = |sql| -> Done<u64> {
-        let seq: i64 = connection.prepare_cached(sql)?.query_row([next], |row| row.get(0))?;
-        Ok(seq.cast_unsigned())
-    };
-    let first = end("SELECT min(seq) FROM items WHERE set_id = ?1")?;
-    Ok(Some((next, first, end("SELECT max(seq) FROM items WHERE set_id = ?1")?)))
+/// The sets that have items, each with its first and its last; and how many items there are in all.
+pub(super) type List = (Vec<(u32, u64, u64)>, u64);
+
+/// The list of all items by set. It must ascend, because whatever looks something up in it trusts that.
+pub(super) fn list(connection: &Connection) -> Done<List> {
+    let mut statement = connection.prepare(LIST)?;
+    let mut rows = statement.query([])?;
+    let mut sets: Vec<(u32, u64, u64)> = Vec::new();
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        let (set, seq) = (row.get::<_, u32>(0)?, row.get::<_, i64>(1)?.cast_unsigned());
+        count += 1;
+        match sets.last_mut() {
+            Some((current, _, last)) if *current == set && *last < seq => *last = seq,
+            Some((current, ..)) if *current >= set => {
+                return Err(Trouble::damaged("the list of items", "it is out of order"));
+            }
+            _ => sets.push((set, seq, seq)),
+        }
+    }
+    Ok((sets, count))
 }
 
-/// The first item of all from `from` on: its position, its set and when it was accepted.
+/// The first item of all from `from` on: its position, when it was accepted, its size in bytes.
 pub(super) fn first_from(connection: &Connection, from: u64) -> Done<Option<(u64, i64, usize)>> {
     let mut statement = connection.prepare_cached(FIRST_FROM)?;
     let row = statement
@@ -133,7 +129,8 @@ const INSERT: &str = "
     INSERT INTO items (seq, set_id, prev, kind, accepted_at, crc, bytes)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const SELECT: &str = "SELECT set_id, prev, kind, accepted_at, crc, bytes FROM items WHERE seq = ?1";
-const POSITIONS: &str = "SELECT seq FROM items WHERE set_id = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq";
+const LIST: &str = "SELECT set_id, seq FROM items INDEXED BY items_by_set ORDER BY set_id, seq";
+const NEXT: &str = "SELECT min(seq) FROM items WHERE set_id = ?1 AND seq > ?2";
 const COUNT: &str = "SELECT count(*) FROM items WHERE set_id = ?1 AND seq > ?2 AND seq <= ?3";
 const DELETE: &str = "
     DELETE FROM items WHERE seq IN

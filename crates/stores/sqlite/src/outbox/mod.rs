@@ -20,6 +20,7 @@ mod checksum;
 mod items;
 mod live;
 mod members;
+mod merge;
 mod names;
 mod progress;
 mod read;
@@ -229,7 +230,7 @@ impl Outbox for SqliteOutbox {
         self.look(|connection, state| {
             let Some(id) = state.names.known(connection, destination)? else { return Ok(Page::default()) };
             let after = after.0.max(state.cursors.of(id));
-            read::page(connection, &state.live, id, after, read::Bounds { items_max, bytes_max })
+            read::page(connection, state, id, after, read::Bounds { items_max, bytes_max })
         })
     }
 

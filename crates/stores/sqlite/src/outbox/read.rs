@@ -1,6 +1,4 @@
-//! Reading on for one destination: the items of all its sets, in one order.
-
-use std::collections::BinaryHeap;
+//! Reading on for one destination.
 
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
@@ -8,6 +6,8 @@ use southbridge_words::Page;
 
 use super::items;
 use super::live::LiveSets;
+use super::merge::Merge;
+use super::state::State;
 use super::trouble::{Done, Trouble};
 
 /// What bounds a page.
@@ -20,8 +20,22 @@ pub(super) struct Bounds {
 /// The items for `destination` after `after`.
 pub(super) fn page(
     connection: &Connection,
-    live: &LiveSets,
+    state: &mut State,
     destination: u32,
+    after: u64,
+    bounds: Bounds,
+) -> Done<Page> {
+    let mut merge = state.merges.take(destination, after);
+    merge.take_up(connection, &state.live, destination)?;
+    let page = fill(connection, &state.live, &mut merge, after, bounds)?;
+    state.merges.keep(destination, merge);
+    Ok(page)
+}
+
+fn fill(
+    connection: &Connection,
+    live: &LiveSets,
+    merge: &mut Merge,
     after: u64,
     bounds: Bounds,
 ) -> Done<Page> {
@@ -29,13 +43,19 @@ pub(super) fn page(
     let mut bytes = 0;
     // Each item names the one before it in its set, so that a lost one shows.
     let mut before: FxHashMap<u32, u64> = FxHashMap::default();
-    let items_max = bounds.items_max.min(ITEMS_MAX);
-    for (seq, set) in nearest(connection, live, destination, after, items_max + 1)? {
-        if page.items.len() == items_max {
+    while let Some((seq, set)) = merge.peek() {
+        if page.items.len() == bounds.items_max.min(ITEMS_MAX) {
             page.more = true;
             break;
         }
-        let stored = items::read(connection, seq, set)?;
+        let stored = match items::read(connection, seq, set) {
+            // What is before it is good: the damage is told of when it is asked for.
+            Err(Trouble::Damaged { .. }) if !page.items.is_empty() => {
+                page.more = true;
+                break;
+            }
+            read => read?,
+        };
         bytes += stored.item.bytes.len();
         if bytes > bounds.bytes_max && !page.items.is_empty() {
             page.more = true;
@@ -46,39 +66,9 @@ pub(super) fn page(
         }
         before.insert(set, seq);
         page.items.push(stored.item);
+        merge.advance(connection, live)?;
     }
     Ok(page)
-}
-
-/// The first `count` positions after `after` that hold something for `destination`, each with its set.
-pub(super) fn nearest(
-    connection: &Connection,
-    live: &LiveSets,
-    destination: u32,
-    after: u64,
-    count: usize,
-) -> Done<Vec<(u64, u32)>> {
-    // The largest on top, which is what the next one found drives out.
-    let mut found: BinaryHeap<(u64, u32)> = BinaryHeap::with_capacity(count.min(ITEMS_MAX) + 1);
-    for (set, candidate) in live.concerning(destination, after) {
-        let below = match found.peek() {
-            Some((largest, _)) if found.len() >= count => *largest,
-            _ => u64::MAX,
-        };
-        if candidate.first >= below {
-            continue;
-        }
-        let mut taken = 0;
-        items::positions(connection, set, after, below, |seq| {
-            found.push((seq, set));
-            if found.len() > count {
-                found.pop();
-            }
-            taken += 1;
-            taken < count
-        })?;
-    }
-    Ok(found.into_sorted_vec())
 }
 
 // A page is held in memory at once.

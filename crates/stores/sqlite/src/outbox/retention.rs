@@ -7,10 +7,11 @@ use rusqlite::Connection;
 use southbridge_words::{Append, Expired, Seq, WallTime};
 use tracing::warn;
 
+use super::merge::Merge;
 use super::names::Names;
 use super::state::State;
 use super::trouble::{Done, Trouble};
-use super::{items, progress, read};
+use super::{items, progress};
 use crate::ledger::to_sql;
 
 /// How much an outbox keeps, and for how long.
@@ -135,16 +136,36 @@ impl Retention {
             let Some(destination) = self.to_count.pop_first() else { break };
             let delivered = state.cursors.of(destination);
             let waiting = waiting(connection, state, destination, delivered, u64::MAX)?;
-            let over = usize::try_from(waiting.saturating_sub(items_max)).unwrap_or(usize::MAX);
-            let oldest =
-                read::nearest(connection, &state.live, destination, delivered, over.min(ITEMS_PER_UPKEEP))?;
-            if let Some((cut, _)) = oldest.last() {
+            let over = waiting.saturating_sub(items_max);
+            if let Some(cut) = nth(connection, state, destination, delivered, over)? {
                 let why = "more waits for one destination than the outbox keeps";
-                expired.extend(drop_for(connection, state, destination, *cut, why)?);
+                expired.extend(drop_for(connection, state, destination, cut, why)?);
             }
         }
         Ok(())
     }
+}
+
+/// The position of item number `count` after `after` for `destination`, or of the last that may be given up
+/// at once; none when `count` is zero.
+fn nth(
+    connection: &Connection,
+    state: &State,
+    destination: u32,
+    after: u64,
+    count: u64,
+) -> Done<Option<u64>> {
+    let mut merge = Merge::new(after);
+    if count > 0 {
+        merge.take_up(connection, &state.live, destination)?;
+    }
+    let mut cut = None;
+    for _ in 0..count.min(ITEMS_PER_UPKEEP as u64) {
+        let Some((seq, _)) = merge.peek() else { break };
+        cut = Some(seq);
+        merge.advance(connection, &state.live)?;
+    }
+    Ok(cut)
 }
 
 /// The last of the oldest items for which `which` holds of acceptance and size, at most so many.

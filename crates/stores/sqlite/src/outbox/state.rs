@@ -1,15 +1,17 @@
 //! What an outbox keeps in memory: numbers, not items.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, Row};
 use rustc_hash::FxHashMap;
 use southbridge_words::{Backlog, Recovered, Seq};
 
+use super::checksum::Checksum;
 use super::items;
 use super::live::{Cursors, Live, LiveSets};
+use super::merge::Merges;
 use super::names::Names;
 use super::progress;
 use super::sets::{self, Set, Sets};
-use super::trouble::Done;
+use super::trouble::{Done, Trouble};
 
 /// What is known without looking.
 #[derive(Debug, Default)]
@@ -18,8 +20,11 @@ pub(super) struct State {
     pub(super) sets: Sets,
     pub(super) live: LiveSets,
     pub(super) cursors: Cursors,
+    pub(super) merges: Merges,
     /// The last position given out.
     pub(super) last: u64,
+    /// How many items are on the disk.
+    pub(super) items: u64,
     /// How many sets are on the disk, with items or without.
     pub(super) sets_kept: u64,
     /// How many keys are.
@@ -40,17 +45,20 @@ impl State {
     /// Reads what an outbox held when it was closed, or killed.
     pub(super) fn load(connection: &Connection) -> Done<Self> {
         let mut state = Self { cursors: progress::load(connection)?, ..Self::default() };
-        let mut set = None;
-        while let Some((id, first, last)) = items::next_set(connection, set)? {
+        let (listed, items) = items::list(connection)?;
+        for (id, first, last) in listed {
             state.live.0.insert(id, Live::new(sets::load(connection, id)?, first, last));
             state.last = state.last.max(last);
-            set = Some(id);
         }
         let number = |sql| -> Done<u64> {
             let number: i64 = connection.query_row(sql, [], |row| row.get(0))?;
             Ok(number.cast_unsigned())
         };
-        state.last = state.last.max(number(SELECT_LAST)?);
+        let totals = Totals::load(connection)?;
+        if totals.items != items || totals.last < state.last {
+            return Err(Trouble::damaged("the list of items", "some are missing, or there are too many"));
+        }
+        (state.last, state.items) = (totals.last, totals.items);
         state.sets_kept = number("SELECT count(*) FROM sets")?;
         state.keys = number("SELECT count(*) FROM keys")?;
         Ok(state)
@@ -79,9 +87,11 @@ impl State {
 
     /// A transaction is durable.
     pub(super) fn keep(&mut self, added: Added) {
+        let added_items = added.items.len() as u64;
         for (set, seq) in added.items {
             self.live.add(&set, seq);
         }
+        self.items += added_items;
         self.keys += added.keys;
         self.sets_kept += self.sets.take_inserted();
         self.cursors.keep();
@@ -97,6 +107,36 @@ impl State {
     }
 }
 
-const SELECT_LAST: &str = "
-    SELECT max(coalesce((SELECT last_seq FROM outbox), 0), coalesce((SELECT max(delivered) FROM progress), 0),
-    coalesce((SELECT max(seq) FROM keys), 0))";
+/// What is written with every transaction that adds or deletes items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) last: u64,
+    pub(super) items: u64,
+}
+
+impl Totals {
+    /// Writes them.
+    pub(super) fn save(self, connection: &Connection) -> Done<()> {
+        let [last, items] = [self.last, self.items].map(u64::cast_signed);
+        connection.prepare_cached(UPSERT_TOTALS)?.execute([last, items, totals_crc(last, items)])?;
+        Ok(())
+    }
+
+    fn load(connection: &Connection) -> Done<Self> {
+        let columns = |row: &Row<'_>| Ok::<[i64; 3], _>([row.get(0)?, row.get(1)?, row.get(2)?]);
+        let row = connection.query_row(SELECT_TOTALS, [], columns).optional()?;
+        let Some([last, items, crc]) = row else { return Ok(Self::default()) };
+        if crc != totals_crc(last, items) {
+            return Err(Trouble::damaged("the totals", "their checksum does not match"));
+        }
+        Ok(Self { last: last.cast_unsigned(), items: items.cast_unsigned() })
+    }
+}
+
+fn totals_crc(last: i64, items: i64) -> i64 {
+    Checksum::of("outbox").number(last).number(items).finish()
+}
+
+const SELECT_TOTALS: &str = "SELECT last_seq, items, crc FROM outbox";
+const UPSERT_TOTALS: &str =
+    "INSERT OR REPLACE INTO outbox (one, last_seq, items, crc) VALUES (1, ?1, ?2, ?3)";

@@ -5,7 +5,7 @@ use southbridge_words::{Upkeep, WallTime};
 
 use super::live::Cut;
 use super::retention::Retention;
-use super::state::State;
+use super::state::{State, Totals};
 use super::trouble::Done;
 use super::{OutboxOptions, items, progress};
 use crate::ledger::to_sql;
@@ -52,14 +52,13 @@ impl Housekeeping {
             if let Cut::At(cut) = live.cut(&state.cursors) {
                 members_left = members_left.saturating_sub(members);
                 if cut >= live.first {
-                    let deleted = items::delete(connection, id, cut, items_left)?;
-                    // The rest of them comes first the next time.
-                    if deleted == items_left {
+                    items_left -= items::delete(connection, id, cut, items_left)?;
+                    if items_left == 0 {
+                        // The rest of them comes first the next time.
                         live.look_again();
                         self.set = id.saturating_sub(1);
                         break;
                     }
-                    items_left -= deleted;
                     live.first = cut + 1;
                 }
                 if live.first > live.last {
@@ -70,8 +69,11 @@ impl Housekeeping {
                 break;
             }
         }
-        // The last position must outlive the last item.
-        connection.prepare_cached(UPDATE_LAST)?.execute([state.last.cast_signed()])?;
+        let deleted = (ITEMS_PER_UPKEEP - items_left) as u64;
+        if deleted > 0 {
+            state.items -= deleted;
+            Totals { last: state.last, items: state.items }.save(connection)?;
+        }
         Ok(())
     }
 
@@ -131,7 +133,6 @@ fn forget_progress(connection: &Connection, state: &mut State) -> Done<()> {
     Ok(())
 }
 
-const UPDATE_LAST: &str = "UPDATE outbox SET last_seq = ?1 WHERE last_seq < ?1";
 const DELETE_KEYS: &str = "
     DELETE FROM keys WHERE accepted_at < ?2
     AND key IN (SELECT key FROM keys ORDER BY seq LIMIT ?1)";

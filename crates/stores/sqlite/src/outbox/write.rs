@@ -5,7 +5,7 @@ use southbridge_words::{Append, Appended, Mark, OpenTransaction, Seq};
 
 use super::items;
 use super::progress;
-use super::state::{Added, State};
+use super::state::{Added, State, Totals};
 use super::trouble::Done;
 use crate::ledger::to_sql;
 
@@ -27,6 +27,10 @@ impl<'a> Write<'a> {
         let answers = answers?;
         for mark in marks {
             self.mark(mark)?;
+        }
+        if !self.added.items.is_empty() {
+            let items = self.state.items + self.added.items.len() as u64;
+            Totals { last: self.state.last, items }.save(self.connection)?;
         }
         Ok((answers, self.added))
     }

@@ -75,7 +75,7 @@ pub fn transaction(id: &str, upto: Seq) -> OpenTransaction {
 }
 
 pub fn read(outbox: &mut SqliteOutbox, destination: &str, after: Seq) -> Page {
-    outbox.read(&name(destination), after, 1000, 1_000_000).unwrap()
+    outbox.read(&name(destination), after, 1000, usize::MAX).unwrap()
 }
 
 pub fn texts(page: &Page) -> Vec<&str> {

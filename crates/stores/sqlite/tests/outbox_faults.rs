@@ -1,0 +1,263 @@
+//! Faults row 20: the disk is full, read-only, broken, or lies. Each has its outcome, and none of them is that
+//! something accepted is silently lost or something else is delivered.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
+
+mod kit;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kit::{
+    NOON, accept, append, delivered, file, name, names, open, options, read, refused, tamper, transaction,
+};
+use southbridge_store_sqlite::{RankStore, RankStoreOptions, SqliteOutbox, StoreError};
+use southbridge_words::{Backlog, Item, Mark, Outbox, OutboxError, Seq};
+
+/// Runs one of the ignored tests below within `script`, which gets it as `"$@"`; none when this system lets
+/// nobody have a namespace of their own.
+fn within(script: &str, test: &str) -> Option<Output> {
+    let unshare = |arguments: &[&str]| {
+        Command::new("unshare")
+            .args(["-Urm", "sh", "-euc"])
+            .args(arguments)
+            .env("OUTBOX_FAULT", "yes")
+            .output()
+    };
+    let possible = unshare(&["mount -t tmpfs none /mnt"]).is_ok_and(|output| output.status.success());
+    if !possible {
+        println!("not run: there is no unshare(1), or it may not make namespaces");
+        return None;
+    }
+    let this = std::env::current_exe().unwrap();
+    let this = this.to_str().unwrap();
+    Some(unshare(&[script, "sh", this, "--exact", test, "--ignored", "--nocapture"]).unwrap())
+}
+
+fn passed(output: Option<Output>) {
+    if let Some(output) = output {
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// A disk of 3 MB fills up: what is new is refused with a typed error, what was accepted can be read, and
+/// when somebody makes room it goes on by itself.
+#[test]
+fn row_20_a_full_disk_refuses_what_is_new_and_goes_on_when_there_is_room() {
+    passed(within("mount -t tmpfs -o size=3m none /mnt; exec \"$@\"", "on_a_disk_of_three_megabytes"));
+}
+
+/// Run by the test above; on its own it does nothing.
+#[test]
+#[ignore = "run by row_20_a_full_disk_refuses_what_is_new_and_goes_on_when_there_is_room"]
+fn on_a_disk_of_three_megabytes() {
+    if std::env::var_os("OUTBOX_FAULT").is_none() {
+        return;
+    }
+    let (path, other) = (Path::new("/mnt/southbridge.db"), Path::new("/mnt/photographs"));
+    fs::write(other, vec![1; 1_000_000]).unwrap();
+    let mut outbox = open(path);
+    let item = append(vec![b'x'; 50_000], &names(3));
+    let mut accepted = 0;
+    let error = loop {
+        match outbox.write(std::slice::from_ref(&item), &[]) {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 100);
+    };
+    assert!(matches!(error, OutboxError::Full { .. }), "{error}");
+    assert!(accepted > 3, "{accepted}");
+    let many: Vec<_> = (0..10).map(|_| item.clone()).collect();
+    assert!(matches!(outbox.write(&many, &[]), Err(OutboxError::Full { .. })));
+    assert_eq!(read(&mut outbox, "s1.example.org", Seq::START).items.len(), accepted);
+    fs::remove_file(other).unwrap();
+    outbox.write(&[item], &[]).unwrap();
+    drop(outbox);
+    let page = read(&mut open(path), "s2.example.org", Seq::START);
+    assert_eq!(page.items.len(), accepted + 1, "nothing of what was refused turned up");
+}
+
+/// A write is refused by the system in the middle (here: the file may not grow beyond 300 kB). What is on
+/// the disk is not known then: the outbox never says yes again, and a restart finds all that was accepted.
+#[test]
+fn row_20_a_failed_write_is_the_end_until_a_restart() {
+    let script = "mount -t tmpfs none /mnt; trap '' XFSZ; ulimit -f 600; exec \"$@\"";
+    passed(within(script, "with_files_that_may_not_grow"));
+}
+
+/// Run by the test above; on its own it does nothing.
+#[test]
+#[ignore = "run by row_20_a_failed_write_is_the_end_until_a_restart"]
+fn with_files_that_may_not_grow() {
+    if std::env::var_os("OUTBOX_FAULT").is_none() {
+        return;
+    }
+    let path = Path::new("/mnt/southbridge.db");
+    let mut outbox = open(path);
+    let item = append(vec![b'x'; 20_000], &names(3));
+    let accepted = (0..100).take_while(|_| outbox.write(std::slice::from_ref(&item), &[]).is_ok()).count();
+    assert!((2..99).contains(&accepted), "{accepted}");
+    let small = append("small", &names(1));
+    let again = outbox.write(&[small], &[]);
+    assert!(matches!(again, Err(OutboxError::Failed { .. })), "{again:?}");
+    assert!(matches!(outbox.recover(), Err(OutboxError::Failed { .. })));
+    assert!(matches!(outbox.upkeep(NOON), Err(OutboxError::Failed { .. })));
+    drop(outbox);
+    assert_eq!(read(&mut open(path), "s0.example.org", Seq::START).items.len(), accepted);
+}
+
+/// The file system was mounted read-only, after an error, say: the start says so.
+#[test]
+fn row_20_a_read_only_disk_is_named_at_the_start() {
+    let script = "mount -t tmpfs none /mnt; \"$@\"; mount -o remount,ro /mnt; exec \"$@\"";
+    passed(within(script, "on_a_disk_that_became_read_only"));
+}
+
+/// Run by the test above; on its own it does nothing.
+#[test]
+#[ignore = "run by row_20_a_read_only_disk_is_named_at_the_start"]
+fn on_a_disk_that_became_read_only() {
+    if std::env::var_os("OUTBOX_FAULT").is_none() {
+        return;
+    }
+    let path = Path::new("/mnt/southbridge.db");
+    match SqliteOutbox::open(path, &options()) {
+        Ok(mut outbox) => drop(accept(&mut outbox, "one", &["a.test"])),
+        Err(error) => assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}"),
+    }
+}
+
+/// A damaged file holds promises: it is never begun anew, neither by the outbox nor by the ranks alone, and
+/// the error says what can be done.
+#[test]
+fn row_20_a_damaged_outbox_is_left_as_it_is() {
+    let (_directory, path) = file();
+    let mut outbox = open(&path);
+    outbox.write(&vec![append(vec![b'x'; 1000], &names(200)); 100], &[]).unwrap();
+    outbox.close().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096..12288].fill(0xa5);
+    fs::write(&path, &bytes).unwrap();
+    let error = refused(&path);
+    assert!(matches!(error, StoreError::DamagedOutbox { .. }), "{error:?}");
+    assert!(error.to_string().contains("restore it"), "{error}");
+    let ranks = RankStore::open(&path, &RankStoreOptions::default(), NOON).map(|_| ()).unwrap_err();
+    assert!(matches!(ranks, StoreError::DamagedOutbox { .. }), "{ranks:?}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    let aside = SqliteOutbox::set_aside(&path, NOON).unwrap();
+    assert_eq!(fs::read(&aside).unwrap(), bytes, "an operator may decide so");
+    assert_eq!(open(&path).recover().unwrap().backlogs, []);
+}
+
+/// An item's bytes, its destination's name, the list of its set or a cursor changed on the disk.
+#[test]
+fn row_20_a_checksum_finds_what_changed() {
+    for change in [
+        "UPDATE items SET bytes = CAST('y' AS BLOB)",
+        "UPDATE items SET kind = 2",
+        "UPDATE items SET accepted_at = accepted_at + 1",
+        "UPDATE items SET seq = seq + 10",
+        "UPDATE destinations SET name = 'evil.test'",
+        "UPDATE sets SET members = x'05'",
+        "UPDATE progress SET delivered = 1",
+        "UPDATE progress SET open_id = 't2'",
+        "UPDATE outbox SET last_seq = 0",
+        "DELETE FROM items WHERE seq = 1",
+        "DELETE FROM items WHERE seq = 2",
+        "PRAGMA foreign_keys = off; DELETE FROM sets",
+    ] {
+        let (_directory, path) = file();
+        let mut outbox = open(&path);
+        accept(&mut outbox, "x", &["a.test"]);
+        accept(&mut outbox, "x", &["a.test"]);
+        let begun = Mark::Begun { destination: name("a.test"), transaction: transaction("t1", Seq(1)) };
+        outbox.write(&[], &[begun]).unwrap();
+        outbox.close().unwrap();
+        tamper(&path, change);
+        let outcome = everything(&path);
+        assert!(outcome.is_err(), "{change}: {outcome:?}");
+    }
+}
+
+/// A block was written to another's place, as a broken controller does it.
+#[test]
+fn row_20_a_block_in_the_wrong_place_is_found() {
+    let (_directory, path) = file();
+    let mut outbox = open(&path);
+    for number in 0..60 {
+        accept(&mut outbox, &format!("{number:04}").repeat(400), &["a.test"]);
+    }
+    outbox.close().unwrap();
+    let before = everything(&path).unwrap();
+    let good = fs::read(&path).unwrap();
+    let pages = good.len() / 4096;
+    for (from, to) in (1..pages).map(|page| (page, 1 + page % (pages - 1))).filter(|(from, to)| from != to) {
+        let mut bytes = good.clone();
+        bytes.copy_within(from * 4096..(from + 1) * 4096, to * 4096);
+        fs::write(&path, &bytes).unwrap();
+        if let Ok(after) = everything(&path) {
+            assert!(after == before, "page {from} over page {to}: {after:?}");
+        }
+    }
+}
+
+/// Any one bit of the file flips. Either everything is as it was, or there is an error; never is something
+/// missing or different without a word.
+#[test]
+fn row_20_no_flipped_bit_goes_unnoticed() {
+    let (_directory, path) = file();
+    let mut outbox = open(&path);
+    for number in 0..40 {
+        let room = format!("r{}.test", number % 5);
+        accept(&mut outbox, &format!("message {number}"), &["a.test", "b.test", &room]);
+    }
+    let begun = Mark::Begun { destination: name("a.test"), transaction: transaction("t1", Seq(9)) };
+    outbox.write(&[], &[delivered("b.test", Seq(20)), begun]).unwrap();
+    outbox.close().unwrap();
+    let before = everything(&path).unwrap();
+    let good = fs::read(&path).unwrap();
+    let mut noticed = 0;
+    for step in 0..1200_usize {
+        // A fixed walk over the bits; prime, so that it visits all pages and columns.
+        let bit = (step * 104_729 + step * step * 31) % (good.len() * 8);
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &bytes).unwrap();
+        match everything(&path) {
+            Ok(after) if after != before => {
+                let odd: Vec<_> = after.iter().zip(&before).filter(|(a, b)| a != b).collect();
+                panic!("bit {} of byte {}: {odd:?}", bit % 8, bit / 8)
+            }
+            Ok(_) => {}
+            Err(_) => noticed += 1,
+        }
+    }
+    assert!(noticed > 50, "{noticed}");
+}
+
+/// What there is for everybody, or what is wrong.
+fn everything(path: &Path) -> Result<Vec<(Backlog, Vec<Item>)>, String> {
+    for log in ["-wal", "-journal"] {
+        let _ = fs::remove_file(format!("{}{log}", path.display()));
+    }
+    let mut outbox = SqliteOutbox::open(path, &options()).map_err(|error| error.to_string())?;
+    let mut backlogs = outbox.recover().map_err(|error| error.to_string())?.backlogs;
+    backlogs.sort_by(|a, b| a.destination.cmp(&b.destination));
+    let mut all = Vec::new();
+    for backlog in backlogs {
+        let page = outbox.read(&backlog.destination, backlog.delivered, 1000, usize::MAX);
+        let page = page.map_err(|error| error.to_string())?;
+        if page.more {
+            return Err("the rest is damaged".to_owned());
+        }
+        all.push((backlog, page.items));
+    }
+    Ok(all)
+}
