@@ -9,3 +9,4 @@
 pub mod outgoing;
 pub mod resolver;
 pub mod transaction;
+pub mod signing;
