@@ -45,6 +45,7 @@ use problem::near_miss;
 use reader::{Reader, Source};
 use secret::{SecretSource, check_secret, read_secret_file};
 use sections::admin::Admin;
+use sections::bus::Bus;
 use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
 use sections::log::Log;
@@ -53,8 +54,8 @@ use sections::synapse::Synapse;
 use sections::testing::Testing;
 use sections::transport::Transport;
 use sections::{
-    SECTIONS, addresses, admin, dns, forward_proxy, hosts, limits, log, pool, storage, synapse, testing, tls,
-    transport, well_known,
+    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, limits, log, pool, storage, synapse, testing,
+    tls, transport, well_known,
 };
 
 /// Everything that can be configured, checked.
@@ -65,6 +66,7 @@ pub struct Config {
     pub file: Option<PathBuf>,
     pub synapse: Synapse,
     pub forward_proxy: ForwardProxy,
+    pub bus: Bus,
     pub admin: Admin,
     pub dns: DnsConfig,
     /// How long one fetch of `.well-known` may take.
@@ -95,6 +97,8 @@ pub struct Explicit {
     pub synapse: bool,
     /// `forward_proxy.tunnels_max`.
     pub forward_proxy: bool,
+    /// `bus.connections_max`.
+    pub bus: bool,
     /// `dns.queries_max`.
     pub dns: bool,
     /// A secret itself, and not the file it lies in.
@@ -141,10 +145,14 @@ impl Config {
         for listen in self.synapse.listen.iter().filter(|listen| !listen.is_local() && !listen.tls) {
             warnings.push(format!("synapse.listen: {listen} can be reached from other machines, and the secret travels there unencrypted; put `tls:` before it"));
         }
-        if self.synapse.listen.is_empty() && self.forward_proxy.listen.is_empty() {
+        if self.synapse.listen.is_empty() && self.forward_proxy.listen.is_empty() && self.bus.is_off() {
             warnings.push(
-                "neither [synapse] nor [forward_proxy] listens anywhere: nothing will be carried".to_owned(),
+                "neither [synapse] nor [forward_proxy] listens anywhere, and there is no [bus]: nothing will be carried"
+                    .to_owned(),
             );
+        }
+        if self.bus.is_off() && self.bus.given {
+            warnings.push("[bus] has no server_name: there will be no bus".to_owned());
         }
         let readable = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.mode() & 0o007 != 0);
         if let Some(file) = self.file.as_ref().filter(|file| self.explicit.secret && readable(file)) {
@@ -175,6 +183,7 @@ fn read_sections<'a>(
     };
     let synapse = open(&synapse::SECTION);
     let forward_proxy = open(&forward_proxy::SECTION);
+    let bus = open(&bus::SECTION);
     let admin = open(&admin::SECTION);
     let door_secret = read_secret(&synapse, "secret")
         .map_or_else(|| default_secret(&synapse, environment), SecretSource::Known);
@@ -183,8 +192,12 @@ fn read_sections<'a>(
         pool: pool.has("connections_max"),
         synapse: synapse.has("connections_max"),
         forward_proxy: forward_proxy.has("tunnels_max"),
+        bus: bus.has("connections_max"),
         dns: dns.has("queries_max"),
-        secret: synapse.has("secret") || admin.has("secret") || forward_proxy.has("password"),
+        secret: synapse.has("secret")
+            || admin.has("secret")
+            || bus.has("secret")
+            || forward_proxy.has("password"),
     };
     let host = read_hosts(source, root.get("host"));
     let mut tls = tls::read(&open(&tls::SECTION));
@@ -193,6 +206,7 @@ fn read_sections<'a>(
         file: file.map(Path::to_owned),
         synapse: Synapse::read(&synapse, door_secret),
         forward_proxy: ForwardProxy::read(&forward_proxy, read_secret(&forward_proxy, "password")),
+        bus: Bus::read(&bus, read_secret(&bus, "secret"), &environment.state_dir),
         admin: Admin::read(&admin, read_secret(&admin, "secret")),
         dns: dns::read(&dns),
         well_known_timeout: well_known.duration("timeout"),

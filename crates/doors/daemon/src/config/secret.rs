@@ -38,31 +38,67 @@ impl SecretSource {
 /// Says what is wrong and which command puts it right.
 pub fn read_secret_file(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
-    let file = fs::File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => format!(
+    let mut bytes = read_private_file("secret file", path, SECRET_BYTES_MAX + 1).map_err(|found| match found {
+        Unreadable::Missing => format!(
             "secret file {shown} does not exist; make one with `(umask 077; head -c 32 /dev/urandom | base64 > {shown})`"
         ),
-        _ => format!("secret file {shown} cannot be opened: {error}"),
+        Unreadable::Otherwise(reason) => reason,
     })?;
-    let metadata =
-        file.metadata().map_err(|error| format!("secret file {shown} cannot be examined: {error}"))?;
+    trim_newline(&mut bytes);
+    check_secret(&bytes).map_err(|reason| format!("secret file {shown} {reason}"))?;
+    Ok(Secret::new(bytes))
+}
+
+/// Reads the text of a file with signing keys, under the same rules as a secret.
+///
+/// # Errors
+/// Says what is wrong and which command puts it right, and never repeats what stands in the file.
+pub fn read_key_file(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let bytes = read_private_file("key file", path, KEYS_BYTES_MAX + 1).map_err(|found| match found {
+        Unreadable::Missing => {
+            format!("key file {shown} does not exist; name the file of Synapse's `signing_key_path`")
+        }
+        Unreadable::Otherwise(reason) => reason,
+    })?;
+    if bytes.len() as u64 > KEYS_BYTES_MAX {
+        return Err(format!("key file {shown} has more than {KEYS_BYTES_MAX} bytes; this is not a key file"));
+    }
+    Ok(Secret::new(bytes))
+}
+
+/// Why a file is not read.
+enum Unreadable {
+    /// There is none.
+    Missing,
+    /// What is wrong with it.
+    Otherwise(String),
+}
+
+/// At most `bytes_max` bytes of a file that only its owner and its group can read.
+fn read_private_file(what: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
+    let shown = path.display();
+    let otherwise = |reason: String| Unreadable::Otherwise(format!("{what} {shown} {reason}"));
+    let file = fs::File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unreadable::Missing,
+        _ => otherwise(format!("cannot be opened: {error}")),
+    })?;
+    let metadata = file.metadata().map_err(|error| otherwise(format!("cannot be examined: {error}")))?;
     if !metadata.is_file() {
-        return Err(format!("secret file {shown} is not a regular file"));
+        return Err(otherwise("is not a regular file".to_owned()));
     }
     let mode = metadata.mode() & 0o777;
     if mode & TOO_WIDE != 0 {
         let who = if mode & 0o007 != 0 { "everybody" } else { "its group for writing" };
-        return Err(format!(
-            "secret file {shown} has mode {mode:04o}, which opens it to {who}; run `chmod 0640 {shown}` (or 0600)"
-        ));
+        return Err(otherwise(format!(
+            "has mode {mode:04o}, which opens it to {who}; run `chmod 0640 {shown}` (or 0600)"
+        )));
     }
     let mut bytes = Vec::new();
-    file.take(SECRET_BYTES_MAX + 1)
+    file.take(bytes_max)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("secret file {shown} cannot be read: {error}"))?;
-    trim_newline(&mut bytes);
-    check_secret(&bytes).map_err(|reason| format!("secret file {shown} {reason}"))?;
-    Ok(Secret::new(bytes))
+        .map_err(|error| otherwise(format!("cannot be read: {error}")))?;
+    Ok(bytes)
 }
 
 /// Whether `bytes` can be sent as a bearer token or password.
@@ -136,6 +172,8 @@ fn trim_newline(bytes: &mut Vec<u8>) {
 const TOO_WIDE: u32 = 0o037;
 /// A header line of this length passes every HTTP implementation.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// A key has 60 bytes; nobody has a thousand of them.
+const KEYS_BYTES_MAX: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -125,6 +125,19 @@ fn a_mistake_says_what_is_allowed() {
         ),
         ("[forward_proxy]\nports_denied = [0]", "0 is not a port"),
         ("[forward_proxy]\nusername = \"a\"", "needs a password"),
+        (
+            "[bus]\nserver_name = \"a b\"\nsigning_key_file = []",
+            "bus.server_name: server name has ' ' at byte 1",
+        ),
+        ("[bus]\nserver_name = \"a.example\"", "bus.server_name: needs signing_key_file as well"),
+        (
+            "[bus]\nserver_name = \"a.example\"\nsigning_key_file = \"none.key\"",
+            "3:20: bus.signing_key_file: key file none.key does not exist",
+        ),
+        ("[bus]\nsigning_key_files = \"a\"", "did you mean `signing_key_file`?"),
+        ("[bus]\nlisten = \"0.0.0.0:9103\"", "use loopback or a unix socket"),
+        ("[buss]\nlisten = []", "unknown table [buss]; did you mean [bus]?"),
+        ("[storage]\noutbox_at_limit = \"drop\"", "expected \"refuse\" or \"drop_oldest\""),
         ("[limits]\nper_service_max = 0", "the least is 1"),
         ("[hosts]\nfailures_down = 2", "hosts.failures_down: must be more than failures_failing"),
         ("[limits]\nceiling_backfill = 90", "limits.ceiling_percent: must not rise"),
@@ -146,6 +159,34 @@ fn a_mistake_says_what_is_allowed() {
         let error = parse(text).expect_err(text);
         assert!(error.contains(reason), "{text:?}:\n{error}\ndoes not mention\n{reason}");
     }
+}
+
+/// The bus speaks in somebody's name; without one there is none, and nothing listens.
+#[test]
+fn there_is_a_bus_only_where_it_has_a_name() {
+    let off = parse("").unwrap();
+    assert!(off.bus.is_off() && off.bus.listen.is_empty());
+    let nameless = parse("[bus]\nlisten = \"unix:bus.sock\"").unwrap();
+    assert!(nameless.bus.listen.is_empty() && nameless.warnings()[0].contains("no server_name"));
+    let dir = tempfile::tempdir().unwrap();
+    let (file, key) = (dir.path().join("southbridge.toml"), dir.path().join("signing.key"));
+    let text = "[bus]\nserver_name = \"a.example\"\nsigning_key_file = \"signing.key\"\n";
+    let seed = "ed25519 a_1 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+    fs::write(&key, seed).unwrap();
+    let read = || Config::parse(text, Some(&file), &environment(dir.path()));
+    open_to(&key, 0o644);
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("mode 0644, which opens it to everybody") && !error.contains("AAAA"), "{error}");
+    open_to(&key, 0o600);
+    let config = read().unwrap();
+    assert_eq!(config.bus.identity.as_ref().unwrap().server_name.as_str(), "a.example");
+    assert_eq!(config.bus.listen[0].to_string(), "127.0.0.1:9103");
+    assert!(!format!("{config:?}").contains("AAAA"));
+}
+
+fn open_to(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// A secret in the wrong place must not be shown by the message that says so.
@@ -197,6 +238,10 @@ fn the_defaults_of_the_file_are_those_of_the_machines() {
     assert_eq!(format!("{:?}", config.transport.dial), format!("{dial:?}"));
     assert_eq!(format!("{:?}", config.tls), format!("{:?}", TlsConfig::default()));
     assert_eq!(config.storage.options, southbridge_store_sqlite::RankStoreOptions::default());
+    assert_eq!(config.storage.outbox, southbridge_store_sqlite::OutboxOptions::default());
+    let door = southbridge::bus_door::BusDoorConfig::new(Secret::new(*b"x"));
+    let read = config.bus.door(Secret::new(*b"x"));
+    assert_eq!(format!("{read:?}"), format!("{door:?}"));
 }
 
 /// The reader obeys the tables, so a key that is documented and not read would be a lie.

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod admin;
+pub mod bus;
 pub mod dns;
 pub mod forward_proxy;
 pub mod hosts;
@@ -18,9 +19,10 @@ pub mod well_known;
 use super::key::Section;
 
 /// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
-pub const SECTIONS: [&Section; 17] = [
+pub const SECTIONS: [&Section; 18] = [
     &synapse::SECTION,
     &forward_proxy::SECTION,
+    &bus::SECTION,
     &admin::SECTION,
     &dns::SECTION,
     &well_known::SECTION,

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use southbridge_store_sqlite::RankStoreOptions;
+use southbridge_store_sqlite::{AtLimit, OutboxOptions, RankStoreOptions, RetentionLimits};
 
-use crate::config::key::{HOUR, Key, Kind, MIB, MINUTE, Section, count, duration, key, optional, size};
+use crate::config::key::{DAY, HOUR, Key, Kind, MIB, MINUTE, Section, count, duration, key, optional, size};
 use crate::config::reader::Reader;
 
 /// The settings of the store.
@@ -17,8 +17,10 @@ pub struct Storage {
     pub given: bool,
     /// How often changed ranks are written.
     pub write_interval: Duration,
-    /// How the file is used.
+    /// How the ranks in the file are used.
     pub options: RankStoreOptions,
+    /// How the outbox in the file is used.
+    pub outbox: OutboxOptions,
 }
 
 impl Storage {
@@ -34,7 +36,31 @@ impl Storage {
             bytes_max: reader.size("bytes_max"),
             records_max: reader.count32("records_max"),
         };
-        Self { path, given: reader.has("path"), write_interval: reader.duration("write_interval"), options }
+        Self {
+            path,
+            given: reader.has("path"),
+            write_interval: reader.duration("write_interval"),
+            outbox: read_outbox(reader, options.lock_wait),
+            options,
+        }
+    }
+}
+
+fn read_outbox(reader: &Reader<'_>, lock_wait: Duration) -> OutboxOptions {
+    let at_limit = match reader.choice("outbox_at_limit") {
+        "drop_oldest" => AtLimit::GiveUpOldest,
+        _ => AtLimit::Refuse,
+    };
+    OutboxOptions {
+        lock_wait,
+        retention: RetentionLimits {
+            bytes_max: reader.size("outbox_bytes_max"),
+            at_limit,
+            age_max: Some(reader.duration("outbox_age_max")),
+            ..RetentionLimits::default()
+        },
+        key_age_max: reader.duration("outbox_key_age_max"),
+        keys_max: reader.count("outbox_keys_max"),
     }
 }
 
@@ -60,7 +86,8 @@ fn check_place(path: &Path) -> Result<(), String> {
 /// The keys of `[storage]`.
 pub const SECTION: Section = Section {
     name: "storage",
-    about: "What survives a restart: how hosts were doing and when they may be tried again.",
+    about: "What survives a restart: how hosts were doing and when they may be tried again; and, where there is a bus \
+            (`[bus]`), what was accepted and not delivered yet.",
     keys: KEYS,
 };
 
@@ -69,7 +96,8 @@ const KEYS: &[Key] = &[
         "path",
         Kind::Path,
         "`southbridge.db` in the state directory",
-        "The database (SQLite). Losing it costs a slower start, and nothing else.",
+        "The database (SQLite). Losing it costs a slower start; and, where there is a bus, what it had accepted and not \
+         delivered. Put it on a local disk.",
     ),
     key(
         "write_interval",
@@ -87,12 +115,47 @@ const KEYS: &[Key] = &[
         "bytes_max",
         size(MIB, 1024 * 1024 * MIB),
         "\"256MiB\"",
-        "The largest size of the file: room for a million hosts.",
+        "The largest size of the file where there is no bus: room for a million hosts.",
     ),
     key(
         "records_max",
         count(16, 10_000_000),
         "100000",
         "Hosts kept, the latest seen: twice what is remembered in memory.",
+    ),
+    key(
+        "outbox_bytes_max",
+        size(16 * MIB, 16 * 1024 * 1024 * MIB),
+        "\"4GiB\"",
+        "The room that the outbox of the bus may take on the disk: a week of a busy homeserver whose neighbours are all \
+         down. A message is stored once, whatever the number of its destinations.",
+    ),
+    key(
+        "outbox_at_limit",
+        Kind::Choice(&["refuse", "drop_oldest"]),
+        "\"refuse\"",
+        "What happens when that room is used up. `refuse`: nothing durable is accepted until there is room, callers are \
+         told so, and nothing that was accepted is lost. `drop_oldest`: from nine tenths on, the oldest messages are \
+         given up for those destinations that lack them still, which is logged, counted and told to callers.",
+    ),
+    key(
+        "outbox_age_max",
+        duration(HOUR, 3650 * DAY),
+        "\"28d\"",
+        "How long a message waits for a destination that does not come, before it is given up for it. A homeserver that \
+         was away for longer had better ask for what it missed.",
+    ),
+    key(
+        "outbox_key_age_max",
+        duration(MINUTE, 3650 * DAY),
+        "\"1d\"",
+        "How long the key of a submission is remembered, so that the same one is not accepted twice. A caller that \
+         crashed has handed it in again by then.",
+    ),
+    key(
+        "outbox_keys_max",
+        count(1000, 1_000_000_000),
+        "1000000",
+        "Keys remembered, the latest: about 100 MB on the disk.",
     ),
 ];

@@ -1,0 +1,230 @@
+//! `[bus]`: the Federation Side Bus, and the door by which programs use it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use southbridge::bus_door::{BodyLimits, BusDoorConfig, ConnectionLimits, SetLimits};
+use southbridge_words::{Secret, ServerName};
+
+use crate::config::key::{
+    HOUR, KIB, Key, Kind, MIB, MINUTE, SECOND, Section, count, duration, key, optional, size,
+};
+use crate::config::listen::Listen;
+use crate::config::reader::Reader;
+use crate::config::secret::{SecretSource, read_key_file};
+
+/// The settings of the bus.
+#[derive(Clone)]
+pub struct Bus {
+    /// Whether the file has the table.
+    pub given: bool,
+    /// In whose name it speaks; none when there is no bus.
+    pub identity: Option<Identity>,
+    /// Where its door listens; empty when there is no bus, or no door to it.
+    pub listen: Vec<Listen>,
+    /// What callers prove themselves with.
+    pub secret: SecretSource,
+    /// Permissions of unix sockets.
+    pub mode: u32,
+    /// Connections that the system may park before they are accepted.
+    pub backlog: u32,
+    /// Connections at a time.
+    pub connections_max: u32,
+    /// How long connections may be silent.
+    pub connections: ConnectionLimits,
+    /// How much may come in.
+    pub bodies: BodyLimits,
+    /// How many destination sets are known.
+    pub sets: SetLimits,
+}
+
+/// In whose name the bus speaks.
+#[derive(Clone)]
+pub struct Identity {
+    /// The homeserver.
+    pub server_name: ServerName,
+    /// What stands in its key files.
+    pub keys: Vec<(PathBuf, Secret)>,
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listen, secret, .. } = self;
+        let name = self.identity.as_ref().map(|identity| &identity.server_name);
+        f.debug_struct("Bus")
+            .field("server_name", &name)
+            .field("listen", listen)
+            .field("secret", secret)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    pub(in crate::config) fn read(reader: &Reader<'_>, secret: Option<Secret>, state_dir: &Path) -> Self {
+        let identity = read_identity(reader);
+        let listen = reader.listen("listen");
+        if let Some(open) = listen.iter().find(|listen| !listen.is_local()) {
+            reader.refuse("listen", &format!("{open} can be reached from other machines, and the bus is for programs on this one; use loopback or a unix socket"));
+        }
+        if listen.iter().any(|listen| listen.tls) {
+            reader.refuse("listen", "has a `tls:` address; the bus door speaks plain HTTP, give it a loopback address or a unix socket");
+        }
+        let made = || SecretSource::Made(state_dir.join("bus.secret"));
+        Self {
+            given: reader.is_given(),
+            listen: if identity.is_some() { listen } else { Vec::new() },
+            identity,
+            secret: secret.map_or_else(made, SecretSource::Known),
+            mode: reader.mode("mode"),
+            backlog: reader.count32("backlog"),
+            connections_max: reader.count32("connections_max"),
+            connections: ConnectionLimits {
+                idle_max: reader.duration("idle_max"),
+                stall_max: reader.duration("stall_max"),
+            },
+            bodies: BodyLimits {
+                body_bytes_max: reader.size("request_body_bytes_max"),
+                bodies_bytes_max: reader.size("bodies_bytes_max"),
+                body_timeout: reader.duration("body_timeout"),
+            },
+            sets: SetLimits {
+                sets_max: reader.count32("sets_max") as usize,
+                names_max: reader.count32("set_names_max") as usize,
+            },
+        }
+    }
+
+    /// Whether there is no bus.
+    pub const fn is_off(&self) -> bool {
+        self.identity.is_none()
+    }
+
+    /// The settings of the door, for callers who show `secret`.
+    pub fn door(&self, secret: Secret) -> BusDoorConfig {
+        BusDoorConfig {
+            secret,
+            connections_max: self.connections_max,
+            connections: self.connections,
+            bodies: self.bodies,
+            sets: self.sets,
+        }
+    }
+}
+
+fn read_identity(reader: &Reader<'_>) -> Option<Identity> {
+    let name = reader.text("server_name");
+    let keys: Vec<(PathBuf, Secret)> = reader
+        .paths("signing_key_file")
+        .into_iter()
+        .filter_map(|path| {
+            let read = read_key_file(&path);
+            read.map_err(|why| reader.refuse("signing_key_file", &why)).ok().map(|text| (path, text))
+        })
+        .collect();
+    let name = name?;
+    if !reader.has("signing_key_file") {
+        reader.refuse(
+            "server_name",
+            "needs signing_key_file as well: the file of Synapse's `signing_key_path`, or of another homeserver's key in that format",
+        );
+    }
+    let parsed = ServerName::parse(&name);
+    let server_name = parsed.map_err(|error| reader.refuse("server_name", &error.to_string())).ok()?;
+    Some(Identity { server_name, keys })
+}
+
+/// The keys of `[bus]`.
+pub const SECTION: Section = Section {
+    name: "bus",
+    about: "The Federation Side Bus: it takes PDUs, EDUs and queries from a homeserver on this machine, signs them, and \
+            sends them until they are delivered. There is none unless `server_name` is given.",
+    keys: KEYS,
+};
+
+const KEYS: &[Key] = &[
+    optional(
+        "server_name",
+        Kind::Text,
+        "no bus",
+        "The homeserver in whose name the bus speaks: the `server_name` of Synapse's configuration.",
+    ),
+    key(
+        "signing_key_file",
+        Kind::Paths,
+        "[]",
+        "The file with its signing keys, in the format of Synapse's `signing_key_path`; or several files. May be \
+         readable by their owner and group only. Requests are signed with every key that has not expired.",
+    ),
+    key(
+        "listen",
+        Kind::Listen,
+        "\"127.0.0.1:9103\"",
+        "Where programs reach the bus: an address on loopback, or `unix:PATH`. An empty list closes the door. Sockets \
+         passed by systemd under the name `bus` take the place of its entries.",
+    ),
+    optional(
+        "secret",
+        Kind::Secret,
+        "`secret_file`",
+        "What callers send as `Authorization: Bearer`. A file is better: configurations get copied.",
+    ),
+    optional(
+        "secret_file",
+        Kind::Path,
+        "`bus.secret` in the state directory, which is made with random content if there is none",
+        "A file with the secret. May be readable by its owner and group only. Whoever knows it can speak in the name of \
+         the homeserver.",
+    ),
+    key("mode", Kind::Mode, "\"0660\"", "Permissions of unix sockets."),
+    key("backlog", count(1, 65_535), "1024", "Connections that the system parks until they are accepted."),
+    key(
+        "connections_max",
+        count(1, 100_000),
+        "1024",
+        "Connections served at a time; those above wait in the backlog. Callers keep connections, and need one for each \
+         request they have under way and for each stream of results.",
+    ),
+    key(
+        "idle_max",
+        duration(SECOND, 24 * HOUR),
+        "\"2m\"",
+        "How long a kept connection may wait for its next request. Longer than HTTP libraries keep theirs, so that they \
+         close first and no request is written into a closing connection.",
+    ),
+    key(
+        "stall_max",
+        duration(SECOND, HOUR),
+        "\"2m\"",
+        "How long a caller may go without reading anything of an answer or a stream.",
+    ),
+    key(
+        "body_timeout",
+        duration(100, 10 * MINUTE),
+        "\"30s\"",
+        "How long the body of a request may take. Programs on the same machine send it at once.",
+    ),
+    key(
+        "request_body_bytes_max",
+        size(KIB, 1024 * MIB),
+        "\"16MiB\"",
+        "The largest body of a request. A message to 10,000 homeservers that are all named with it has 300 KB.",
+    ),
+    key(
+        "bodies_bytes_max",
+        size(KIB, 64 * 1024 * MIB),
+        "\"64MiB\"",
+        "The bodies of all requests held at a time; past it new requests are answered 503 at once.",
+    ),
+    key(
+        "sets_max",
+        count(1, 1_000_000),
+        "4096",
+        "Destination sets known by a name: the rooms that are busy at a time. The longest unused is forgotten.",
+    ),
+    key(
+        "set_names_max",
+        count(1, 100_000_000),
+        "1000000",
+        "Destinations in all sets together, at about 60 bytes each.",
+    ),
+];
