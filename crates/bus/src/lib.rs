@@ -6,6 +6,7 @@
 //! # Architecture Invariant
 //! No socket, thread, file, clock or random source; and nothing of the kernel.
 
+pub mod edus;
 pub mod outgoing;
 pub mod resolver;
 pub mod transaction;

@@ -6,7 +6,7 @@
 
 mod edu;
 mod endpoints;
-mod json;
+pub(crate) mod json;
 mod pdu;
 mod query;
 mod response;

@@ -1,0 +1,173 @@
+//! The parts that wait for one destination, the earliest first.
+
+use std::sync::Arc;
+
+use southbridge_words::WallTime;
+
+use super::limits::EduLimits;
+use super::part::{Part, Typing};
+use super::shed::Shed;
+use crate::outgoing::EduKind;
+
+/// One part that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) part: Arc<Part>,
+    /// Beside the part, for it is what others are found by.
+    hash: u64,
+    /// What it says of typing to this destination.
+    typing: Typing,
+}
+
+/// What becomes of a part that meets a later one of the same key.
+enum Meeting {
+    /// Both are void: nobody has seen the start that is taken back.
+    Cancelled,
+    /// The later one stands in for both.
+    Superseded(Slot),
+}
+
+impl Slot {
+    pub(super) fn new(part: Arc<Part>) -> Self {
+        Self { hash: part.hash, typing: part.typing, part }
+    }
+
+    fn meet(&self, mut later: Self) -> Meeting {
+        match (self.typing, later.typing) {
+            (Typing::FirstStart, Typing::Stop) => Meeting::Cancelled,
+            (Typing::FirstStart, Typing::Start) => {
+                later.typing = Typing::FirstStart;
+                Meeting::Superseded(later)
+            }
+            _ => Meeting::Superseded(later),
+        }
+    }
+}
+
+/// See the [module](self). Of each key at most one.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    list: Vec<Slot>,
+    bytes: usize,
+}
+
+impl Slots {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds what was said last. Says how many parts it has saved.
+    pub(super) fn push(&mut self, slot: Slot) -> u64 {
+        let Some(at) = self.find(&slot.part) else {
+            self.bytes += slot.part.alone_bytes();
+            self.list.push(slot);
+            return 0;
+        };
+        // It keeps its place: who changes a state all the time must not wait for ever.
+        match self.list[at].meet(slot) {
+            Meeting::Superseded(slot) => {
+                self.replace(at, slot);
+                1
+            }
+            Meeting::Cancelled => {
+                self.remove(at);
+                2
+            }
+        }
+    }
+
+    /// Adds, before all others, what was said earlier than they were. Says how many parts were saved.
+    pub(super) fn put_back(&mut self, earlier: Vec<Slot>) -> u64 {
+        let mut saved = 0;
+        let mut front = Vec::with_capacity(earlier.len() + self.list.len());
+        for slot in earlier {
+            let Some(at) = self.find(&slot.part) else {
+                self.bytes += slot.part.alone_bytes();
+                front.push(slot);
+                continue;
+            };
+            saved += 1;
+            match slot.meet(self.list[at].clone()) {
+                Meeting::Superseded(later) => self.list[at] = later,
+                Meeting::Cancelled => {
+                    self.remove(at);
+                    saved += 1;
+                }
+            }
+        }
+        front.append(&mut self.list);
+        self.list = front;
+        saved
+    }
+
+    /// Everything, in order; nothing is left.
+    pub(super) fn take_all(&mut self) -> Vec<Slot> {
+        self.bytes = 0;
+        std::mem::take(&mut self.list)
+    }
+
+    /// Adds at the end what was taken and is of no key that is there.
+    pub(super) fn keep(&mut self, slot: Slot) {
+        self.bytes += slot.part.alone_bytes();
+        self.list.push(slot);
+    }
+
+    /// Drops what is stale.
+    pub(super) fn expire(&mut self, limits: &EduLimits, wall: WallTime, shed: &mut Shed) {
+        self.drop_if(|part| limits.is_stale(part.kind, part.created_at, wall), shed);
+    }
+
+    /// Drops what is of `kind`.
+    pub(super) fn drop_kind(&mut self, kind: EduKind, shed: &mut Shed) {
+        self.drop_if(|part| part.kind == kind, shed);
+    }
+
+    /// Drops the oldest; of equally old ones the earliest. None when there is nothing.
+    pub(super) fn drop_oldest(&mut self, shed: &mut Shed) -> Option<()> {
+        let oldest = |(_, slot): &(usize, &Slot)| slot.part.created_at;
+        let (at, _) = self.list.iter().enumerate().min_by_key(oldest)?;
+        shed.add(self.list[at].part.kind, 1);
+        self.remove(at);
+        Some(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Part> {
+        self.list.iter().map(|slot| &*slot.part)
+    }
+
+    fn drop_if(&mut self, is_dropped: impl Fn(&Part) -> bool, shed: &mut Shed) {
+        let mut bytes = 0;
+        self.list.retain(|slot| {
+            let is_dropped = is_dropped(&slot.part);
+            if is_dropped {
+                shed.add(slot.part.kind, 1);
+                bytes += slot.part.alone_bytes();
+            }
+            !is_dropped
+        });
+        self.bytes -= bytes;
+    }
+
+    fn find(&self, part: &Part) -> Option<usize> {
+        part.key.as_ref()?;
+        self.list.iter().position(|slot| slot.hash == part.hash && slot.part.key == part.key)
+    }
+
+    fn replace(&mut self, at: usize, slot: Slot) {
+        self.bytes = self.bytes - self.list[at].part.alone_bytes() + slot.part.alone_bytes();
+        self.list[at] = slot;
+    }
+
+    fn remove(&mut self, at: usize) {
+        let slot = self.list.remove(at);
+        self.bytes -= slot.part.alone_bytes();
+    }
+}

@@ -1,0 +1,5 @@
+//! What is volatile, told as stories and as promises.
+
+mod promises;
+mod receiver;
+mod steps;
