@@ -152,7 +152,7 @@ impl ExchangeError {
             // Time that ran out in our own queues, or while names were being looked up for too long,
             // says nothing: a name server that fails is reported as such and sooner.
             Self::DeadlinePassed { step: Step::Admission | Step::Discovery, .. } => Outcome::Abandoned,
-            // We had no descriptor, port or memory left (faults row 26).
+            // We had no descriptor, port or memory left (faults row 26), or have a bug.
             Self::Connect { source, .. } if source.is_ours() => Outcome::Abandoned,
             _ => Outcome::Failed { step: self.step() },
         }

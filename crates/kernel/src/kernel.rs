@@ -184,6 +184,11 @@ impl Kernel {
         Ok(dialled.inspect_err(|_| shared.stats.connects_failed.add(1))?.0)
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Rc<Shared> {
+        Rc::clone(&self.shared)
+    }
+
     /// The kernel's clock.
     pub fn clock(&self) -> Clock {
         self.shared.clock

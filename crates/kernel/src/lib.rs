@@ -18,6 +18,7 @@ pub mod dns;
 pub mod exchange;
 pub mod http;
 pub mod kernel;
+pub mod mishap;
 pub mod net;
 mod pool;
 pub mod port;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::kept::Asking;
 use super::{DnsError, Inner};
+use crate::mishap::survived;
 
 type Told<V> = Result<Known<V>, Failing<LookupFailure>>;
 type Waiter<V> = oneshot::Sender<Told<V>>;
@@ -89,7 +90,9 @@ impl<V: Clone + 'static> Step<V> {
             let Some(key) = self.cache.borrow_mut().poll() else { return };
             let inner = Rc::clone(inner);
             tokio::task::spawn_local(async move {
-                let fetched = look_up(Rc::clone(&inner), Arc::clone(&key)).await;
+                let fetched = survived(look_up(Rc::clone(&inner), Arc::clone(&key))).await;
+                // A bug of ours says nothing about the name.
+                let fetched = fetched.unwrap_or(Err(LookupFailure::Overloaded));
                 this(&inner).on_fetched(&key, fetched, inner.clock.now());
             });
         }

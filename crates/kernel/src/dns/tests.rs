@@ -408,6 +408,25 @@ async fn a_distrusted_name_is_looked_up_anew() {
     .await;
 }
 
+/// A lookup meets a bug of ours. All who wait for it are told, and the next one is a lookup of its own.
+#[tokio::test]
+async fn a_lookup_that_meets_a_bug_ends() {
+    async fn broken(_: Rc<Inner>, name: Arc<str>) -> Result<Fetched<Addresses>, LookupFailure> {
+        panic!("as the test wants it: {name}")
+    }
+    on_one_thread(async {
+        let rig = Rig::start().await;
+        rig.server.host("a.test", &[A.into()], 3600);
+        let inner = &rig.dns.inner;
+        let get = || inner.addresses.get(Asking::Passing("a.test"), inner, |inner| &inner.addresses, broken);
+        let (one, other) = tokio::join!(get(), get());
+        assert_eq!(one.unwrap_err().failure, LookupFailure::Overloaded);
+        assert_eq!(other.unwrap_err().failure, LookupFailure::Overloaded);
+        assert_eq!(rig.addresses("a.test").await, Ok(vec!["192.0.2.1".into()]));
+    })
+    .await;
+}
+
 #[test]
 fn a_server_on_any_port_will_do() {
     let servers = vec![SocketAddr::from(([127, 0, 0, 1], 5353)), "[::1]:53".parse().unwrap()];

@@ -67,6 +67,9 @@ pub enum ConnectError {
         /// Of what.
         reason: String,
     },
+    /// Our own code failed while it opened the connection.
+    #[error("the kernel failed while it opened a connection; its log says where")]
+    Broken,
 }
 
 impl ConnectError {
@@ -78,9 +81,9 @@ impl ConnectError {
         }
     }
 
-    /// Whether it was our own side that had run out of something: it says nothing about the peer.
+    /// Whether it was our own side that had run out of something or failed: it says nothing about the peer.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Exhausted { .. })
+        matches!(self, Self::Exhausted { .. } | Self::Broken)
     }
 }
 

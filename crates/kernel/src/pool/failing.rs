@@ -6,12 +6,14 @@
 //! # Source
 //! F12 (report), K14; `reference/faults.md` rows 1 and 2.
 
+use std::future::Future;
 use std::rc::Rc;
 
 use southbridge_policy::pool::{Pool, Refusal};
 use southbridge_words::{ConnId, Instant, Step, Ticket};
 
 use super::{Closing, Connection, Inner, LendError, Stage, State, Waiting};
+use crate::mishap::survived;
 use crate::net::ConnectError;
 
 impl Inner {
@@ -45,7 +47,7 @@ impl Inner {
             if state.connections.remove(&conn).is_none() {
                 return;
             }
-            let exhausted = error.is_ours();
+            let exhausted = matches!(error, ConnectError::Exhausted { .. });
             state.failures.insert(conn, Rc::new(error));
             state.pool.handle_connect_failed(conn, self.clock.now());
             if exhausted {
@@ -54,6 +56,21 @@ impl Inner {
             }
         }
         self.act();
+    }
+
+    /// Lives the `life` of `conn`. One that ends by a panic ends all the same: its place is free again, and those
+    /// who waited for it are told.
+    pub(super) async fn outlive(self: Rc<Self>, conn: ConnId, life: impl Future<Output = ()>) {
+        if survived(life).await.is_some() {
+            return;
+        }
+        let was_open =
+            self.state.borrow().connections.get(&conn).map(|held| matches!(held.stage, Stage::Open(_)));
+        match was_open {
+            Some(true) => self.handle_ended(conn),
+            Some(false) => self.handle_not_opened(conn, ConnectError::Broken),
+            None => {}
+        }
     }
 
     /// Ends an attempt that has kept others waiting for too long; those who are refused for it come next.
@@ -110,3 +127,7 @@ impl State {
         ConnectError::TimedOut { attempts: attempts.collect(), waited }
     }
 }
+
+#[cfg(test)]
+#[path = "failing_tests.rs"]
+mod tests;

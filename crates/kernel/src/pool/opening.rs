@@ -78,8 +78,8 @@ impl Inner {
             state.connections.insert(conn, Connection { peer, opened_at, task: None, stage });
             Plan { peer, route, alpn }
         };
-        let inner = Rc::clone(self);
-        let task = tokio::task::spawn_local(async move { inner.run_connection(conn, plan, gone).await });
+        let life = Rc::clone(self).run_connection(conn, plan, gone);
+        let task = tokio::task::spawn_local(Rc::clone(self).outlive(conn, life));
         if let Some(connection) = self.state.borrow_mut().connections.get_mut(&conn) {
             connection.task = Some(task.abort_handle());
         }

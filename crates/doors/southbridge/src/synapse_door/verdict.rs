@@ -89,9 +89,7 @@ fn fault(error: &ExchangeError) -> Fault {
         | ExchangeError::Withdrawn { .. }
         | ExchangeError::Discovery(southbridge_kernel::discovery::DiscoveryError::Overloaded { .. })
         | ExchangeError::DeadlinePassed { step: Step::Admission, .. } => Fault::Ours,
-        ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }) => {
-            Fault::Ours
-        }
+        ExchangeError::Connect { source, .. } if source.is_ours() => Fault::Ours,
         ExchangeError::Connect { source, .. }
             if matches!(**source, ConnectError::TimedOut { .. } | ConnectError::HandshakeTimedOut { .. }) =>
         {
