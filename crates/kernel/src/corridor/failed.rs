@@ -64,6 +64,10 @@ impl Failed {
     pub(super) fn into_error(self, call: &Call, waited: Duration) -> ExchangeError {
         let service = call.service.clone();
         match self {
+            // Its time was the request's, and whichever watch runs out first says the same.
+            Self::Discovery(DiscoveryError::DeadlinePassed { .. }) => {
+                ExchangeError::DeadlinePassed { service, step: Step::Discovery, waited }
+            }
             Self::Discovery(error) => ExchangeError::Discovery(error),
             Self::Lend(LendError::Full(full)) => ExchangeError::Overloaded { what: full.to_string() },
             Self::Lend(LendError::Failed(source)) => ExchangeError::Connect { service, source },

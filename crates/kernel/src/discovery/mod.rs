@@ -98,7 +98,7 @@ pub enum DiscoveryError {
 
 /// A way of finding routes.
 pub trait Discover {
-    /// The route of `service` now. Must be cheap when it is known.
+    /// The route of `service` now. Must be cheap when it is known. After `deadline` nobody waits for it.
     ///
     /// # Errors
     /// [`DiscoveryError`] when there is none. The answer (or error) may be shared by many callers.

@@ -9,9 +9,11 @@ use futures_util::future::LocalBoxFuture;
 use rustc_hash::{FxHashMap, FxHashSet};
 use southbridge_bus::resolver::{
     Action, Explanation, ResolveError, ResolvedFederationAddress, Resolver, ResolverCounters, ResolverLimits,
+    WellKnownFailure, WellKnownResult,
 };
 use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security};
+use southbridge_kernel::mishap::survived;
 use southbridge_kernel::tls::{Alpn, TlsProfile};
 use southbridge_words::{Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -84,8 +86,13 @@ impl FederationDiscovery {
     pub fn new(kernel: Kernel, config: FederationConfig) -> Self {
         let web =
             DnsDiscovery::https(kernel.dns().clone(), Alpn::Http1).instead_of_443(config.well_known_port);
+        Self::with_web(kernel, config, Rc::new(web))
+    }
+
+    /// The same, with web servers found by `web`.
+    fn with_web(kernel: Kernel, config: FederationConfig, web: Rc<dyn Discover>) -> Self {
         let inner = Inner {
-            web: Rc::new(web),
+            web,
             resolver: RefCell::new(Resolver::new(config.resolver.clone(), config.seed)),
             fetches: Semaphore::new(config.well_known_fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             kernel,
@@ -175,14 +182,17 @@ impl Discover for FederationDiscovery {
     fn discover<'a>(
         &'a self,
         service: &'a ServiceName,
-        _deadline: Instant,
+        deadline: Instant,
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
         Box::pin(async move {
             let name = ServerName::of_service(service).map_err(|error| DiscoveryError::BadName {
                 name: service.to_string(),
                 reason: error.to_string(),
             })?;
-            let address = self.resolve(&name).await.map_err(|error| discovery_error(&name, &error))?;
+            let at = self.inner.kernel.clock().to_tokio(deadline);
+            let resolved = tokio::time::timeout_at(at, self.resolve(&name)).await;
+            let late = |_| DiscoveryError::DeadlinePassed { name: name.to_string() };
+            let address = resolved.map_err(late)?.map_err(|error| discovery_error(&name, &error))?;
             Ok(Rc::new(self.route(&name, &address)))
         })
     }
@@ -268,8 +278,10 @@ impl Inner {
             Action::FetchWellKnown { id, host } => {
                 tokio::task::spawn_local(async move {
                     let turn = inner.fetches.acquire().await;
-                    let result = well_known::fetch(&inner, &host).await;
+                    let result = survived(well_known::fetch(&inner, &host)).await;
                     drop(turn);
+                    // A bug of ours says nothing about the host.
+                    let result = result.unwrap_or(WellKnownResult::Failed(WellKnownFailure::Overloaded));
                     inner.resolver.borrow_mut().handle_well_known(id, result, inner.kernel.clock().now());
                     inner.act();
                 });
@@ -357,3 +369,7 @@ const DISTRUST_EVERY: Duration = Duration::from_secs(300);
 const DISTRUSTED_MAX: usize = 4096;
 /// Where homeservers listen when nothing says otherwise.
 const MATRIX_PORT: u16 = 8448;
+
+#[cfg(test)]
+#[path = "discovery_tests.rs"]
+mod tests;
