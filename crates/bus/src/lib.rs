@@ -9,5 +9,5 @@
 pub mod edus;
 pub mod outgoing;
 pub mod resolver;
-pub mod transaction;
 pub mod signing;
+pub mod transaction;

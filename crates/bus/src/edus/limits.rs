@@ -17,7 +17,7 @@ pub struct EduLimits {
     /// Default 256 KiB.
     pub bytes_max: usize,
     /// The largest part. A larger one is dropped at once: it would not fit where hosts insist on small
-    /// transactions. Default 32 KiB; a receipt has 200 bytes.
+    /// transactions. Default 16 KiB; a receipt has 200 bytes.
     pub part_bytes_max: usize,
     /// How long typing is worth sending. Default 60 s: after that the receiver has forgotten it by itself.
     pub typing_age_max: Duration,
@@ -42,7 +42,7 @@ impl Default for EduLimits {
         Self {
             parts_max: 500,
             bytes_max: 256 * 1024,
-            part_bytes_max: 32 * 1024,
+            part_bytes_max: 16 * 1024,
             typing_age_max: MINUTE,
             presence_age_max: MINUTE.saturating_mul(30),
             receipt_age_max: MINUTE.saturating_mul(24 * 60),

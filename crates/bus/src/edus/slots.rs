@@ -114,6 +114,15 @@ impl Slots {
         std::mem::take(&mut self.list)
     }
 
+    /// The earliest.
+    pub(super) fn take_first(&mut self) -> Option<Slot> {
+        (!self.list.is_empty()).then(|| {
+            let slot = self.list.remove(0);
+            self.bytes -= slot.part.alone_bytes();
+            slot
+        })
+    }
+
     /// Adds at the end what was taken and is of no key that is there.
     pub(super) fn keep(&mut self, slot: Slot) {
         self.bytes += slot.part.alone_bytes();
@@ -130,20 +139,30 @@ impl Slots {
         self.drop_if(|part| part.kind == kind, shed);
     }
 
-    /// Drops the oldest; of equally old ones the earliest. None when there is nothing.
-    pub(super) fn drop_oldest(&mut self, shed: &mut Shed) -> Option<()> {
-        let oldest = |(_, slot): &(usize, &Slot)| slot.part.created_at;
-        let (at, _) = self.list.iter().enumerate().min_by_key(oldest)?;
-        shed.add(self.list[at].part.kind, 1);
-        self.remove(at);
-        Some(())
+    /// Drops the oldest, of equally old ones the earliest, until no more than this is left.
+    pub(super) fn drop_oldest(&mut self, parts_max: usize, bytes_max: usize, shed: &mut Shed) {
+        let mut by_age: Vec<(WallTime, usize)> =
+            self.list.iter().enumerate().map(|(at, slot)| (slot.part.created_at, at)).collect();
+        by_age.sort_unstable();
+        let (mut parts, mut bytes) = (self.list.len(), self.bytes);
+        let mut is_dropped = vec![false; parts];
+        for (_, at) in by_age {
+            if parts <= parts_max && bytes <= bytes_max {
+                break;
+            }
+            parts -= 1;
+            bytes -= self.list[at].part.alone_bytes();
+            is_dropped[at] = true;
+        }
+        let mut is_dropped = is_dropped.into_iter();
+        self.drop_if(|_| is_dropped.next().unwrap_or(false), shed);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Part> {
         self.list.iter().map(|slot| &*slot.part)
     }
 
-    fn drop_if(&mut self, is_dropped: impl Fn(&Part) -> bool, shed: &mut Shed) {
+    fn drop_if(&mut self, mut is_dropped: impl FnMut(&Part) -> bool, shed: &mut Shed) {
         let mut bytes = 0;
         self.list.retain(|slot| {
             let is_dropped = is_dropped(&slot.part);

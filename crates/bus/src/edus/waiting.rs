@@ -67,7 +67,8 @@ impl WaitingEdus {
     /// Takes out what fits into at most `edus_max` EDUs of `bytes_max` bytes together, the earliest first, and leaves
     /// the rest; drops what is stale.
     ///
-    /// With room for one EDU of [`EduLimits::part_bytes_max`] something is taken if anything is left.
+    /// With room for one EDU of [`EduLimits::part_bytes_max`] something is taken if anything is left. With less,
+    /// what waits may not fit at all: see [`take_alone`](Self::take_alone).
     pub fn take(&mut self, edus_max: usize, bytes_max: usize, limits: &EduLimits, wall: WallTime) -> Batch {
         let Some(slots) = &mut self.0 else {
             return Batch::default();
@@ -89,6 +90,26 @@ impl WaitingEdus {
         batch
     }
 
+    /// Takes out the earliest part, in an EDU of its own and whatever its size; drops what is stale.
+    ///
+    /// For a transaction that has nothing else in it and had not enough room for anything: as a PDU that is
+    /// larger than a transaction should be, it cannot be cut and so goes alone. Something is taken if anything is
+    /// left, so a destination is never asked for again and again in vain.
+    pub fn take_alone(&mut self, limits: &EduLimits, wall: WallTime) -> Batch {
+        let mut batch = Batch::default();
+        if let Some(slots) = &mut self.0 {
+            slots.expire(limits, wall, &mut batch.expired);
+            if let Some(slot) = slots.take_first() {
+                let mut composer = Composer::new(limits, 1, usize::MAX);
+                composer.admit(&slot.part);
+                (batch.edus, batch.json) = composer.finish();
+                batch.slots.push(slot);
+            }
+            self.tidy();
+        }
+        batch
+    }
+
     /// Puts back what was surely not processed by its destination. What was said meanwhile is not overridden.
     pub fn restore(&mut self, batch: Batch, limits: &EduLimits, wall: WallTime) -> Pushed {
         let mut pushed = Pushed::default();
@@ -106,7 +127,7 @@ impl WaitingEdus {
 
     /// Drops the oldest until no more than `bytes_max` bytes wait.
     pub fn shed_to(&mut self, bytes_max: usize) -> Shed {
-        self.shed(|slots, shed| while slots.bytes() > bytes_max && slots.drop_oldest(shed).is_some() {})
+        self.shed(|slots, shed| slots.drop_oldest(usize::MAX, bytes_max, shed))
     }
 
     /// Drops all of one kind.
@@ -130,7 +151,9 @@ impl WaitingEdus {
             if is_over(slots) {
                 slots.expire(limits, wall, shed);
             }
-            while is_over(slots) && slots.drop_oldest(shed).is_some() {}
+            if is_over(slots) {
+                slots.drop_oldest(limits.parts_max, limits.bytes_max, shed);
+            }
             self.tidy();
         }
     }

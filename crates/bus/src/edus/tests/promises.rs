@@ -142,7 +142,7 @@ impl World {
     fn check(&self) {
         let waiting = &self.waiting;
         assert!(waiting.len() <= self.limits.parts_max && waiting.bytes() <= self.limits.bytes_max);
-        assert_eq!(waiting.is_empty(), waiting.len() == 0);
+        assert_eq!(waiting.is_empty(), matches!(waiting.len(), 0));
         assert_eq!(waiting.is_empty(), waiting.bytes() == 0);
     }
 }

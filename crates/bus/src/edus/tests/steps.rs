@@ -204,6 +204,48 @@ fn the_oldest_is_dropped_under_pressure() {
     assert!(sent.contains("@a") && sent.contains("@c") && !sent.contains("@b"), "{sent}");
 }
 
+/// A host insists on transactions of a hundred bytes. One part goes alone, and the next one after it.
+#[test]
+fn what_fits_nowhere_goes_alone() {
+    let mut world = world();
+    world.push(
+        "m.presence",
+        &json!({ "push": [{ "user_id": "@a", "status_msg": "x".repeat(1000) }, { "user_id": "@b" }] }),
+    );
+    assert!(world.waiting.take(100, 10, &world.limits, WALL).is_empty());
+    let first = world.waiting.take_alone(&world.limits, WALL);
+    let second = world.waiting.take_alone(&world.limits, WALL);
+    assert_eq!((first.len(), first.contents().presence), (1, 1));
+    assert_eq!(&second.json()[..], br#"{"content":{"push":[{"user_id":"@b"}]},"edu_type":"m.presence"}"#);
+    assert!(world.waiting.is_empty() && world.waiting.take_alone(&world.limits, WALL).is_empty());
+    let _ = world.waiting.restore(first, &world.limits, WALL);
+    let later = WALL + Duration::from_secs(3600);
+    assert_eq!(world.waiting.take_alone(&world.limits, later).expired().presence, 1);
+    assert!(world.waiting.is_empty());
+}
+
+/// A host takes nothing while thousands of users come and go: what waits is the latest, in order, and the rest is
+/// counted.
+#[test]
+fn a_flood_leaves_the_latest() {
+    let mut world = World::new(EduLimits { parts_max: 60, ..EduLimits::default() });
+    let mut dropped = 0;
+    for round in 0..100_u64 {
+        let users = |user| json!({ "user_id": format!("@{round}.{user}"), "v": round });
+        let push: Vec<Value> = (0..50).map(users).collect();
+        let wall = WallTime::from_unix_millis(WALL.unix_millis() - 1000 + round);
+        let content = json!({ "push": push }).to_string();
+        dropped += world.push_edu(&OutgoingEdu::new("m.presence", content, wall).unwrap()).1.presence;
+    }
+    assert_eq!(dropped, 100 * 50 - 60);
+    let sent = world.take();
+    assert!(
+        !sent.contains("\"@98.39\"") && sent.contains("\"@98.40\"") && sent.contains("\"@99.0\""),
+        "{sent}"
+    );
+    assert!(sent.find("@98.49") < sent.find("@99.0"));
+}
+
 /// Everything is full: typing is let go of everywhere, then as much as is needed.
 #[test]
 fn the_whole_bus_can_shed() {
