@@ -381,6 +381,44 @@ fn the_log_can_be_json() {
     child.wait().unwrap();
 }
 
+/// Nobody would notice for weeks that the line meant to show more shows nothing at all.
+#[test]
+fn a_filter_in_the_environment_that_cannot_be_read_is_refused() {
+    let house = House::new(CONFIG);
+    let status = house.command(r#"SOUTHBRIDGE_LOG=southbridge=lots exec "$@""#).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    let log = house.log();
+    assert!(log.contains(r#"SOUTHBRIDGE_LOG="southbridge=lots" is not a filter: "#), "{log}");
+    assert!(log.contains("such as info,southbridge_kernel=debug"), "{log}");
+    assert!(!house.path("sb.sock").exists(), "nothing was touched");
+}
+
+/// The configuration is a pipe, so the test knows that the daemon has begun, and that it has come no further. It is
+/// told to reload just then, and does so when it can.
+#[test]
+fn a_reload_during_the_start_does_not_end_the_daemon() {
+    let house = House::new(CONFIG);
+    let config = house.path("southbridge.toml");
+    let text = fs::read(&config).unwrap();
+    let (pipe, file) = (house.path("pipe"), house.path("file"));
+    fs::rename(&config, &file).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    fs::rename(&pipe, &config).unwrap();
+    let mut old = house.command(r#"exec "$@""#).spawn().unwrap();
+    let mut writer = fs::File::options().write(true).open(&config).unwrap();
+    signal(old.id(), Signal::HUP);
+    fs::rename(&file, &config).unwrap();
+    writer.write_all(&text).unwrap();
+    drop(writer);
+    house.wait_for("READY=1");
+    let new = main_pid(&house.wait_for("MAINPID="));
+    assert_eq!(old.wait().unwrap().code(), Some(0), "{}", house.log());
+    assert!(house.ask("admin.sock", READY).starts_with("HTTP/1.1 200"));
+    signal(new, Signal::TERM);
+    wait_for_end(new);
+}
+
 /// A request to a place that the address policy denies: it goes through the whole door and never leaves the machine.
 fn request(secret: &str) -> String {
     format!(

@@ -161,6 +161,27 @@ fn a_mistake_says_what_is_allowed() {
     }
 }
 
+/// Whoever has a small machine writes one number. What is not written follows it down, and leaves the healthy hosts
+/// their part; what is written must fit.
+#[test]
+fn bounds_of_the_pool_that_are_not_written_follow_those_that_are() {
+    let pool = parse("[pool]\nconnections_max = 100\nwaiting_max = 50").unwrap().pool;
+    assert_eq!((pool.dials_max, pool.handshakes_max), (100, 100));
+    assert_eq!((pool.limited_dials_max, pool.limited_handshakes_max), (75, 75));
+    assert_eq!((pool.limited_connections_max, pool.exclusive_per_peer_max), (50, 8));
+    assert_eq!(pool.waiting_per_peer_max, 5);
+    let pool = parse("[pool]\nconnections_max = 1\ndials_max = 1\nwaiting_max = 1").unwrap().pool;
+    assert_eq!((pool.limited_dials_max, pool.limited_connections_max, pool.waiting_per_peer_max), (1, 1, 1));
+    let pool = parse("[pool]\nconnections_max = 100000").unwrap().pool;
+    let more = PoolLimits { connections_max: 100_000, ..PoolLimits::default() };
+    assert_eq!(pool, more);
+    let error = parse("[pool]\nconnections_max = 100\ndials_max = 101").unwrap_err();
+    assert!(
+        error.contains("3:13: pool.dials_max: 101 is more than connections_max, which is 100"),
+        "{error}"
+    );
+}
+
 /// The bus speaks in somebody's name; without one there is none, and nothing listens.
 #[test]
 fn there_is_a_bus_only_where_it_has_a_name() {

@@ -20,10 +20,11 @@ use southbridge_kernel::Declared;
 use southbridge_kernel::admin::{Admin, Readiness};
 use southbridge_kernel::http::explain;
 use southbridge_words::{Secret, ServerName, ServiceName};
+use tokio::signal::unix::Signal;
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{info, warn};
 
-use crate::activation;
+use crate::activation::{self, Inheritance};
 use crate::cli::Serve;
 use crate::commands::check_config::at_file;
 use crate::commands::{DONE, FAILED, MISCONFIGURED};
@@ -43,7 +44,7 @@ use signals::{Order, Signals};
 
 /// Serves until told to stop, or until a successor has taken over.
 pub fn run(arguments: &Serve) -> u8 {
-    match prepare(arguments).and_then(Prepared::serve) {
+    match serve(arguments) {
         Ok(()) => DONE,
         Err(failure) => {
             eprintln!("{}", failure.text);
@@ -78,9 +79,28 @@ struct Prepared {
     invocation: Invocation,
 }
 
-fn prepare(arguments: &Serve) -> Result<Prepared, Failure> {
+fn serve(arguments: &Serve) -> Result<(), Failure> {
     let inheritance = activation::take().map_err(|error| Failure::misconfigured(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::running(format!("no I/O thread to be had: {error}")))?;
+    let hangup = {
+        let _inside = runtime.enter();
+        signals::hear_hangups().map_err(deaf)?
+    };
+    let prepared = prepare(arguments, inheritance)?;
+    let served = LocalSet::new().block_on(&runtime, prepared.run(hangup));
+    // A lookup or a tunnel that will not end must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    served
+}
+
+fn deaf(error: std::io::Error) -> Failure {
+    Failure::running(format!("signals cannot be heard: {error}"))
+}
+
+fn prepare(arguments: &Serve, inheritance: Inheritance) -> Result<Prepared, Failure> {
     let mut config = load(arguments).map_err(Failure::misconfigured)?;
+    logging::start(&config.log).map_err(Failure::misconfigured)?;
     let mut warnings = config.warnings();
     let shrunk = descriptors::fit(&mut config, descriptors::raise());
     warnings.extend(shrunk.map_err(|reason| Failure::misconfigured(at_file(&config) + &reason))?);
@@ -89,7 +109,6 @@ fn prepare(arguments: &Serve) -> Result<Prepared, Failure> {
             reasons.iter().map(|reason| at_file(&config) + reason).collect::<Vec<_>>().join("\n"),
         )
     })?;
-    logging::start(&config.log);
     for warning in warnings.iter().chain(&listeners.warnings) {
         warn!("{warning}");
     }
@@ -124,19 +143,8 @@ fn door_secret(config: &Config) -> Result<Secret, Failure> {
 }
 
 impl Prepared {
-    fn serve(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime =
-            runtime.map_err(|error| Failure::running(format!("no I/O thread to be had: {error}")))?;
-        let served = LocalSet::new().block_on(&runtime, self.run());
-        // A lookup or a tunnel that will not end must not keep the process.
-        runtime.shutdown_timeout(SHUTDOWN_MAX);
-        served
-    }
-
-    async fn run(self) -> Result<(), Failure> {
-        let mut signals = Signals::listen()
-            .map_err(|error| Failure::running(format!("signals cannot be heard: {error}")))?;
+    async fn run(self, hangup: Signal) -> Result<(), Failure> {
+        let mut signals = Signals::listen(hangup).map_err(deaf)?;
         let mut works = Works::start(&self)?;
         let notifier = Notifier::from_environment();
         notifier.ready();

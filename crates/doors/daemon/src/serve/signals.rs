@@ -21,17 +21,23 @@ pub enum Order {
     Stop,
 }
 
+/// From now on SIGHUP does not end the process. Whoever reloads does not know how far the start has come.
+///
+/// # Errors
+/// When the system refuses a handler.
+pub fn hear_hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 impl Signals {
-    /// Begins to listen; from now on no signal ends the process by itself.
+    /// Begins to listen; from now on no signal ends the process by itself. What `hangup` has heard since it was made
+    /// is an order like any other.
     ///
     /// # Errors
     /// When the system refuses a handler.
-    pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+    pub fn listen(hangup: Signal) -> io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { hangup, terminate, interrupt })
     }
 
     /// The next order. May be dropped without losing one.

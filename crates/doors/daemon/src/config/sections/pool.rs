@@ -11,17 +11,32 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> PoolLimits {
     for class in Class::ALL {
         weights[class] = reader.count32(&format!("weight_{}", class.name()));
     }
+    let usual = PoolLimits::default();
+    let connections_max = reader.count32("connections_max");
+    let dials_max = at_most(reader, "dials_max", connections_max);
+    let handshakes_max = at_most(reader, "handshakes_max", connections_max);
+    let waiting_max = reader.count32("waiting_max");
     let limits = PoolLimits {
-        connections_max: reader.count32("connections_max"),
-        dials_max: reader.count32("dials_max"),
-        handshakes_max: reader.count32("handshakes_max"),
-        limited_dials_max: reader.count32("limited_dials_max"),
-        limited_handshakes_max: reader.count32("limited_handshakes_max"),
-        limited_connections_max: reader.count32("limited_connections_max"),
-        exclusive_per_peer_max: reader.count32("exclusive_per_peer_max"),
-        shared_per_peer_max: reader.count32("shared_per_peer_max"),
-        waiting_max: reader.count32("waiting_max"),
-        waiting_per_peer_max: reader.count32("waiting_per_peer_max"),
+        connections_max,
+        dials_max,
+        handshakes_max,
+        limited_dials_max: part_of(reader, "limited_dials_max", dials_max, usual.dials_max),
+        limited_handshakes_max: part_of(
+            reader,
+            "limited_handshakes_max",
+            handshakes_max,
+            usual.handshakes_max,
+        ),
+        limited_connections_max: part_of(
+            reader,
+            "limited_connections_max",
+            connections_max,
+            usual.connections_max,
+        ),
+        exclusive_per_peer_max: at_most(reader, "exclusive_per_peer_max", connections_max),
+        shared_per_peer_max: at_most(reader, "shared_per_peer_max", connections_max),
+        waiting_max,
+        waiting_per_peer_max: part_of(reader, "waiting_per_peer_max", waiting_max, usual.waiting_max),
         idle_per_peer_max: reader.count32("idle_per_peer_max"),
         idle_max: reader.duration("idle_max"),
         dial_patience: reader.duration("dial_patience"),
@@ -39,11 +54,31 @@ pub(in crate::config) fn read(reader: &Reader<'_>) -> PoolLimits {
     limits
 }
 
+/// What stands at `name`; where nothing does, its default, but no more than `bound`: whoever lowers the whole need not
+/// know all its parts.
+fn at_most(reader: &Reader<'_>, name: &str, bound: u32) -> u32 {
+    let value = reader.count32(name);
+    if reader.has(name) { value } else { value.min(bound) }
+}
+
+/// What stands at `name`; where nothing does and `whole` is less than `usual`, as great a part of `whole` as the default
+/// is of `usual`, so that something is left for the open lane, and for other peers.
+fn part_of(reader: &Reader<'_>, name: &str, whole: u32, usual: u32) -> u32 {
+    let value = reader.count32(name);
+    if reader.has(name) || whole >= usual {
+        return value;
+    }
+    let part = u64::from(value) * u64::from(whole) / u64::from(usual);
+    u32::try_from(part).unwrap_or(value).max(1)
+}
+
 /// The keys of `[pool]`.
 pub const SECTION: Section = Section {
     name: "pool",
     about: "The Connection Pool: how many connections are open, being opened, and waited for. The limited lane is for \
-            hosts that are slow, failing or unknown; what it holds, healthy hosts cannot use.",
+            hosts that are slow, failing or unknown; what it holds, healthy hosts cannot use. Bounds that are not \
+            written follow those that are: with `connections_max = 100` there are 100 dials at most, 75 of them for \
+            the limited lane.",
     keys: KEYS,
 };
 
