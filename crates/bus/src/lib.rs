@@ -7,7 +7,9 @@
 //! No socket, thread, file, clock or random source; and nothing of the kernel.
 
 pub mod edus;
+pub mod externaliser;
 pub mod outgoing;
+mod queue;
 pub mod resolver;
 pub mod signing;
 pub mod transaction;

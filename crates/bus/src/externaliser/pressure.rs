@@ -1,0 +1,71 @@
+//! Volatile EDUs: in, and out again when there are too many.
+//!
+//! What is stale goes first. Then presence: it is most of the volume, and homeservers repeat it within half an hour.
+//! Then, of every queue, the older half of what waits, until there is room again: by then that is mostly receipts, and
+//! some typing that lapses by itself. Queues whose oldest part is older go before others. Nothing here is ever
+//! durable, so what must not be dropped cannot be.
+//!
+//! # Source
+//! F8, F19; faults row 27.
+
+use southbridge_words::ServerName;
+
+use super::event::{Event, ShedReason};
+use super::machine::Externaliser;
+use super::moment::Moment;
+use super::queues::QueueKey;
+use crate::edus::{Shed, VolatileEdu, WaitingEdus};
+use crate::outgoing::EduKind;
+
+impl Externaliser {
+    /// A volatile EDU for each of `destinations`.
+    pub(super) fn push_volatile(&mut self, destinations: &[ServerName], edu: &VolatileEdu, at: Moment) {
+        for destination in destinations {
+            let key = self.queue_of(destination);
+            let shed = self.visit(key, at, |queue, scene| queue.push_volatile(edu, scene));
+            self.shed += shed.unwrap_or_default();
+        }
+    }
+
+    /// Drops what is expendable until there is room again, if there is not.
+    pub(super) fn relieve_pressure(&mut self, at: Moment) {
+        if self.volatile_bytes <= self.limits.volatile_bytes_max {
+            return;
+        }
+        let limits = self.limits.queue.edus.clone();
+        let keys = self.by_age();
+        self.shed_of(&keys, at, |edus| edus.expire(&limits, at.wall));
+        self.shed_of(&keys, at, |edus| edus.shed_kind(EduKind::Presence));
+        // Halves of what is bounded by a number of 64 bits.
+        for _ in 0..64 {
+            self.shed_of(&keys, at, |edus| edus.shed_to(edus.bytes() / 2));
+        }
+    }
+
+    fn by_age(&self) -> Vec<QueueKey> {
+        let mut aged: Vec<_> = self
+            .queues
+            .keys()
+            .into_iter()
+            .filter_map(|key| Some((self.queues.get(key)?.queue.oldest_volatile()?, key)))
+            .collect();
+        aged.sort_unstable();
+        aged.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn shed_of(&mut self, keys: &[QueueKey], at: Moment, mut drop: impl FnMut(&mut WaitingEdus) -> Shed) {
+        // An eighth less than the bound, so that the next EDU does not start it all again.
+        let target = self.limits.volatile_bytes_max / 8 * 7;
+        for key in keys {
+            if self.volatile_bytes <= target {
+                return;
+            }
+            let told = self.visit(*key, at, |queue, _| (queue.shed(&mut drop), queue.destination().clone()));
+            if let Some((shed, destination)) = told
+                && !shed.is_empty()
+            {
+                self.tell(Event::Shed { destination, shed, why: ShedReason::Pressure });
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Stories of the whole bus, with an outbox in memory and peers that do as they are told.
+
+mod store;
+mod stories;
+mod world;
