@@ -6,10 +6,12 @@
 //! # Architecture Invariant
 //! No socket, thread, file, clock or random source; and nothing of the kernel.
 
+mod queue;
+
 pub mod edus;
 pub mod externaliser;
+pub mod keyring;
 pub mod outgoing;
-mod queue;
 pub mod resolver;
 pub mod signing;
 pub mod transaction;

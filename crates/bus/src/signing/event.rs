@@ -190,7 +190,7 @@ impl<'v> Event<'v> {
     /// Checks that everybody who must have signed it did, with a key that `key_of` knows, and compares the hash.
     ///
     /// Which keys are good for an event of its time is for `key_of` to say
-    /// (the keyring knows).
+    /// ([`Keyring`](crate::keyring::Keyring)).
     ///
     /// # Errors
     /// [`EventError`] when one of them did not, or that cannot be known.

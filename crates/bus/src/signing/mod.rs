@@ -1,7 +1,7 @@
 //! Signing requests and JSON, and believing what others signed (F18).
 //!
 //! Functions of their arguments only: no clock, no chance, no file. Whether a key is still good is the
-//! keyring's to say.
+//! [`keyring`](crate::keyring)'s to say.
 //!
 //! ```text
 //! key file ──▶ SigningKeys ──▶ Signer ── method, uri, destination, CanonicalJson ──▶ Authorization: X-Matrix …

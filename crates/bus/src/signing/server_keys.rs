@@ -120,7 +120,8 @@ impl ServerKeys {
         Err(ServerKeysError::NotOfNotary { server: server.clone(), notary: notary.clone() })
     }
 
-    fn is_signed_by(&self, signer: &ServerName, keys: &[(KeyId, VerifyKey)]) -> bool {
+    /// Whether `signer` signed them with one of its `keys`.
+    pub fn is_signed_by(&self, signer: &ServerName, keys: &[(KeyId, VerifyKey)]) -> bool {
         let signing = self.signed.keys_of(signer.as_str());
         let known = signing.filter_map(|id| keys.iter().find(|(known, _)| known == id));
         // Each check costs CPU, and the peer chooses how many signatures do not fit.
