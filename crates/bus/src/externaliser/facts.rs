@@ -6,10 +6,11 @@ use southbridge_words::{ServerName, Ticket};
 
 use super::action::Action;
 use super::answer::{Answer, Failure};
-use super::event::Hold;
+use super::event::{Event, Hold};
 use super::machine::Externaliser;
 use super::moment::Moment;
 use super::queues::QueueKey;
+use super::refused::Refused;
 use crate::queue::FederationQueue;
 
 impl Externaliser {
@@ -56,6 +57,11 @@ impl Externaliser {
         if self.writing.handle_timeout(at.now) && !self.writing.is_blocked() {
             self.settle_all(at);
         }
+        while let Some(item) = self.writing.next_late(self.limits.accepting_patience, at.now) {
+            let reason = "it has not answered for as long as an item may wait".to_owned();
+            let why = Refused::OutboxUnavailable { reason };
+            self.tell(Event::Refused { ticket: item.ticket, why });
+        }
         while let Some(key) = self.queues.next_due(at.now) {
             self.on_due(key, at);
         }
@@ -67,8 +73,7 @@ impl Externaliser {
     /// A wait is over: the next attempt is made, if the share of retries in all traffic allows it.
     fn on_due(&mut self, key: QueueKey, at: Moment) {
         let Some(place) = self.queues.get(key) else { return };
-        let is_retry = place.queue.failures() > 0;
-        if is_retry && self.budget.handle_retry(at.now).is_err() {
+        if place.queue.is_retry() && self.budget.handle_retry(at.now).is_err() {
             let wait = BUDGET_WAIT.mul_f64(self.seeded.factor(0.5, 1.5));
             self.visit(key, at, |queue, _| queue.postpone(Hold::Budget, at.now + wait));
             return;

@@ -214,7 +214,11 @@ impl Externaliser {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if nothing is told before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timeouts = [self.queues.poll_timeout(), self.queries.poll_timeout(), self.writing.poll_timeout()];
+        let timeouts = [
+            self.queues.poll_timeout(),
+            self.queries.poll_timeout(),
+            self.writing.poll_timeout(self.limits.accepting_patience),
+        ];
         timeouts.into_iter().flatten().min()
     }
 

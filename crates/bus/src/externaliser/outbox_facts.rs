@@ -113,6 +113,8 @@ impl Externaliser {
     }
 
     fn on_not_written(&mut self, written: Written, error: OutboxError, at: Moment) {
+        let fence = written.marks.first().map(|(_, mark)| Partition::of(mark.destination()));
+        let is_one = written.marks.iter().all(|(_, mark)| Some(Partition::of(mark.destination())) == fence);
         let marks = self.undo_begun(written.marks, at);
         match &error {
             OutboxError::Full { reason } => {
@@ -128,7 +130,11 @@ impl Externaliser {
             OutboxError::Failed { .. } | OutboxError::Damaged { .. } => {
                 self.on_failed(written.items, marks, error, at);
             }
-            OutboxError::Fenced { .. } if !marks.is_empty() => self.on_fenced(written.items, marks, at),
+            OutboxError::Fenced { .. } if fence.is_some() => {
+                self.writing.put_marks_back(marks);
+                self.writing.put_items_back(written.items, Duration::MAX, at.now);
+                self.on_fenced(fence.filter(|_| is_one), at);
+            }
             _ => {
                 self.writing.put_marks_back(marks);
                 let (patience, now) = (self.limits.accepting_patience, at.now);
@@ -178,19 +184,14 @@ impl Externaliser {
         self.settle_all(at);
     }
 
-    /// Some of the marks are for destinations that another process serves now. Written by partition they say which.
-    fn on_fenced(&mut self, items: Vec<Accepting>, marks: Vec<QueuedMark>, at: Moment) {
-        let partition = Partition::of(marks[0].1.destination());
-        let is_one = marks.iter().all(|(_, mark)| Partition::of(mark.destination()) == partition);
-        self.writing.put_marks_back(marks);
+    /// Some of the marks are for destinations that another process serves now. Written by partition they say which: `fence`,
+    /// if all of them were for one.
+    fn on_fenced(&mut self, fence: Option<Partition>, at: Moment) {
         self.writing.part();
-        let patience = Duration::MAX;
-        self.writing.put_items_back(items, patience, at.now);
-        if is_one {
+        if let Some(lost) = fence {
             let mut owned = Partitions::NONE;
             let all = (0..=u8::MAX).map(Partition::new);
-            all.filter(|one| *one != partition && self.owned.contains(*one))
-                .for_each(|one| owned.insert(one));
+            all.filter(|one| *one != lost && self.owned.contains(*one)).for_each(|one| owned.insert(one));
             self.own(owned, at);
         }
     }

@@ -216,10 +216,20 @@ impl Writing {
         self.pause.take_if(|until| *until <= now).is_some()
     }
 
-    /// When to come back.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    /// The next item that has waited through a pause for as long as it may.
+    pub(crate) fn next_late(&mut self, patience: Duration, now: Instant) -> Option<Accepting> {
+        let first = self.items.front().filter(|first| now.saturating_since(first.since) >= patience);
+        let item = first.filter(|_| self.pause.is_some()).cloned()?;
+        self.items.pop_front();
+        self.item_bytes -= item.append.bytes.len();
+        Some(item)
+    }
+
+    /// When to come back, if items wait for `patience`.
+    pub(crate) fn poll_timeout(&self, patience: Duration) -> Option<Instant> {
         let full = self.full.as_ref().map(|(_, until)| *until);
-        self.pause.into_iter().chain(full).min()
+        let late = self.items.front().filter(|_| self.pause.is_some()).map(|first| first.since + patience);
+        [self.pause, full, late].into_iter().flatten().min()
     }
 }
 

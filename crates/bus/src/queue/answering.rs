@@ -95,7 +95,6 @@ impl FederationQueue {
             return;
         }
         self.health.woken_at = Some(now);
-        self.health.failures = 0;
         self.phase = Phase::Ready;
     }
 
@@ -104,9 +103,13 @@ impl FederationQueue {
         self.phase = Phase::Ready;
         self.health.succeed();
         self.sizing.succeed(open.bytes(), scene.limits);
-        let (items, upto) = (open.items(), open.upto());
-        if let Some(upto) = upto {
-            self.stream.advance(upto, items.into());
+        let items = open.items();
+        let mut upto = open.upto();
+        if let Some(upto) = &mut upto {
+            self.stream.advance(*upto, items.into());
+            // A retention limit may have taken the cursor further meanwhile.
+            *upto = self.stream.delivered();
+            let upto = *upto;
             self.mark(Mark::Delivered { destination: self.destination.clone(), upto }, scene);
         }
         let (destination, transaction) = (self.destination.clone(), open.id());
@@ -117,10 +120,11 @@ impl FederationQueue {
     /// Surely not processed: cut in two at once. Perhaps processed: the same a few times more, then cut in two all
     /// the same, for receivers know PDUs by their event ids and to-device messages by theirs.
     fn on_too_large(&mut self, status: u16, surely: bool, scene: &mut Scene<'_>) {
-        let Some(open) = &mut self.open else { return };
-        let (bytes, is_first) = (open.bytes(), open.tries == 0);
-        open.tries += 1;
-        let (is_spent, is_single) = (open.tries >= scene.limits.rejections_max, open.is_single());
+        let Some(open) = &self.open else { return };
+        let (bytes, is_single) = (open.bytes(), open.is_single());
+        self.health.refusals += 1;
+        let is_first = self.health.refusals == 1;
+        let is_spent = self.health.refusals >= scene.limits.rejections_max;
         let is_small = bytes <= scene.limits.transaction_bytes_min;
         if is_first {
             self.sizing.shrink(bytes, scene.limits);
@@ -136,9 +140,9 @@ impl FederationQueue {
     }
 
     fn on_rejected(&mut self, status: u16, scene: &mut Scene<'_>) {
-        let Some(open) = &mut self.open else { return };
-        open.tries += 1;
-        let is_spent = open.tries >= scene.limits.rejections_max;
+        let Some(open) = &self.open else { return };
+        self.health.refusals += 1;
+        let is_spent = self.health.refusals >= scene.limits.rejections_max;
         if open.is_single() {
             return self.on_poison(status, is_spent, scene);
         }
@@ -155,7 +159,7 @@ impl FederationQueue {
         if is_spent {
             self.give_up_open(GivenUp::Rejected(status), scene);
             self.health.given_up += 1;
-            self.health.failures = 0;
+            (self.health.failures, self.health.refusals) = (0, 0);
         }
         self.health.fail(Hold::Rejected(status), scene.at.now);
         self.wait_doubled(scene);
@@ -167,8 +171,7 @@ impl FederationQueue {
             self.sizing.split(open.items());
         }
         self.withdraw_open(scene);
-        self.health.failures = 0;
-        self.health.hold = None;
+        (self.health.failures, self.health.refusals, self.health.hold) = (0, 0, None);
         self.phase = Phase::Ready;
     }
 

@@ -22,8 +22,6 @@ pub(super) struct Open {
     transaction: Option<Transaction>,
     /// Whether its destination may have processed it.
     pub(super) is_exposed: bool,
-    /// Answers that refused it as it is.
-    pub(super) tries: u32,
     /// Attempts without success, of a volatile one.
     pub(super) volatile_tries: u32,
 }
@@ -50,7 +48,6 @@ impl Open {
             batch: Batch::default(),
             transaction: None,
             is_exposed: true,
-            tries: 0,
             volatile_tries: 0,
         }
     }
@@ -181,7 +178,6 @@ impl FederationQueue {
             batch,
             transaction: Some(transaction),
             is_exposed: false,
-            tries: 0,
             volatile_tries: 0,
         }
     }

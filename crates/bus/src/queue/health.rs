@@ -23,6 +23,8 @@ pub(crate) struct Health {
     pub(crate) woken_at: Option<Instant>,
     /// Whether it did what was asked the last time.
     pub(crate) is_good: bool,
+    /// Answers that refused what stands first as it is: the transaction, and those that took its place.
+    pub(crate) refusals: u32,
     /// Items given up since the last success.
     pub(crate) given_up: u32,
 }
@@ -44,6 +46,11 @@ impl Health {
         self.failing_since.get_or_insert(now);
         self.hold = Some(why);
         self.is_good &= matches!(why, Hold::RateLimited | Hold::Overloaded | Hold::Outbox | Hold::Budget);
+    }
+
+    /// Whether the next attempt is one after another that came to nothing.
+    pub(crate) fn is_retry(&self) -> bool {
+        self.failures > 0 || self.hold.is_some_and(|hold| hold != Hold::Start)
     }
 
     /// For how long there was no success.

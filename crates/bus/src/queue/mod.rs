@@ -163,7 +163,8 @@ impl FederationQueue {
         if alone {
             self.stream.begin(item.seq);
         }
-        let is_held = fits && self.stream.held() < limits.items_max && !self.is_long_waiting();
+        let is_waiting = matches!(self.phase, Phase::Waiting { .. });
+        let is_held = fits && !is_waiting && self.stream.held() < limits.items_max;
         self.stream.push(item, is_held);
     }
 
@@ -207,9 +208,9 @@ impl FederationQueue {
         Line::new(is_backlog, self.health.is_good)
     }
 
-    /// Attempts without success in a row.
-    pub(crate) const fn failures(&self) -> u32 {
-        self.health.failures
+    /// Whether its next attempt is one after another that came to nothing.
+    pub(crate) fn is_retry(&self) -> bool {
+        self.health.is_retry()
     }
 
     /// A mark of this queue is on record, or will never be.
@@ -222,11 +223,6 @@ impl FederationQueue {
         if self.stream.is_behind() && self.stream.held() > 0 {
             self.stream.release();
         }
-    }
-
-    /// Whether it waits, and holds nothing meanwhile.
-    fn is_long_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Waiting { .. }) && self.stream.held() == 0 && !self.stream.is_empty()
     }
 
     fn mark(&mut self, mark: Mark, scene: &mut Scene<'_>) {

@@ -55,6 +55,7 @@ struct Query {
     since: Instant,
     deadline: Instant,
     attempts: u32,
+    asked_at: Instant,
     /// When it is tried again, if it waits.
     retry_at: Option<Instant>,
     /// What went wrong last.
@@ -105,6 +106,7 @@ impl Queries {
             since: now,
             deadline,
             attempts: 0,
+            asked_at: now,
             retry_at: None,
             last: None,
             destination: destination.clone(),
@@ -161,12 +163,16 @@ impl Queries {
         true
     }
 
-    /// Something was heard from `destination`: what waits for it is tried at once.
+    /// Something was heard from `destination`: what waits for it is tried at once, but not more often than every
+    /// `wake_every`.
     pub(crate) fn wake(&mut self, destination: &ServerName, scene: &mut QueryScene<'_>) {
         let Some(tickets) = self.by_destination.get(destination) else { return };
-        let queries = &self.queries;
-        let waiting: Vec<Ticket> =
-            tickets.iter().copied().filter(|ticket| queries[ticket].retry_at.is_some()).collect();
+        let (now, wake_every) = (scene.at.now, scene.limits.queue.wake_every);
+        let is_waiting = |ticket: &Ticket| {
+            let query = &self.queries[ticket];
+            query.retry_at.is_some() && now.saturating_since(query.asked_at) >= wake_every
+        };
+        let waiting: Vec<Ticket> = tickets.iter().copied().filter(is_waiting).collect();
         waiting.into_iter().for_each(|ticket| self.ask(ticket, scene));
     }
 
@@ -207,6 +213,7 @@ impl Queries {
         self.timers.remove(&(query.timer(), ticket));
         query.retry_at = None;
         query.attempts += 1;
+        query.asked_at = scene.at.now;
         self.timers.insert((query.timer(), ticket));
         scene.actions.push_back(Action::Ask {
             ticket,

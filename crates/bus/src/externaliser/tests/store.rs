@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use southbridge_words::{
-    Append, Appended, Backlog, Item, Mark, OpenTransaction, OutboxError, Page, Partitions, Recovered, Seq,
-    ServerName,
+    Append, Appended, Backlog, Item, Mark, OpenTransaction, OutboxError, Page, Partition, Partitions,
+    Recovered, Seq, ServerName,
 };
 
 /// Survives the bus that uses it.
@@ -20,6 +20,10 @@ pub(super) struct Store {
     pub(super) trouble: Option<OutboxError>,
     /// Only items are in trouble.
     pub(super) trouble_for_items: bool,
+    /// Marks for this partition are refused.
+    pub(super) fenced: Option<Partition>,
+    /// Nothing can be read.
+    pub(super) damaged: bool,
     pub(super) reads: usize,
 }
 
@@ -29,6 +33,10 @@ impl Store {
             && (!self.trouble_for_items || !appends.is_empty())
         {
             return Err(trouble.clone());
+        }
+        let is_fenced = |mark: &Mark| Some(Partition::of(mark.destination())) == self.fenced;
+        if marks.iter().any(is_fenced) {
+            return Err(OutboxError::Fenced { partitions: 1 });
         }
         let answers = appends.iter().map(|append| self.append(append)).collect();
         marks.iter().for_each(|mark| self.mark(mark));
@@ -68,8 +76,22 @@ impl Store {
         }
     }
 
-    pub(super) fn read(&mut self, to: &ServerName, after: Seq, items_max: usize, bytes_max: usize) -> Page {
+    /// Lets go of an item.
+    pub(super) fn forget(&mut self, seq: Seq) {
+        self.items.retain(|(item, _)| item.seq != seq);
+    }
+
+    pub(super) fn read(
+        &mut self,
+        to: &ServerName,
+        after: Seq,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Page, OutboxError> {
         self.reads += 1;
+        if self.damaged {
+            return Err(OutboxError::Damaged { place: "here".to_owned(), reason: "a test".to_owned() });
+        }
         let after = after.max(self.cursor(to));
         let mut page = Page::default();
         let mut bytes = 0;
@@ -81,7 +103,7 @@ impl Store {
             }
             page.items.push(item.clone());
         }
-        page
+        Ok(page)
     }
 
     pub(super) fn cursor(&self, destination: &ServerName) -> Seq {

@@ -56,7 +56,7 @@ impl World {
                 }
                 Action::Read { destination, after, items_max, bytes_max } => {
                     let page = self.store.read(&destination, after, items_max, bytes_max);
-                    self.bus.handle_page(&destination, Ok(page), self.at);
+                    self.bus.handle_page(&destination, page, self.at);
                 }
                 Action::Tell(event) => self.events.push(event),
                 other => self.done.push(other),
