@@ -27,7 +27,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use southbridge_words::Secret;
+use southbridge_words::{Secret, ServiceName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::kernel::Kernel;
@@ -53,19 +53,30 @@ impl Readiness {
 /// Adds numbers of its own to the metrics page: doors and resolvers have some.
 pub type MoreMetrics = Rc<dyn Fn(&mut Exposition)>;
 
+/// Somebody else who is told when an operator wakes a host; says whether the host is known there.
+pub type AlsoWake = Rc<dyn Fn(&ServiceName) -> bool>;
+
 /// Answers on the admin socket.
 #[derive(Clone)]
 pub struct Admin {
     kernel: Kernel,
     readiness: Readiness,
     more: Vec<MoreMetrics>,
+    wake: Vec<AlsoWake>,
     secret: Option<Secret>,
 }
 
 impl Admin {
     /// An admin socket for `kernel`.
     pub fn new(kernel: Kernel, readiness: Readiness, more: Vec<MoreMetrics>) -> Self {
-        Self { kernel, readiness, more, secret: None }
+        Self { kernel, readiness, more, wake: Vec::new(), secret: None }
+    }
+
+    /// Tells `wake` too when an operator wakes a host: a queue that waits for it, for instance.
+    #[must_use]
+    pub fn also_waking(mut self, wake: AlsoWake) -> Self {
+        self.wake.push(wake);
+        self
     }
 
     /// Answers only those who show `secret` (`Authorization: Bearer …`).

@@ -153,10 +153,13 @@ fn host_row(host: &ServiceName, view: &HostView) -> serde_json::Value {
 
 fn wake(admin: &Admin, host: &str) -> Page {
     let host = ServiceName::new(host);
-    if admin.kernel.host(&host).is_none() {
+    let known_here = admin.kernel.host(&host).is_some();
+    admin.kernel.wake(&host);
+    // Each of them is told, whatever the others know.
+    let known = admin.wake.iter().fold(known_here, |known, wake| wake(&host) || known);
+    if !known {
         return failure(StatusCode::NOT_FOUND, &format!("nothing is known of host {:?}", host.as_str()));
     }
-    admin.kernel.wake(&host);
     json_page(StatusCode::OK, &json!({ "host": host.as_str(), "woken": true }))
 }
 
