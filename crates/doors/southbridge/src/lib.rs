@@ -3,6 +3,7 @@
 //! Floor 3 of the house. [`Southbridge`] puts the parts together; the doors let others in.
 
 mod assembly;
+pub mod bus;
 pub mod bus_door;
 pub mod federation;
 pub mod forward_proxy;

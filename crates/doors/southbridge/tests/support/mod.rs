@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+pub mod bus;
 pub mod federation;
 
 use std::cell::RefCell;

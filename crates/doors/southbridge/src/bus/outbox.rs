@@ -1,0 +1,127 @@
+//! The way to the thread of the outbox and back.
+//!
+//! Jobs go out in order and each gets its reply, in that order. What the thread has no room for waits here: the
+//! Externaliser bounds it (one write, and one page for each destination that is being served).
+//!
+//! # Source
+//! F16; DESIGN decision 8.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use southbridge_bus::externaliser::WriteId;
+use southbridge_store_thread::{Busy, Job, OutboxThread, Reply};
+use southbridge_words::{OutboxError, Seq, ServerName};
+
+/// Where jobs are handed in.
+pub(super) struct Desk {
+    thread: RefCell<Option<OutboxThread>>,
+    waiting: RefCell<VecDeque<Job>>,
+    under_way: RefCell<VecDeque<Asked>>,
+    upkeep: Cell<bool>,
+}
+
+/// What a job asked for, to answer it when the thread cannot any more.
+enum Asked {
+    Write(WriteId),
+    Page { destination: ServerName, after: Seq },
+    Upkeep,
+}
+
+impl Desk {
+    pub(super) fn new(thread: OutboxThread) -> Self {
+        Self {
+            thread: RefCell::new(Some(thread)),
+            waiting: RefCell::default(),
+            under_way: RefCell::default(),
+            upkeep: Cell::new(false),
+        }
+    }
+
+    /// Hands `job` in.
+    pub(super) fn submit(&self, job: Job) {
+        self.under_way.borrow_mut().push_back(match &job {
+            Job::Write { id, .. } => Asked::Write(WriteId(*id)),
+            Job::Read { destination, after, .. } => {
+                Asked::Page { destination: destination.clone(), after: *after }
+            }
+            Job::Recover | Job::Upkeep { .. } => Asked::Upkeep,
+        });
+        self.waiting.borrow_mut().push_back(job);
+        self.push();
+    }
+
+    /// Asks for upkeep, unless that is under way.
+    pub(super) fn submit_upkeep(&self, job: Job) {
+        if !self.upkeep.replace(true) {
+            self.submit(job);
+        }
+    }
+
+    /// Notes that `reply` has come, and hands in what has waited for room.
+    pub(super) fn taken(&self, reply: &Reply) {
+        self.under_way.borrow_mut().pop_front();
+        if matches!(reply, Reply::Upkept(_)) {
+            self.upkeep.set(false);
+        }
+        self.push();
+    }
+
+    /// How many jobs have no reply yet.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.borrow().len()
+    }
+
+    /// How many of them wait for room on the thread.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
+    /// Bytes in jobs that the thread has.
+    pub(super) fn bytes(&self) -> usize {
+        self.thread.borrow().as_ref().map_or(0, OutboxThread::bytes)
+    }
+
+    /// Lets the thread finish what it was given and close the outbox. Nothing is handed in any more.
+    pub(super) fn close(&self) {
+        self.waiting.borrow_mut().clear();
+        self.thread.replace(None);
+    }
+
+    /// The replies that will never come, now that the thread has ended.
+    pub(super) fn abandon(&self) -> Vec<Reply> {
+        self.close();
+        let reason = "its thread has ended".to_owned();
+        let failed = OutboxError::Failed { reason };
+        self.under_way.borrow_mut().drain(..).map(|asked| asked.unanswered(failed.clone())).collect()
+    }
+
+    /// Whether the thread was closed or has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.thread.borrow().is_none()
+    }
+
+    fn push(&self) {
+        let thread = self.thread.borrow();
+        let Some(thread) = &*thread else { return };
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(job) = waiting.pop_front() {
+            match thread.submit(job) {
+                Ok(()) => {}
+                // A stopped thread ends its replies too, and that is when its jobs are given up.
+                Err(Busy::Full(job) | Busy::Stopped(job)) => return waiting.push_front(*job),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Asked {
+    fn unanswered(self, failed: OutboxError) -> Reply {
+        match self {
+            Self::Write(id) => Reply::Written { id: id.0, result: Err(failed) },
+            Self::Page { destination, after } => Reply::Page { destination, after, result: Err(failed) },
+            Self::Upkeep => Reply::Upkept(Err(failed)),
+        }
+    }
+}
