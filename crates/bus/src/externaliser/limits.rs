@@ -12,8 +12,9 @@ use crate::queue::QueueLimits;
 pub struct ExternaliserLimits {
     /// Those of each destination's queue.
     pub queue: QueueLimits,
-    /// Whether other processes put items into the same outbox (PostgreSQL). Then nothing is sent straight from
-    /// memory: every queue reads its items back, so that it misses none of theirs. Default false.
+    /// Whether somebody else puts items into the streams of our own destinations (a homeserver whose database is
+    /// the outbox). Then nothing is sent straight from memory: every queue reads its items back, so that it misses none
+    /// of theirs. Default false: the outboxes in `stores` have one writer for a stream.
     pub outbox_shared: bool,
     /// Destinations of one item. Default 100,000: ten times the largest rooms.
     pub destinations_max: usize,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use southbridge_words::{Mark, Seq};
 
+use super::stream::Stream;
 use super::{FederationQueue, Phase, Scene};
 use crate::externaliser::{Action, Errand, Event, GivenUp, Lost, ShedReason};
 
@@ -88,8 +89,7 @@ impl FederationQueue {
         } else if matches!(self.phase, Phase::Reading { .. }) {
             self.phase = Phase::Ready;
         }
-        let last = self.stream.last();
-        self.stream.advance(last, u64::MAX);
+        self.stream = Stream::unknown();
         self.unwritten = 0;
     }
 

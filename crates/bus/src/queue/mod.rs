@@ -193,7 +193,6 @@ impl FederationQueue {
             && self.unwritten == 0
             && self.stream.is_empty()
             && self.edus.is_empty()
-            && self.health.hold.is_none()
     }
 
     /// What is worth remembering of it: how large its transactions may be, and whether it answered.

@@ -40,6 +40,7 @@ impl FederationQueue {
             if self.stream.tail() < upto && !is_empty {
                 return self.read(PAGE_OF_OPEN, scene);
             }
+            self.stream.release_after(upto);
             self.render_again(scene);
         }
         if self.open.is_some() || !self.edus.is_empty() || self.stream.held() > 0 {

@@ -170,6 +170,11 @@ impl Stream {
         self.items = VecDeque::new();
     }
 
+    /// Lets go of what is in memory beyond `upto`.
+    pub(crate) fn release_after(&mut self, upto: Seq) {
+        self.items.truncate(self.items.partition_point(|item| item.seq <= upto));
+    }
+
     /// Everything up to `upto` is done with. Says how many items that were, as far as known.
     pub(crate) fn advance(&mut self, upto: Seq, count: u64) {
         while self.items.front().is_some_and(|item| item.seq <= upto) {

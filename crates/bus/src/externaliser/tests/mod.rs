@@ -2,6 +2,7 @@
 
 mod answers;
 mod outbox;
+mod promises;
 mod store;
 mod stories;
 mod world;

@@ -32,10 +32,13 @@ impl World {
 
     /// Another process, with what the last one has left.
     pub(super) fn reopened(limits: ExternaliserLimits, store: Store, seed: u64) -> Self {
-        let at = Moment {
-            now: Instant::ZERO + Duration::from_secs(1000),
-            wall: WallTime::from_unix_millis(1_760_000_000_000),
-        };
+        let now = Instant::ZERO + Duration::from_secs(1000);
+        let at = Moment { now, wall: WallTime::from_unix_millis(1_760_000_000_000) };
+        Self::reopened_at(limits, store, seed, at)
+    }
+
+    /// The same, at another time.
+    pub(super) fn reopened_at(limits: ExternaliserLimits, store: Store, seed: u64, at: Moment) -> Self {
         let mut bus = Externaliser::new(name("a.example"), limits, seed);
         bus.handle_recovered(store.recover(), at);
         let (events, done) = (Vec::new(), Vec::new());
