@@ -7,6 +7,7 @@ mod kit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kit::proxy::{Cut, Proxy};
 use kit::{NOON, Server, accept, append, begun, delivered, name, names, read, texts, transaction};
 use southbridge_policy::seeded::Seeded;
 use southbridge_store_postgres::{PostgresError, PostgresOptions, PostgresOutbox};
@@ -92,6 +93,30 @@ fn a_crash_of_the_database_loses_nothing() {
     assert_eq!(texts(&read(&mut outbox, ours, Seq::START)), ["one", "three"]);
     let upkeep = outbox.upkeep(NOON).unwrap();
     assert_eq!(upkeep.owned, None, "it is served by us as before");
+}
+
+/// Faults row 19: the wire breaks during a commit. The caller is told what is so: yes for what is there, no for
+/// what is not and never will be.
+#[test]
+fn row_19_a_commit_whose_answer_is_lost_is_looked_up() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.directory());
+    let connection = format!("host={} user=southbridge dbname=postgres", proxy.directory().display());
+    let options = PostgresOptions { connection, ..server.options() };
+    let mut outbox = PostgresOutbox::open(&options).unwrap();
+    outbox.recover().unwrap();
+    let [ours, ..] = &names(1)[..] else { panic!() };
+    accept(&mut outbox, "one", std::slice::from_ref(ours));
+    proxy.cut(Cut::AfterCommit);
+    assert_eq!(accept(&mut outbox, "two", std::slice::from_ref(ours)), Seq(2));
+    assert!(!proxy.is_armed());
+    proxy.cut(Cut::BeforeCommit);
+    let lost = outbox.write(&[append("three", std::slice::from_ref(ours))], &[begun(ours, "t1", Seq(2))]);
+    assert!(matches!(lost, Err(OutboxError::Unavailable { .. })), "{lost:?}");
+    assert!(!proxy.is_armed());
+    assert_eq!(accept(&mut outbox, "four", std::slice::from_ref(ours)), Seq(3));
+    assert_eq!(texts(&read(&mut outbox, ours, Seq::START)), ["one", "two", "four"]);
+    assert_eq!(outbox.recover().unwrap().backlogs[0].open, None);
 }
 
 /// Faults row 20: what is read is not what was written.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod proxy;
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -60,6 +62,11 @@ impl Server {
     pub fn options(&self) -> PostgresOptions {
         let connection = format!("host={} user=southbridge dbname=postgres", self.directory.path().display());
         PostgresOptions { age_max: None, ..PostgresOptions::new(&connection) }
+    }
+
+    /// Where its socket lies.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn open(&self) -> PostgresOutbox {
