@@ -1,10 +1,11 @@
 //! Asking origins and notaries, and taking in what they answer.
 
-use southbridge_words::{Instant, ServerName, WallTime};
+use southbridge_words::ServerName;
 
 use super::desk::{entries, query};
-use super::held::{At, Learned, Terms, Via};
+use super::held::{Learned, Terms, Via};
 use super::{Action, FetchFailure, FetchId, Keyring, Trouble};
+use crate::externaliser::Moment;
 use crate::signing::{KeyId, ServerKeys, ServerKeysError, VerifyKey};
 
 /// What was asked, of whom.
@@ -19,14 +20,7 @@ pub(super) enum Fetch {
 impl Keyring {
     /// What came of a fetch: the body of an answer with status 200, or why there is none. Who reports a fetch twice, or
     /// one that was given up, changes nothing.
-    pub fn handle_fetched(
-        &mut self,
-        id: FetchId,
-        result: Result<&[u8], FetchFailure>,
-        now: Instant,
-        wall: WallTime,
-    ) {
-        let at = At { now, wall };
+    pub fn handle_fetched(&mut self, id: FetchId, result: Result<&[u8], FetchFailure>, at: Moment) {
         match self.fetches.remove(&id) {
             None => {}
             Some(Fetch::Origin(server)) => self.on_origin(&server, result, at),
@@ -37,17 +31,17 @@ impl Keyring {
         }
     }
 
-    pub(super) fn give_up_overdue(&mut self, at: At) {
+    pub(super) fn give_up_overdue(&mut self, at: Moment) {
         while let Some((deadline, id)) = self.deadlines.front().copied()
             && deadline <= at.now
         {
             self.deadlines.pop_front();
-            self.handle_fetched(id, Err(FetchFailure::TimedOut), at.now, at.wall);
+            self.handle_fetched(id, Err(FetchFailure::TimedOut), at);
         }
     }
 
     /// Asks as many origins as may be asked at once.
-    pub(super) fn pump_origins(&mut self, at: At) {
+    pub(super) fn pump_origins(&mut self, at: Moment) {
         while self.origins < self.limits.origin_fetches_max
             && let Some(server) = self.queue.pop_front()
         {
@@ -59,7 +53,7 @@ impl Keyring {
         }
     }
 
-    fn on_origin(&mut self, server: &ServerName, result: Result<&[u8], FetchFailure>, at: At) {
+    fn on_origin(&mut self, server: &ServerName, result: Result<&[u8], FetchFailure>, at: Moment) {
         self.origins -= 1;
         let result = bounded(result, self.limits.origin_bytes_max);
         let learned = result.and_then(|body| {
@@ -71,7 +65,7 @@ impl Keyring {
     }
 
     /// Asks a notary about `server`, with what else there is to ask it.
-    pub(super) fn ask_notary(&mut self, desk: usize, server: &ServerName, at: At) {
+    pub(super) fn ask_notary(&mut self, desk: usize, server: &ServerName, at: Moment) {
         if at.now < self.desks[desk].retry_at {
             self.note_first_trouble(server, Trouble::NotaryFailing);
             self.advance(server, at);
@@ -83,7 +77,7 @@ impl Keyring {
 
     /// Sends what is gathered at a desk, as far as it may. Without the notary's keys its answers would be worth nothing,
     /// so those come first.
-    fn pump_desk(&mut self, desk: usize, at: At) {
+    fn pump_desk(&mut self, desk: usize, at: Moment) {
         if !self.desks[desk].gathered.is_empty() && self.keys_of_notary(desk, at).is_empty() {
             self.search_notary(desk, at);
             return;
@@ -101,7 +95,7 @@ impl Keyring {
     }
 
     /// Fetches the keys of the notary itself.
-    fn search_notary(&mut self, desk: usize, at: At) {
+    fn search_notary(&mut self, desk: usize, at: Moment) {
         if self.desks[desk].awaits_keys {
             return;
         }
@@ -119,7 +113,7 @@ impl Keyring {
     }
 
     /// The search for a notary's own keys has ended.
-    pub(super) fn on_notary_searched(&mut self, desk: usize, at: At) {
+    pub(super) fn on_notary_searched(&mut self, desk: usize, at: Moment) {
         self.desks[desk].awaits_keys = false;
         if self.keys_of_notary(desk, at).is_empty() {
             self.on_notary_failed(desk, &Trouble::NotaryUnknown, at);
@@ -129,7 +123,7 @@ impl Keyring {
     }
 
     /// The notary is left alone for a while; who wanted something of it turns to the next.
-    fn on_notary_failed(&mut self, desk: usize, trouble: &Trouble, at: At) {
+    fn on_notary_failed(&mut self, desk: usize, trouble: &Trouble, at: Moment) {
         let failures = self.desks[desk].failures.saturating_add(1);
         let retry_at = at.now + self.pause(failures);
         let desk = &mut self.desks[desk];
@@ -145,7 +139,7 @@ impl Keyring {
         desk: usize,
         servers: &[ServerName],
         result: Result<&[u8], FetchFailure>,
-        at: At,
+        at: Moment,
     ) {
         self.desks[desk].under_way -= 1;
         let answer = bounded(result, self.limits.notary_bytes_max)
@@ -179,7 +173,7 @@ impl Keyring {
         desk: usize,
         keys: &[(KeyId, VerifyKey)],
         entries: impl Iterator<Item = &'b [u8]>,
-        at: At,
+        at: Moment,
     ) -> Result<Learned, Trouble> {
         let mut best = Err(Trouble::NotAnswered);
         for entry in entries {
@@ -198,7 +192,7 @@ impl Keyring {
         desk: usize,
         keys: &[(KeyId, VerifyKey)],
         entry: &[u8],
-        at: At,
+        at: Moment,
     ) -> Result<Learned, Trouble> {
         let mut answer = ServerKeys::parse(entry, server, self.limits.keys_per_server_max)?;
         answer.verify_notary(server, &self.desks[desk].notary.server, keys)?;
@@ -218,7 +212,7 @@ impl Keyring {
         server: &ServerName,
         answer: &ServerKeys,
         via: Via,
-        at: At,
+        at: Moment,
     ) -> Result<Learned, Trouble> {
         let terms =
             Terms { believed_max: self.limits.believed_max, keys_max: self.limits.keys_per_server_max };
@@ -234,7 +228,7 @@ impl Keyring {
     }
 
     /// A source has been asked about `server`; who waits is answered, or the next source asked.
-    fn on_answer(&mut self, server: &ServerName, learned: Result<Learned, Trouble>, at: At) {
+    fn on_answer(&mut self, server: &ServerName, learned: Result<Learned, Trouble>, at: Moment) {
         if let Err(Trouble::NotBelieved(_) | Trouble::NotContinued | Trouble::NotariesDisagree) = learned {
             self.counters.not_believed += 1;
         }
@@ -260,7 +254,7 @@ impl Keyring {
     }
 
     /// The keys with which the notary of that desk signs, as far as they are known.
-    fn keys_of_notary(&self, desk: usize, at: At) -> Vec<(KeyId, VerifyKey)> {
+    fn keys_of_notary(&self, desk: usize, at: Moment) -> Vec<(KeyId, VerifyKey)> {
         let notary = &self.desks[desk].notary;
         if !notary.keys.is_empty() {
             return notary.keys.clone();
@@ -268,7 +262,7 @@ impl Keyring {
         self.shelf.get(&notary.server).map(|held| held.signing(at)).unwrap_or_default()
     }
 
-    fn fetch(&mut self, fetch: Fetch, at: At) -> FetchId {
+    fn fetch(&mut self, fetch: Fetch, at: Moment) -> FetchId {
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         self.deadlines.push_back((at.now + self.limits.fetch_max, id));

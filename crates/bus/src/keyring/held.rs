@@ -13,6 +13,7 @@ use std::time::Duration;
 use southbridge_words::{Instant, WallTime};
 
 use super::{Purpose, Trouble};
+use crate::externaliser::Moment;
 use crate::signing::{KeyId, ServerKeys, VerifyKey};
 
 /// The keys of one server, and when it may be asked again.
@@ -53,13 +54,6 @@ enum Standing {
     Expired { expired_at: WallTime },
 }
 
-/// Both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct At {
-    pub(super) now: Instant,
-    pub(super) wall: WallTime,
-}
-
 /// What can be said about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -92,7 +86,7 @@ pub(super) enum Via {
 
 impl Held {
     /// The key `id` for `purpose`.
-    pub(super) fn find(&self, id: &KeyId, purpose: Purpose, at: At) -> Found {
+    pub(super) fn find(&self, id: &KeyId, purpose: Purpose, at: Moment) -> Found {
         match self.keys.iter().find(|held| held.id == *id) {
             None => Found::Unknown,
             Some(held) if held.standing.fits(purpose, at) => Found::Key(held.key),
@@ -101,7 +95,7 @@ impl Held {
     }
 
     /// The keys that sign now.
-    pub(super) fn signing(&self, at: At) -> Vec<(KeyId, VerifyKey)> {
+    pub(super) fn signing(&self, at: Moment) -> Vec<(KeyId, VerifyKey)> {
         let signing = self.keys.iter().filter(|held| held.standing.fits(Purpose::Request, at));
         signing.map(|held| (held.id.clone(), held.key)).collect()
     }
@@ -117,7 +111,7 @@ impl Held {
     }
 
     /// Takes in an answer that was found to be the server's.
-    pub(super) fn learn(&mut self, answer: &ServerKeys, via: Via, terms: Terms, at: At) -> Learned {
+    pub(super) fn learn(&mut self, answer: &ServerKeys, via: Via, terms: Terms, at: Moment) -> Learned {
         let valid_until = answer.valid_until.min(at.wall + terms.believed_max);
         let lifetime = valid_until.saturating_since(at.wall);
         let good = !lifetime.is_zero();
@@ -134,7 +128,7 @@ impl Held {
         if good { Learned::Good { lifetime } } else { Learned::Past }
     }
 
-    fn learn_key(&mut self, id: &KeyId, key: VerifyKey, standing: Standing, last_word: bool, at: At) {
+    fn learn_key(&mut self, id: &KeyId, key: VerifyKey, standing: Standing, last_word: bool, at: Moment) {
         let Some(held) = self.keys.iter_mut().find(|held| held.id == *id) else {
             self.keys.push(HeldKey { id: id.clone(), key, standing });
             return;
@@ -171,7 +165,7 @@ pub(super) struct Terms {
 }
 
 impl Standing {
-    fn fits(self, purpose: Purpose, at: At) -> bool {
+    fn fits(self, purpose: Purpose, at: Moment) -> bool {
         match (self, purpose) {
             (_, Purpose::EventOfOldRoom) => true,
             (Self::Current { valid_until, believed_until }, Purpose::Request) => {

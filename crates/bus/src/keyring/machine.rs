@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use southbridge_policy::seeded::{Seeded, SeededMap, SeededState};
-use southbridge_words::{Instant, ServerName, Ticket, WallTime};
+use southbridge_words::{Instant, ServerName, Ticket};
 
 use super::asking::Fetch;
 use super::desk::Desk;
 use super::flight::{Flight, Source, Waiter};
-use super::held::{At, Failing, Found, Held};
+use super::held::{Failing, Found, Held};
 use super::shelf::Shelf;
 use super::{Action, FetchId, KeyError, KeyringLimits, Purpose, Sources, Wanted};
+use crate::externaliser::Moment;
 use crate::signing::VerifyKey;
 
 /// The keyring. See the [module](super) for the rules it follows.
@@ -90,10 +91,9 @@ impl Keyring {
     }
 
     /// Somebody needs a key. The answer is an [`Action::Answer`], perhaps at once.
-    pub fn handle_wanted(&mut self, ticket: Ticket, wanted: Wanted, now: Instant, wall: WallTime) {
-        let at = At { now, wall };
+    pub fn handle_wanted(&mut self, ticket: Ticket, wanted: Wanted, at: Moment) {
         self.shelf.touch(&wanted.server);
-        if let Some(key) = self.known(&wanted, now, wall) {
+        if let Some(key) = self.known(&wanted, at) {
             self.counters.known += 1;
             self.answer(ticket, Ok(key));
             self.refresh_ahead(&wanted.server, at);
@@ -122,8 +122,8 @@ impl Keyring {
     }
 
     /// The time has come that [`poll_timeout`](Self::poll_timeout) named.
-    pub fn handle_timeout(&mut self, now: Instant, wall: WallTime) {
-        self.give_up_overdue(At { now, wall });
+    pub fn handle_timeout(&mut self, at: Moment) {
+        self.give_up_overdue(at);
     }
 
     /// What to do next, until there is nothing.
@@ -138,8 +138,8 @@ impl Keyring {
     }
 
     /// The key, if it is known and good. Asks nobody.
-    pub fn known(&self, wanted: &Wanted, now: Instant, wall: WallTime) -> Option<VerifyKey> {
-        match self.shelf.get(&wanted.server)?.find(&wanted.key, wanted.purpose, At { now, wall }) {
+    pub fn known(&self, wanted: &Wanted, at: Moment) -> Option<VerifyKey> {
+        match self.shelf.get(&wanted.server)?.find(&wanted.key, wanted.purpose, at) {
             Found::Key(key) => Some(key),
             Found::NotValid | Found::Unknown => None,
         }
@@ -157,7 +157,7 @@ impl Keyring {
     }
 
     /// Why nobody is to be asked for a key that is not at hand.
-    fn refusal(&self, wanted: &Wanted, at: At) -> Option<KeyError> {
+    fn refusal(&self, wanted: &Wanted, at: Moment) -> Option<KeyError> {
         let Wanted { server, key, purpose } = wanted;
         if let Purpose::Event { signed_at } = *purpose
             && signed_at > at.wall + self.limits.believed_max
@@ -184,7 +184,7 @@ impl Keyring {
     }
 
     /// Keys in the second half of their life are asked for anew, while they still serve.
-    fn refresh_ahead(&mut self, server: &ServerName, at: At) {
+    fn refresh_ahead(&mut self, server: &ServerName, at: Moment) {
         let Some(held) = self.shelf.get(server) else { return };
         let retry_at = held.failing.as_ref().map_or(Instant::ZERO, |failing| failing.retry_at);
         let due = at.now >= held.refresh_at.max(retry_at) && !self.flights.contains_key(server);
@@ -196,7 +196,7 @@ impl Keyring {
     }
 
     /// Begins a search.
-    pub(super) fn search(&mut self, server: &ServerName, prepare: impl FnOnce(&mut Flight), at: At) {
+    pub(super) fn search(&mut self, server: &ServerName, prepare: impl FnOnce(&mut Flight), at: Moment) {
         let mut flight = Flight::new(server, &self.sources);
         prepare(&mut flight);
         self.flights.insert(server.clone(), flight);
@@ -204,7 +204,7 @@ impl Keyring {
     }
 
     /// Asks the next who may know, or ends the search.
-    pub(super) fn advance(&mut self, server: &ServerName, at: At) {
+    pub(super) fn advance(&mut self, server: &ServerName, at: Moment) {
         let Some(flight) = self.flights.get_mut(server) else { return };
         match flight.next_source() {
             Some(Source::Origin) => {
@@ -217,7 +217,7 @@ impl Keyring {
     }
 
     /// Answers those who wait for what is now known of `server`.
-    pub(super) fn answer_waiters(&mut self, server: &ServerName, at: At) {
+    pub(super) fn answer_waiters(&mut self, server: &ServerName, at: Moment) {
         let (Some(flight), Some(held)) = (self.flights.get_mut(server), self.shelf.get(server)) else {
             return;
         };
@@ -233,7 +233,7 @@ impl Keyring {
     }
 
     /// Ends a search: who still waits is told why there is no key.
-    fn settle(&mut self, server: &ServerName, at: At) {
+    fn settle(&mut self, server: &ServerName, at: Moment) {
         let Some(flight) = self.flights.remove(server) else { return };
         self.background -= usize::from(flight.background);
         self.remember(server, &flight, at);
@@ -248,7 +248,7 @@ impl Keyring {
     }
 
     /// Notes what a search came to.
-    fn remember(&mut self, server: &ServerName, flight: &Flight, at: At) {
+    fn remember(&mut self, server: &ServerName, flight: &Flight, at: Moment) {
         if flight.answered {
             let asked_all = flight.has_asked_all();
             self.shelf.change(server, |held| {
@@ -264,7 +264,7 @@ impl Keyring {
         }
     }
 
-    fn failure(&self, server: &ServerName, waiter: &Waiter, flight: &Flight, at: At) -> KeyError {
+    fn failure(&self, server: &ServerName, waiter: &Waiter, flight: &Flight, at: Moment) -> KeyError {
         let (server, key) = (server.clone(), waiter.key.clone());
         if flight.answered {
             let known = self.shelf.get(&server).map(|held| held.find(&key, waiter.purpose, at));
@@ -291,7 +291,7 @@ impl Keyring {
     }
 }
 
-fn unavailable(server: &ServerName, failing: &Failing, at: At) -> KeyError {
+fn unavailable(server: &ServerName, failing: &Failing, at: Moment) -> KeyError {
     let retry_in = failing.retry_at.saturating_since(at.now);
     KeyError::Unavailable { server: server.clone(), trouble: failing.trouble.clone(), retry_in }
 }

@@ -95,7 +95,7 @@ impl Story {
                 let wall = self.world.wall.unix_millis().saturating_add_signed(i64::from(hours) * 3_600_000);
                 self.world.wall = southbridge_words::WallTime::from_unix_millis(wall);
             }
-            Event::Timeout => self.world.keyring.handle_timeout(self.world.now, self.world.wall),
+            Event::Timeout => self.world.keyring.handle_timeout(self.world.moment()),
         }
         self.drain();
     }

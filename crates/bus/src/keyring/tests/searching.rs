@@ -138,7 +138,7 @@ fn a_fetch_that_is_never_answered_ends_by_its_deadline() {
     let deadline = world.keyring.poll_timeout().unwrap();
     assert_eq!(deadline, world.now + SECOND * 40);
     world.wait(SECOND * 40);
-    world.keyring.handle_timeout(world.now, world.wall);
+    world.keyring.handle_timeout(world.moment());
     let answer = world.settle().remove(&ticket).unwrap();
     assert!(matches!(
         answer,

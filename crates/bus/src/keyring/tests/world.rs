@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use southbridge_words::{Instant, ServerName, Ticket, WallTime};
 
+use crate::externaliser::Moment;
 use crate::keyring::{
     Action, FetchFailure, FetchId, KeyError, Keyring, KeyringLimits, Notary, Purpose, Sources, Wanted,
 };
@@ -123,6 +124,10 @@ impl World {
         self.stores.entry(notary.to_owned()).or_default().insert(server.to_owned(), document);
     }
 
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: self.now, wall: self.wall }
+    }
+
     pub(super) fn wait(&mut self, time: Duration) {
         self.now += time;
         self.wall = self.wall + time;
@@ -132,7 +137,7 @@ impl World {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         let wanted = Wanted { server: name(server), key: KeyId::of_version(version).unwrap(), purpose };
-        self.keyring.handle_wanted(ticket, wanted, self.now, self.wall);
+        self.keyring.handle_wanted(ticket, wanted, self.moment());
         ticket
     }
 
@@ -183,7 +188,7 @@ impl World {
     }
 
     pub(super) fn fetched(&mut self, id: FetchId, result: Result<&[u8], FetchFailure>) {
-        self.keyring.handle_fetched(id, result, self.now, self.wall);
+        self.keyring.handle_fetched(id, result, self.moment());
     }
 
     fn notarise(&self, notary: &str, servers: &[String]) -> Option<String> {
