@@ -4,9 +4,9 @@
 
 use serde::Deserialize;
 use southbridge_bus::signing::{
-    BadSignature, CanonicalJson, Event, EventError, KeyId, Numbers, RequestError, RoomVersion, Signature,
-    SignedJsonError, Signer, SigningKeys, UnfitRequest, Verified, VerifyKey, XMatrix, sign_json,
-    to_canonical, verify_json,
+    BadSignature, CanonicalJson, Event, EventError, KeyId, Numbers, RequestError, RoomVersion, SecretKey,
+    ServerKeys, Signature, SignedJsonError, Signer, SigningKeys, UnfitRequest, Verified, VerifyKey, XMatrix,
+    sign_json, to_canonical, verify_json,
 };
 use southbridge_words::ServerName;
 
@@ -358,4 +358,28 @@ fn keys_that_anybody_can_sign_for_are_refused() {
     }
     // A point spelled with a coordinate that is not reduced: two spellings of one key would be two keys.
     assert!(VerifyKey::from_bytes(&[0xff; 32]).is_err());
+}
+
+/// A key response that signedjson signed, and a notary with it: both signatures hold.
+#[test]
+fn a_key_response_that_signedjson_signed_is_believed() {
+    let response = r#"{"server_name": "one.example", "valid_until_ts": 1800086400000,
+        "verify_keys": {"ed25519:a": {"key": "iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w"}},
+        "old_verify_keys": {"ed25519:old": {"key": "gTl3Dqh9F19Wo1Rmw0x+zMuNipG07jeiXfYPW4/Js5Q",
+            "expired_ts": 1700000000000}},
+        "signatures": {"one.example": {"ed25519:a":
+            "S4Q4lAyPH8wV1aH+rBdsHsMhnCrh53JTvNOZBG6X7X2K6EuyMgmYvStVlS0Y2AEAlTVMNF39CfekEw8QcPTFCg"},
+            "notary.example": {"ed25519:a":
+            "9QDrwDmWqiRhoLUN9BLYsOy+BA8QwixMmQqN4Fg/Q1R6JxRGXndZu+hWZg2YPpl6AMcVaVYzclSZHXIvs5kFCg"}}}"#;
+    let (one, notary) = (server("one.example"), server("notary.example"));
+    let keys = ServerKeys::parse(response.as_bytes(), &one, 2).unwrap();
+    let id = KeyId::parse("ed25519:a").unwrap();
+    assert_eq!(keys.current, [(id.clone(), SecretKey::from_seed(&[1; 32]).verify_key())]);
+    assert_eq!(keys.expired[0].key, SecretKey::from_seed(&[2; 32]).verify_key());
+    assert_eq!(keys.expired[0].expired_at.unix_millis(), 1_700_000_000_000);
+    let notary_key = SecretKey::from_seed(&[3; 32]).verify_key();
+    assert_eq!(keys.verify_notary(&one, &notary, &[(id.clone(), notary_key)]), Ok(()));
+    let of_another = [(id, SecretKey::from_seed(&[4; 32]).verify_key())];
+    assert!(keys.verify_notary(&one, &notary, &of_another).is_err());
+    assert!(keys.verify_notary(&one, &notary, &[]).is_err());
 }

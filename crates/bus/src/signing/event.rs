@@ -2,7 +2,7 @@
 //!
 //! What a room version keeps of an event that is redacted, and so what is signed, is ruma's to know. ruma is shown
 //! the keys of the event only; the values stay as they were written, whatever numbers they hold, because those of
-//! room versions 1 to 5 may hold some that canonical JSON has no place for.
+//! room versions 1 to 5 may hold some that canonical JSON has no place for (decision 0006).
 //!
 //! # Source
 //! Matrix specification v1.19, Server-Server API, "Signing Events" and "Validating hashes and signatures on received
