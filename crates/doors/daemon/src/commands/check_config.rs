@@ -66,6 +66,13 @@ fn summary(config: &Config) -> String {
     };
     line("Synapse", list(&config.synapse.listen));
     line("forward proxy", list(&config.forward_proxy.listen));
+    line(
+        "bus",
+        match &config.bus.identity {
+            None => "off".to_owned(),
+            Some(identity) => format!("for {}, at {}", identity.server_name, list(&config.bus.listen)),
+        },
+    );
     line("admin", list(&config.admin.listen));
     line("storage", config.storage.path.display().to_string());
     line(

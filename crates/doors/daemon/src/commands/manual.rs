@@ -58,7 +58,9 @@ mod tests {
     fn every_command_has_a_page() {
         let dir = tempfile::tempdir().unwrap();
         write_pages(dir.path()).unwrap();
-        for name in ["southbridge", "southbridge-check-config", "southbridge-init-synapse"] {
+        for name in
+            ["southbridge", "southbridge-check-config", "southbridge-init-synapse", "southbridge-queue-drop"]
+        {
             let page = fs::read_to_string(dir.path().join(format!("{name}.1"))).unwrap();
             assert!(page.contains(".SH NAME") && page.contains("DESCRIPTION"), "{name}");
         }

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub mod bus;
 pub mod check_config;
 pub mod demo;
 pub mod init;
@@ -24,6 +25,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Resolve(arguments) => resolve::run(&arguments),
         Command::ConfigReference(arguments) => check_config::print_reference(&arguments),
+        Command::Send(arguments) => bus::send::run(&arguments),
+        Command::Queue(what) => bus::queue::run(&what),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorld(arguments) => demo::run_world(arguments.hosts as usize),

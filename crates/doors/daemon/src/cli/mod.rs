@@ -1,8 +1,12 @@
 //! The command line.
 
+mod bus;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use bus::{BusPlace, DropQueue, ListQueues, Queue, Send, ShowQueue, WakeQueues};
 
 use crate::config::Listen;
 
@@ -36,6 +40,12 @@ pub enum Command {
     Resolve(Resolve),
     /// Print what can be configured: each key with its kind, its default and the reason
     ConfigReference(ConfigReference),
+    /// Hand a PDU or an EDU to the bus
+    #[command(after_long_help = bus::SEND_HELP)]
+    Send(Send),
+    /// See what waits for other homeservers, and what to do about it
+    #[command(subcommand, after_long_help = bus::QUEUE_HELP)]
+    Queue(Queue),
     /// Prepare an installation
     #[command(subcommand)]
     Init(Init),
@@ -205,6 +215,7 @@ Examples:
   southbridge config-reference timeout                what timeouts there are
   southbridge resolve matrix.org                      where a homeserver is, step by step
   southbridge init synapse                            the lines to add to homeserver.yaml
+  southbridge queue ls                                what waits for other homeservers
 
 Exit codes:
   0  done
