@@ -47,7 +47,7 @@ impl From<Failure> for Answer {
             Code::MissingToken | Code::UnknownToken => {
                 fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Code::LimitExceeded | Code::OutboxFull | Code::Closing => {
+            Code::LimitExceeded | Code::OutboxFull | Code::OutboxFailed | Code::Closing => {
                 fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

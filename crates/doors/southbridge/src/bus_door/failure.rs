@@ -2,7 +2,8 @@
 //!
 //! # Source
 //! The Matrix client-server API's standard error response: `errcode` for programs, `error` for people. Codes that
-//! Matrix has are used for what they mean there; the others begin with `SB_`.
+//! Matrix has are used for what they mean there; the others begin with `ORG.SOUTHBRIDGE.`, as the specification asks of
+//! codes that are not its own.
 
 use std::fmt;
 
@@ -47,17 +48,15 @@ pub enum Code {
     UnknownSet,
     /// The outbox takes nothing durable at the moment.
     OutboxFull,
+    /// The outbox has failed, or does not answer.
+    OutboxFailed,
     /// The bus is ending, or handing over.
     Closing,
-    /// The homeserver could not be asked, or did not answer.
-    Unreachable,
-    /// It did not answer in time.
-    TimedOut,
 }
 
 impl Code {
     /// All codes, for the description.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::NotJson,
         Self::BadJson,
         Self::InvalidParam,
@@ -70,9 +69,8 @@ impl Code {
         Self::Slow,
         Self::UnknownSet,
         Self::OutboxFull,
+        Self::OutboxFailed,
         Self::Closing,
-        Self::Unreachable,
-        Self::TimedOut,
     ];
 
     /// As it stands in `errcode`.
@@ -87,12 +85,11 @@ impl Code {
             Self::Unrecognized => "M_UNRECOGNIZED",
             Self::NotFound => "M_NOT_FOUND",
             Self::LimitExceeded => "M_LIMIT_EXCEEDED",
-            Self::Slow => "SB_SLOW_REQUEST",
-            Self::UnknownSet => "SB_UNKNOWN_SET",
-            Self::OutboxFull => "SB_OUTBOX_FULL",
-            Self::Closing => "SB_CLOSING",
-            Self::Unreachable => "SB_UNREACHABLE",
-            Self::TimedOut => "SB_TIMED_OUT",
+            Self::Slow => "ORG.SOUTHBRIDGE.SLOW_REQUEST",
+            Self::UnknownSet => "ORG.SOUTHBRIDGE.UNKNOWN_SET",
+            Self::OutboxFull => "ORG.SOUTHBRIDGE.OUTBOX_FULL",
+            Self::OutboxFailed => "ORG.SOUTHBRIDGE.OUTBOX_FAILED",
+            Self::Closing => "ORG.SOUTHBRIDGE.CLOSING",
         }
     }
 
@@ -104,9 +101,9 @@ impl Code {
             Self::MissingToken | Self::UnknownToken => StatusCode::UNAUTHORIZED,
             Self::Unrecognized | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::LimitExceeded | Self::OutboxFull | Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable => StatusCode::BAD_GATEWAY,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::LimitExceeded | Self::OutboxFull | Self::OutboxFailed | Self::Closing => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod question;
 mod routes;
 mod serving;
 mod sets;
+mod side_bus;
 mod stalled;
 mod stream;
 mod submission;
@@ -48,6 +49,7 @@ pub use question::Question;
 pub use routes::{Operation, ROUTES, Route, STATUSES_OF_ALL};
 pub use serving::ConnectionLimits;
 pub use sets::SetLimits;
+pub use side_bus::ServedBus;
 pub use submission::{Submission, What};
 pub use views::{Acknowledged, Happened, LostRow, QUEUE_STATES, QueryFailure, QueueRow, ResultLine};
 

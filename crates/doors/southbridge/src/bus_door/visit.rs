@@ -130,8 +130,11 @@ async fn query<B: BusApi>(door: &Inside<B>, request: http::Request<Incoming>) ->
             answer::text(StatusCode::OK, text)
         }
         Err(failure) => {
-            let timed_out = failure.errcode == Code::TimedOut.name();
-            let status = if timed_out { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+            let status = match (failure.status, failure.errcode.as_str()) {
+                (None, TIMED_OUT) => StatusCode::GATEWAY_TIMEOUT,
+                (None, "M_LIMIT_EXCEEDED") => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_GATEWAY,
+            };
             answer::json(status, &json!(failure))
         }
     })
@@ -244,6 +247,8 @@ fn parse(what: &str, name: &str) -> Result<ServerName, Failure> {
     ServerName::parse(name).map_err(|error| Failure::new(Code::InvalidParam, format!("{what}: {error}")))
 }
 
+/// What the bus says of a question whose time has passed.
+const TIMED_OUT: &str = "ORG.SOUTHBRIDGE.TIMEOUT";
 /// Rows of one page at most.
 const QUEUES_MAX: usize = 1_000;
 /// Rows of a page when nobody says how many.

@@ -27,7 +27,7 @@ async fn submissions_are_answered_one_by_one_in_order() {
     let results = answer["results"].as_array().unwrap();
     assert_eq!(results[0], json!({"acknowledgement": "durable", "seq": 7}));
     assert_eq!(results[1]["errcode"], "M_BAD_JSON");
-    assert_eq!(results[2], json!({"errcode": "SB_OUTBOX_FULL", "error": "no room"}));
+    assert_eq!(results[2], json!({"errcode": "ORG.SOUTHBRIDGE.OUTBOX_FULL", "error": "no room"}));
     assert_eq!(results[3], json!({"acknowledgement": "volatile"}));
     let sent: Vec<_> = bus.script().sent.iter().map(|sent| sent.destinations[0].to_string()).collect();
     assert_eq!(sent, ["a.example", "b.example", "c.example"]);
@@ -42,7 +42,7 @@ async fn a_set_is_put_once_and_named_with_every_message() {
     let door = door(&bus);
     let message = r#"{"submissions":[{"pdu":{},"destination_set":"!room:a"}]}"#;
     let (_, early) = ask(&door, "POST", "/bus/v1/send", message).await;
-    assert_eq!(early["results"][0]["errcode"], "SB_UNKNOWN_SET");
+    assert_eq!(early["results"][0]["errcode"], "ORG.SOUTHBRIDGE.UNKNOWN_SET");
     let names = r#"{"destinations":["a.example","b.example","a.example"]}"#;
     let put = ask(&door, "PUT", "/bus/v1/sets/%21room%3Aa", names).await;
     assert_eq!(put, (200, json!({"name": "!room:a", "destinations": 2})));
@@ -84,7 +84,7 @@ async fn the_answer_of_a_homeserver_comes_as_it_is() {
         extra: serde_json::Map::new(),
     };
     bus.script().responses.push_back(Err(failure("M_NOT_FOUND", Some(404))));
-    bus.script().responses.push_back(Err(failure("SB_TIMED_OUT", None)));
+    bus.script().responses.push_back(Err(failure("ORG.SOUTHBRIDGE.TIMEOUT", None)));
     let door = door(&bus);
     let question = r#"{"destination":"a.example","path":"/_matrix/federation/v1/query/profile"}"#;
     let (status, body) = tell(&door, &request("POST", "/bus/v1/query", question)).await;
