@@ -82,7 +82,7 @@ impl Bound {
     }
 }
 
-fn bounds(config: &Config) -> [Bound; 4] {
+fn bounds(config: &Config) -> [Bound; 5] {
     let door = u64::from(!config.synapse.listen.is_empty());
     // A tunnel has two ends.
     let proxy = if config.forward_proxy.listen.is_empty() { 0 } else { 2 };
@@ -107,6 +107,13 @@ fn bounds(config: &Config) -> [Bound; 4] {
             each: proxy,
             written: config.explicit.forward_proxy,
             set: |config, value| config.forward_proxy.tunnels_max = value,
+        },
+        Bound {
+            key: "bus.connections_max",
+            value: config.bus.connections_max,
+            each: u64::from(!config.bus.listen.is_empty()),
+            written: config.explicit.bus,
+            set: |config, value| config.bus.connections_max = value,
         },
         Bound {
             key: "dns.queries_max",

@@ -9,19 +9,22 @@ pub enum Door {
     Synapse,
     /// For Synapse's other HTTP.
     ForwardProxy,
+    /// For programs that use the Federation Side Bus.
+    Bus,
     /// For operators and monitoring.
     Admin,
 }
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 3] = [Self::Synapse, Self::ForwardProxy, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Synapse, Self::ForwardProxy, Self::Bus, Self::Admin];
 
     /// The name of its table in the configuration, and of its sockets under systemd.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Synapse => "synapse",
             Self::ForwardProxy => "forward_proxy",
+            Self::Bus => "bus",
             Self::Admin => "admin",
         }
     }
@@ -53,6 +56,7 @@ mod tests {
             ("southbridge-synapse.socket", Some(Door::Synapse)),
             ("forward-proxy", Some(Door::ForwardProxy)),
             ("forward_proxy:0", Some(Door::ForwardProxy)),
+            ("southbridge-bus.socket", Some(Door::Bus)),
             ("admin", Some(Door::Admin)),
             ("southbridge.socket", None),
             ("unknown", None),

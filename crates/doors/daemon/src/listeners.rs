@@ -117,6 +117,7 @@ fn wanted(config: &Config, door: Door) -> (&[Listen], u32, u32) {
         Door::ForwardProxy => {
             (&config.forward_proxy.listen, config.forward_proxy.mode, config.forward_proxy.backlog)
         }
+        Door::Bus => (&config.bus.listen, config.bus.mode, config.bus.backlog),
         Door::Admin => (&config.admin.listen, config.admin.mode, ADMIN_BACKLOG),
     }
 }

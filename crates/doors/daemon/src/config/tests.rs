@@ -199,6 +199,10 @@ fn there_is_a_bus_only_where_it_has_a_name() {
     let error = read().unwrap_err().to_string();
     assert!(error.contains("mode 0644, which opens it to everybody") && !error.contains("AAAA"), "{error}");
     open_to(&key, 0o600);
+    fs::write(&key, "ed25519 a_1\n").unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("signing.key: line 1 of the key file: it has 2 fields"), "{error}");
+    fs::write(&key, seed).unwrap();
     let config = read().unwrap();
     assert_eq!(config.bus.identity.as_ref().unwrap().server_name.as_str(), "a.example");
     assert_eq!(config.bus.listen[0].to_string(), "127.0.0.1:9103");
@@ -260,6 +264,9 @@ fn the_defaults_of_the_file_are_those_of_the_machines() {
     assert_eq!(format!("{:?}", config.tls), format!("{:?}", TlsConfig::default()));
     assert_eq!(config.storage.options, southbridge_store_sqlite::RankStoreOptions::default());
     assert_eq!(config.storage.outbox, southbridge_store_sqlite::OutboxOptions::default());
+    assert_eq!(config.bus.limits, southbridge_bus::externaliser::ExternaliserLimits::default());
+    let bus = southbridge::bus::BusConfig::new(ServerName::parse("a.example").unwrap());
+    assert_eq!((&config.bus.results, config.bus.close_patience), (&bus.results, bus.close_patience));
     let door = southbridge::bus_door::BusDoorConfig::new(Secret::new(*b"x"));
     let read = config.bus.door(Secret::new(*b"x"));
     assert_eq!(format!("{read:?}"), format!("{door:?}"));

@@ -1,4 +1,4 @@
-//! The doors at work: who accepts where, and how accepting ends.
+//! The doors at work: who accepts where, and how accepting ends. The bus door goes with its bus ([`super::bus`]).
 
 use std::io;
 use std::rc::Rc;
@@ -49,7 +49,7 @@ impl Doors {
     ) -> io::Result<Self> {
         let discoveries = Discoveries { matrix: southbridge.matrix(), web: southbridge.https() };
         let kernel = southbridge.kernel();
-        let places = listeners.list.iter().map(|passed| {
+        let places = listeners.list.iter().filter(|passed| passed.door != Door::Bus).map(|passed| {
             let listener = Listener::inherit(passed.socket.try_clone()?, &ListenOptions::default());
             let mut listener = listener.map_err(io::Error::other)?;
             if let Some(tls) = config.synapse.tls.as_ref().filter(|_| passed.listen.tls) {
@@ -81,6 +81,7 @@ impl Doors {
                 match door {
                     Door::Synapse => synapse.serve(&listener).await,
                     Door::Admin => admin.serve(&listener).await,
+                    Door::Bus => {}
                     Door::ForwardProxy => {
                         let Err(refused) = proxy.serve(&listener).await;
                         error!("{refused}");

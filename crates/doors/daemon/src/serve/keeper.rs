@@ -11,7 +11,7 @@ use southbridge_kernel::Kernel;
 use southbridge_kernel::admin::MoreMetrics;
 use southbridge_kernel::http::explain;
 use southbridge_kernel::stats::Exposition;
-use southbridge_store_sqlite::{RankStore, StoreError};
+use southbridge_store_sqlite::{RankStore, SqliteOutbox, StoreError};
 use southbridge_words::HostRecord;
 use tracing::{info, warn};
 
@@ -27,11 +27,16 @@ pub struct RankKeeper {
 }
 
 impl RankKeeper {
-    /// Opens the store and gives its records to the kernel. A disk that is full or broken is said and survived.
+    /// Opens the store, which lies beside `outbox` when there is one, and gives its records to the kernel. A disk that
+    /// is full or broken is said and survived.
     ///
     /// # Errors
     /// [`StoreError`] when the file is one that nobody could have meant.
-    pub fn open(storage: &Storage, kernel: Kernel) -> Result<Self, StoreError> {
+    pub fn open(
+        storage: &Storage,
+        kernel: Kernel,
+        outbox: Option<&SqliteOutbox>,
+    ) -> Result<Self, StoreError> {
         if !storage.given
             && let Some(dir) = storage.path.parent()
         {
@@ -40,7 +45,7 @@ impl RankKeeper {
         }
         let keeper =
             Self { kernel, storage: storage.clone(), store: RefCell::new(None), failing: Cell::new(false) };
-        match keeper.try_open() {
+        match keeper.try_open(outbox) {
             Ok(records) => {
                 info!(hosts = records.len(), path = %storage.path.display(), "ranks restored");
                 keeper.kernel.restore_hosts(records);
@@ -76,9 +81,9 @@ impl RankKeeper {
     }
 
     /// Takes the file up again after a hand-over that came to nothing.
-    pub fn reopen(&self) {
+    pub fn reopen(&self, outbox: Option<&SqliteOutbox>) {
         if self.store.borrow().is_none()
-            && let Err(error) = self.try_open()
+            && let Err(error) = self.try_open(outbox)
         {
             warn!(error = explain(&error), "ranks are no longer kept");
             self.failing.set(true);
@@ -95,9 +100,12 @@ impl RankKeeper {
         })
     }
 
-    fn try_open(&self) -> Result<Vec<HostRecord>, StoreError> {
-        let wall = self.kernel.clock().wall();
-        let (store, records) = RankStore::open(&self.storage.path, &self.storage.options, wall)?;
+    fn try_open(&self, outbox: Option<&SqliteOutbox>) -> Result<Vec<HostRecord>, StoreError> {
+        let options = &self.storage.options;
+        let (store, records) = match outbox {
+            Some(outbox) => RankStore::beside(outbox, options)?,
+            None => RankStore::open(&self.storage.path, options, self.kernel.clock().wall())?,
+        };
         self.store.replace(Some(store));
         Ok(records)
     }

@@ -4,6 +4,7 @@
 //! anything slow is begun, so that callers wait instead of being refused; the doors open when everything behind them
 //! works; and only then are the service manager and a predecessor told.
 
+mod bus;
 mod doors;
 mod keeper;
 mod numbers;
@@ -37,6 +38,7 @@ use crate::listeners::Listeners;
 use crate::logging;
 use crate::notify::Notifier;
 
+use bus::BusKeeper;
 use doors::Doors;
 use keeper::RankKeeper;
 use reload::{Ending, Reload};
@@ -75,6 +77,7 @@ struct Prepared {
     config: Config,
     listeners: Listeners,
     secret: Secret,
+    bus_secret: Secret,
     ready: Option<OwnedFd>,
     invocation: Invocation,
 }
@@ -113,6 +116,7 @@ fn prepare(arguments: &Serve, inheritance: Inheritance) -> Result<Prepared, Fail
         warn!("{warning}");
     }
     let secret = door_secret(&config)?;
+    let bus_secret = bus_secret(&config)?;
     let invocation = Invocation::of_process()
         .map_err(|error| Failure::running(format!("this program cannot find itself: {error}")))?;
     Ok(Prepared {
@@ -120,6 +124,7 @@ fn prepare(arguments: &Serve, inheritance: Inheritance) -> Result<Prepared, Fail
         config,
         listeners,
         secret,
+        bus_secret,
         ready: inheritance.ready,
         invocation,
     })
@@ -142,10 +147,22 @@ fn door_secret(config: &Config) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
+/// The secret of the bus door; made and stored first where nobody gave one.
+fn bus_secret(config: &Config) -> Result<Secret, Failure> {
+    if config.bus.listen.is_empty() {
+        return Ok(Secret::new([]));
+    }
+    let (secret, created) = config.bus.secret.resolve().map_err(Failure::misconfigured)?;
+    if let (SecretSource::Made(path), Created::Now) = (&config.bus.secret, created) {
+        info!(path = %path.display(), "secret made; callers of the bus show it as Authorization: Bearer");
+    }
+    Ok(secret)
+}
+
 impl Prepared {
     async fn run(self, hangup: Signal) -> Result<(), Failure> {
         let mut signals = Signals::listen(hangup).map_err(deaf)?;
-        let mut works = Works::start(&self)?;
+        let mut works = Works::start(&self).await?;
         let notifier = Notifier::from_environment();
         notifier.ready();
         let Self { arguments, config, listeners, ready, invocation, .. } = self;
@@ -154,9 +171,9 @@ impl Prepared {
         places.for_each(|place| info!(door = %place.door, at = %place.listen, "listening"));
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
-        let keeper = &works.keeper;
+        let (keeper, bus) = (&works.keeper, works.bus.as_deref());
         let (arguments, invocation, notifier, listeners) = (&arguments, &invocation, &notifier, listeners);
-        let reload = Reload { arguments, invocation, listeners: &listeners, keeper, notifier };
+        let reload = Reload { arguments, invocation, listeners: &listeners, keeper, bus, notifier };
         let ending = reload.wait_for_the_end(&mut signals).await;
         works.stop_accepting(ending).await;
         // The doors have let go of the sockets, and now nobody holds them: who comes later is refused at once.
@@ -174,6 +191,7 @@ impl Prepared {
 struct Works {
     doors: Doors,
     keeper: Rc<RankKeeper>,
+    bus: Option<Rc<BusKeeper>>,
     keeping: JoinHandle<()>,
     readiness: Readiness,
     _declared: Vec<Declared>,
@@ -181,30 +199,43 @@ struct Works {
 
 impl Works {
     /// Sets everything to work; the doors are open at the end.
-    fn start(prepared: &Prepared) -> Result<Self, Failure> {
+    async fn start(prepared: &Prepared) -> Result<Self, Failure> {
         let config = &prepared.config;
         let southbridge = Southbridge::new(setup::kernel(config), setup::federation(config))
             .map_err(|error| Failure::misconfigured(at_file(config) + &explain(&error)))?;
-        let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone())
-            .map_err(|error| Failure::misconfigured(at_file(config) + "storage.path: " + &explain(&error)))?;
+        let at_fault = |reason: String| Failure::misconfigured(at_file(config) + &reason);
+        let outbox = bus::open_outbox(config).map_err(at_fault)?;
+        let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone(), outbox.as_ref())
+            .map_err(|error| at_fault(format!("storage.path: {}", explain(&error))))?;
         let keeper = Rc::new(keeper);
+        let bus_secret = prepared.bus_secret.clone();
+        let bus = BusKeeper::start(&southbridge, config, bus_secret, &prepared.listeners, outbox);
+        let bus = bus.await.map_err(at_fault)?;
         let keeping = tokio::task::spawn_local(Rc::clone(&keeper).run());
         let mut doors = Doors::new(&southbridge, config, prepared.secret.clone(), &prepared.listeners)
             .map_err(|error| Failure::running(error.to_string()))?;
         let readiness = Readiness::default();
-        let metrics = vec![southbridge.metrics(), doors.metrics(), keeper.metrics()];
-        let admin = Admin::new(southbridge.kernel().clone(), readiness.clone(), metrics);
+        let mut metrics = vec![southbridge.metrics(), doors.metrics(), keeper.metrics()];
+        metrics.extend(bus.as_ref().map(BusKeeper::metrics));
+        let mut admin = Admin::new(southbridge.kernel().clone(), readiness.clone(), metrics);
+        if let Some(bus) = &bus {
+            admin = admin.also_waking(bus.also_wake());
+            bus.accept();
+        }
         doors.accept(&match &config.admin.secret {
             Some(secret) => admin.with_secret(secret.clone()),
             None => admin,
         });
         readiness.set(true);
         let declared = declare(&southbridge, config);
-        Ok(Self { doors, keeper, keeping, readiness, _declared: declared })
+        Ok(Self { doors, keeper, bus, keeping, readiness, _declared: declared })
     }
 
     async fn stop_accepting(&mut self, ending: Ending) {
         self.readiness.set(false);
+        if let Some(bus) = &self.bus {
+            bus.stop_accepting().await;
+        }
         match ending {
             Ending::Stopped => self.doors.close().await,
             Ending::HandedOver => self.doors.leave_to_successor().await,
@@ -215,8 +246,15 @@ impl Works {
     async fn finish(self, ending: Ending, signals: &mut Signals, drain_time: Duration) {
         let doors = &self.doors;
         let insisted = async { while signals.next().await != Order::Stop {} };
+        let finished = async {
+            tokio::join!(doors.drained(), async {
+                if let Some(bus) = &self.bus {
+                    bus.close().await;
+                }
+            });
+        };
         tokio::select! {
-            () = doors.drained() => {}
+            () = finished => {}
             () = tokio::time::sleep(drain_time) => {
                 warn!(left = doors.in_progress(), ?drain_time, "requests cut off: they took longer than draining may");
             }

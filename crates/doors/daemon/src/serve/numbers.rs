@@ -1,5 +1,6 @@
 //! The numbers of the doors, for the metrics page.
 
+use southbridge::bus_door::BusDoorSnapshot;
 use southbridge::forward_proxy::ProxySnapshot;
 use southbridge::synapse_door::DoorSnapshot;
 use southbridge_kernel::stats::Exposition;
@@ -49,6 +50,33 @@ pub fn expose_proxy(proxy: &ProxySnapshot, out: &mut Exposition) {
         ("southbridge_proxy_cut_total", "Responses cut off in the middle.", proxy.cut),
         ("southbridge_proxy_bytes_up_total", "Bytes from callers.", proxy.bytes_up),
         ("southbridge_proxy_bytes_down_total", "Bytes to callers.", proxy.bytes_down),
+    ] {
+        counter(out, name, help, count);
+    }
+}
+
+/// The numbers of the bus door.
+pub fn expose_bus_door(door: &BusDoorSnapshot, out: &mut Exposition) {
+    gauge(out, "southbridge_bus_door_connections", "Connections of the bus door.", door.in_progress);
+    let name = "southbridge_bus_door_bodies_bytes";
+    out.head(name, "gauge", "Bytes of request bodies held.");
+    out.value(name, &[], door.bodies_bytes);
+    let name = "southbridge_bus_door_requests_total";
+    out.head(name, "counter", "Requests let in, by operation.");
+    for (operation, count) in &door.requests {
+        out.value(name, &[("operation", operation)], *count);
+    }
+    let name = "southbridge_bus_door_submissions_total";
+    out.head(name, "counter", "PDUs and EDUs handed in, by what was said to them.");
+    for (answer, count) in [("durable", door.durable), ("volatile", door.volatile), ("refused", door.refused)]
+    {
+        out.value(name, &[("answer", answer)], count);
+    }
+    for (name, help, count) in [
+        ("southbridge_bus_door_connections_total", "Connections accepted.", door.connections),
+        ("southbridge_bus_door_denied_total", "Requests without the right secret.", door.denied),
+        ("southbridge_bus_door_malformed_total", "Requests refused for their form.", door.malformed),
+        ("southbridge_bus_door_bytes_in_total", "Bytes of request bodies read.", door.bytes_in),
     ] {
         counter(out, name, help, count);
     }

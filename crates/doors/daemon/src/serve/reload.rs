@@ -2,6 +2,7 @@
 
 use tracing::{error, info};
 
+use super::bus::BusKeeper;
 use super::keeper::RankKeeper;
 use super::load;
 use super::signals::{Order, Signals};
@@ -29,6 +30,8 @@ pub struct Reload<'a> {
     pub listeners: &'a Listeners,
     /// Who holds the file that it will want.
     pub keeper: &'a RankKeeper,
+    /// Who holds the same file for the bus, if there is one.
+    pub bus: Option<&'a BusKeeper>,
     /// Whom to tell.
     pub notifier: &'a Notifier,
 }
@@ -54,13 +57,18 @@ impl Reload<'_> {
         self.notifier.reloading();
         load(self.arguments)?;
         // The successor opens the same file, which one process holds at a time.
+        if let Some(bus) = self.bus {
+            bus.close().await;
+        }
         self.keeper.close().await;
         let outcome = match Successor::start(self.invocation, self.listeners) {
             Ok(successor) => self.wait_for(successor, signals).await,
             Err(error) => Err(format!("{} cannot be started: {error}", self.invocation.program().display())),
         };
-        if outcome != Ok(Ending::HandedOver) {
-            self.keeper.reopen();
+        match (&outcome, self.bus) {
+            (Ok(Ending::HandedOver), _) => {}
+            (Err(_), Some(bus)) => bus.reopen(self.keeper).await,
+            _ => self.keeper.reopen(None),
         }
         outcome
     }

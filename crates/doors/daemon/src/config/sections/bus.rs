@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use southbridge::bus::ResultLimits;
 use southbridge::bus_door::{BodyLimits, BusDoorConfig, ConnectionLimits, SetLimits};
+use southbridge_bus::externaliser::ExternaliserLimits;
+use southbridge_bus::signing::SigningKeys;
 use southbridge_words::{Secret, ServerName};
 
 use crate::config::key::{
@@ -36,6 +40,12 @@ pub struct Bus {
     pub bodies: BodyLimits,
     /// How many destination sets are known.
     pub sets: SetLimits,
+    /// Bounds and paces of the queues.
+    pub limits: ExternaliserLimits,
+    /// How many results are kept.
+    pub results: ResultLimits,
+    /// How long what is under way may take at the end.
+    pub close_patience: Duration,
 }
 
 /// In whose name the bus speaks.
@@ -43,8 +53,8 @@ pub struct Bus {
 pub struct Identity {
     /// The homeserver.
     pub server_name: ServerName,
-    /// What stands in its key files.
-    pub keys: Vec<(PathBuf, Secret)>,
+    /// Its keys, of all key files.
+    pub keys: SigningKeys,
 }
 
 impl fmt::Debug for Bus {
@@ -70,7 +80,15 @@ impl Bus {
             reader.refuse("listen", "has a `tls:` address; the bus door speaks plain HTTP, give it a loopback address or a unix socket");
         }
         let made = || SecretSource::Made(state_dir.join("bus.secret"));
+        let limits = read_limits(reader);
+        reader.check(limits.validate());
         Self {
+            limits,
+            results: ResultLimits {
+                results_max: reader.count32("results_max") as usize,
+                ..ResultLimits::default()
+            },
+            close_patience: reader.duration("close_patience"),
             given: reader.is_given(),
             listen: if identity.is_some() { listen } else { Vec::new() },
             identity,
@@ -111,18 +129,28 @@ impl Bus {
     }
 }
 
+fn read_limits(reader: &Reader<'_>) -> ExternaliserLimits {
+    let bytes = |name| reader.size32(name) as usize;
+    let mut limits = ExternaliserLimits {
+        memory_bytes_max: bytes("memory_bytes_max"),
+        volatile_bytes_max: bytes("volatile_bytes_max"),
+        first_contacts_per_second: reader.count32("first_contacts_per_second"),
+        accepting_patience: reader.duration("accepting_patience"),
+        queries_max: reader.count32("queries_max") as usize,
+        query_attempt_max: reader.duration("query_attempt_max"),
+        ..ExternaliserLimits::default()
+    };
+    limits.queue.transaction_bytes_max = bytes("transaction_bytes_max");
+    limits.queue.send_timeout = reader.duration("send_timeout");
+    limits.queue.items_max = reader.count32("queue_items_max") as usize;
+    limits
+}
+
 fn read_identity(reader: &Reader<'_>) -> Option<Identity> {
-    let name = reader.text("server_name");
-    let keys: Vec<(PathBuf, Secret)> = reader
-        .paths("signing_key_file")
-        .into_iter()
-        .filter_map(|path| {
-            let read = read_key_file(&path);
-            read.map_err(|why| reader.refuse("signing_key_file", &why)).ok().map(|text| (path, text))
-        })
-        .collect();
-    let name = name?;
-    if !reader.has("signing_key_file") {
+    let files = reader.paths("signing_key_file");
+    let keys = read_keys(&files).map_err(|why| reader.refuse("signing_key_file", &why)).ok().flatten();
+    let name = reader.text("server_name")?;
+    if files.is_empty() {
         reader.refuse(
             "server_name",
             "needs signing_key_file as well: the file of Synapse's `signing_key_path`, or of another homeserver's key in that format",
@@ -130,7 +158,26 @@ fn read_identity(reader: &Reader<'_>) -> Option<Identity> {
     }
     let parsed = ServerName::parse(&name);
     let server_name = parsed.map_err(|error| reader.refuse("server_name", &error.to_string())).ok()?;
-    Some(Identity { server_name, keys })
+    Some(Identity { server_name, keys: keys? })
+}
+
+/// The keys in `files`; none when there are no files.
+fn read_keys(files: &[PathBuf]) -> Result<Option<SigningKeys>, String> {
+    let mut all = String::new();
+    let mut keys = None;
+    for file in files {
+        let text = read_key_file(file)?;
+        let in_file = |why: String| format!("key file {}: {why}", file.display());
+        let text = std::str::from_utf8(text.expose()).map_err(|_| in_file("is not text".to_owned()))?;
+        SigningKeys::parse(text).map_err(|error| in_file(error.to_string()))?;
+        // Together they must make sense as well: a version stands for one key.
+        all.push_str(text);
+        all.push('\n');
+        keys = Some(
+            SigningKeys::parse(&all).map_err(|error| in_file(format!("with those before it: {error}")))?,
+        );
+    }
+    Ok(keys)
 }
 
 /// The keys of `[bus]`.
@@ -226,5 +273,71 @@ const KEYS: &[Key] = &[
         count(1, 100_000_000),
         "1000000",
         "Destinations in all sets together, at about 60 bytes each.",
+    ),
+    key(
+        "transaction_bytes_max",
+        size(32 * KIB, 16 * MIB),
+        "\"1MiB\"",
+        "The size of a transaction, besides 50 PDUs and 100 EDUs. Homeservers behind a CDN refuse larger ones; those that \
+         refuse even this get smaller ones, by themselves.",
+    ),
+    key(
+        "send_timeout",
+        duration(SECOND, HOUR),
+        "\"90s\"",
+        "How long a transaction may take until the head of its answer: Synapse's 60 seconds, and half as much for waiting \
+         on our side.",
+    ),
+    key(
+        "queue_items_max",
+        count(1, 100_000),
+        "100",
+        "Messages in memory for one destination: two transactions. The rest lies in the outbox and is read back.",
+    ),
+    key(
+        "memory_bytes_max",
+        size(MIB, 2048 * MIB),
+        "\"64MiB\"",
+        "Messages in memory for all destinations. Beyond that queues remember only how far they go, and read back.",
+    ),
+    key(
+        "volatile_bytes_max",
+        size(MIB, 2048 * MIB),
+        "\"256MiB\"",
+        "Typing, presence and receipts in memory for all destinations. Beyond that the oldest are dropped, and counted.",
+    ),
+    key(
+        "first_contacts_per_second",
+        count(1, 1_000_000),
+        "500",
+        "Destinations contacted for the first time after a start, each second: ten thousand within 20 seconds, and no \
+         herd.",
+    ),
+    key(
+        "accepting_patience",
+        duration(100, 10 * MINUTE),
+        "\"10s\"",
+        "How long a submission waits for an outbox that does not answer before it is refused. Its caller still has it.",
+    ),
+    key("queries_max", count(1, 1_000_000), "10000", "Queries under way at a time."),
+    key(
+        "query_attempt_max",
+        duration(SECOND, HOUR),
+        "\"60s\"",
+        "How long one attempt of a query may take. The query as a whole has the timeout that its caller gives.",
+    ),
+    key(
+        "results_max",
+        count(1, 10_000_000),
+        "20000",
+        "Results kept for readers of the stream that come back: a message to 10,000 homeservers, twice. Who comes back \
+         later is told that there is a gap.",
+    ),
+    key(
+        "close_patience",
+        duration(0, HOUR),
+        "\"10s\"",
+        "How long transactions under way may take to end when Southbridge stops or hands over. What is cut off is sent \
+         again as it was.",
     ),
 ];
