@@ -89,5 +89,5 @@ impl Externaliser {
     }
 }
 
-// A fifth of the window that the budget is counted in.
+// About the window that the budget is counted in.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);

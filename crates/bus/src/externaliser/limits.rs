@@ -54,7 +54,8 @@ pub struct ExternaliserLimits {
     pub remembered_max: usize,
     /// First contacts a second after a start. Default 500: ten thousand destinations within 20 s, no herd.
     pub first_contacts_per_second: u32,
-    /// What retries may add to the traffic. Default: [`BudgetLimits::default`], 20 %.
+    /// What retries may add to the traffic. Default: 20 %, or ten a second, counted over 2 s, so that they do not
+    /// come in bursts.
     pub retries: BudgetLimits,
     /// Queries under way. Default 10,000.
     pub queries_max: usize,
@@ -88,7 +89,7 @@ impl Default for ExternaliserLimits {
             volatile_bytes_max: 256 * 1024 * 1024,
             remembered_max: 50_000,
             first_contacts_per_second: 500,
-            retries: BudgetLimits::default(),
+            retries: BudgetLimits { window: Duration::from_secs(2), ..BudgetLimits::default() },
             queries_max: 10_000,
             queries_per_destination_max: 512,
             query_attempt_max: Duration::from_secs(60),

@@ -316,8 +316,13 @@ impl Externaliser {
             let Some((line, key)) = self.queues.next(is_blocked, is_memory_short, &self.limits, at) else {
                 return;
             };
-            self.budget.handle_request(at.now);
-            self.visit(key, at, |queue, scene| queue.start(line, scene));
+            let is_retry = self.visit(key, at, |queue, scene| {
+                queue.start(line, scene);
+                queue.is_retry()
+            });
+            if is_retry == Some(false) {
+                self.budget.handle_request(at.now);
+            }
         }
     }
 

@@ -224,8 +224,20 @@ impl FederationQueue {
         }
     }
 
+    /// Remembers that `mark` is to be put on record.
     fn mark(&mut self, mark: Mark, scene: &mut Scene<'_>) {
         self.unwritten += 1;
         scene.marks.push_back((scene.key, mark));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred thousand of them wait for dead hosts now and then.
+    #[test]
+    fn a_queue_is_small() {
+        assert!(size_of::<FederationQueue>() <= 320, "{} bytes", size_of::<FederationQueue>());
     }
 }

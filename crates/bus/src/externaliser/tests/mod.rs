@@ -1,6 +1,7 @@
 //! Stories of the whole bus, with an outbox in memory and peers that do as they are told.
 
 mod answers;
+mod crowds;
 mod outbox;
 mod promises;
 mod store;

@@ -177,6 +177,11 @@ impl World {
         self.bus.view(&name(of))
     }
 
+    /// Whether there is any queue.
+    pub(super) fn view_any(&self) -> bool {
+        self.bus.queues().next().is_some()
+    }
+
     /// What was told since the last time.
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
