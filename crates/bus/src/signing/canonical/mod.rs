@@ -79,7 +79,7 @@ pub enum CanonicalError {
 /// The canonical form of `text`, any JSON value.
 ///
 /// # Errors
-/// [`CanonicalError`] when there is none.
+/// [`CanonicalError`] when there is none; also when what is wrong stands in a member that a later one replaces.
 pub fn to_canonical(text: &[u8], numbers: Numbers) -> Result<CanonicalJson, CanonicalError> {
     Ok(CanonicalJson(Writer::new(text, numbers, &[])?.write()?.into()))
 }

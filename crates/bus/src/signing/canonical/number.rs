@@ -80,19 +80,38 @@ fn write_double(text: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
         out.extend_from_slice(if value.is_sign_negative() { b"-0.0" } else { b"0.0" });
         return Ok(());
     }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').ok_or("cannot be written")?;
-    let exponent: i32 = exponent.parse().map_err(|_| "cannot be written")?;
+    let (mantissa, exponent) = shortest(value).ok_or("cannot be written")?;
     let written = if (-4..16).contains(&exponent) {
-        // Rust writes the same digits without an exponent, and only leaves the point out where Python does not.
-        let fixed = format!("{value}");
-        if fixed.contains('.') { fixed } else { fixed + ".0" }
+        without_exponent(&mantissa, exponent)
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };
         format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
     };
     out.extend_from_slice(written.as_bytes());
     Ok(())
+}
+
+/// The shortest mantissa that reads as `value`, and its exponent. Where two are as short and as near, the even one:
+/// Rust takes the larger.
+fn shortest(value: f64) -> Option<(String, i32)> {
+    let shortest = format!("{value:e}");
+    let digits = shortest.split('e').next()?.bytes().filter(u8::is_ascii_digit).count();
+    let nearest = format!("{value:.*e}", digits.saturating_sub(1));
+    let reads_back = nearest.parse() == Ok(value);
+    let (mantissa, exponent) = if reads_back { &nearest } else { &shortest }.split_once('e')?;
+    Some((mantissa.to_owned(), exponent.parse().ok()?))
+}
+
+/// `mantissa` with its point moved by `exponent` places, and always with a point.
+fn without_exponent(mantissa: &str, exponent: i32) -> String {
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let places = exponent.unsigned_abs() as usize;
+    if exponent < 0 {
+        return format!("{sign}0.{}{digits}", "0".repeat(places - 1));
+    }
+    let digits = format!("{digits:0<width$}", width = places + 2);
+    format!("{sign}{}.{}", &digits[..=places], &digits[places + 1..])
 }
 
 /// 2^53 − 1, the largest integer that a double counts to without a gap.
