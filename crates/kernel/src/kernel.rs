@@ -153,12 +153,13 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::exchange`]; [`ExchangeError::Withdrawn`] when `composer` had nothing any more.
-    pub async fn exchange_composed(
+    pub fn exchange_composed(
         &self,
         call: Call,
         composer: &dyn Compose,
-    ) -> Result<Response<ResponseBody>, ExchangeError> {
-        Rc::clone(&self.shared).exchange(call, Some(composer)).await
+    ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
+        // Not an `async fn`, which would hold the call twice: thousands of these wait at a time.
+        Rc::clone(&self.shared).exchange(call, Some(composer))
     }
 
     /// Declares `service`: it is connected now, before the first request, and kept connected for as long as

@@ -6,12 +6,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use southbridge_bus::externaliser::{Answer, Failure};
 use southbridge_bus::outgoing::{QueryMethod, ResolvedQuery};
 use southbridge_bus::signing::{Numbers, to_canonical};
 use southbridge_kernel::Repeat;
-use southbridge_kernel::exchange::Call;
+use southbridge_kernel::exchange::{Call, ExchangeError};
+use southbridge_kernel::http::ResponseBody;
 use southbridge_policy::ranker::Demand;
 use southbridge_words::{Class, Instant, ServerName, ServiceName, Step, Ticket};
 
@@ -27,12 +28,14 @@ pub(super) struct Question {
     pub(super) class: Class,
     pub(super) deadline: Instant,
     pub(super) repeatable: bool,
+    /// The request, once it is made.
+    pub(super) signed: Request<Bytes>,
 }
 
 /// Asks `question` and tells what came of it.
 pub(super) async fn ask(inner: Rc<Inner>, question: Box<Question>) {
     let mut asker = Asker { inner, ticket: question.ticket, answered: false };
-    let outcome = exchange(&asker.inner, *question).await;
+    let outcome = exchange(&asker.inner, question).await;
     asker.answered = true;
     asker.inner.handle_asked(asker.ticket, outcome);
 }
@@ -52,22 +55,29 @@ impl Drop for Asker {
     }
 }
 
-async fn exchange(inner: &Inner, question: Question) -> Result<Answer, Failure> {
+async fn exchange(inner: &Inner, mut question: Box<Question>) -> Result<Answer, Failure> {
     let class = question.class;
-    let request = request_of(inner, &question.destination, question.request)
-        .map_err(|reason| Failure::Unfit { reason })?;
+    sign(inner, &mut question).map_err(|reason| Failure::Unfit { reason })?;
+    let response = exchanging(inner, question).await.map_err(|error| failure::of_query(&error))?;
+    answers::of_query(inner, response, class).await
+}
+
+/// Not an `async fn`, which would hold the call twice.
+fn exchanging(
+    inner: &Inner,
+    question: Box<Question>,
+) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
     let call = Call {
         service: ServiceName::from(&question.destination),
         discovery: inner.matrix(),
-        request,
-        class,
+        request: question.signed,
+        class: question.class,
         demand: Demand::Prompt,
         deadline: question.deadline,
         repeat: if question.repeatable { Repeat::Safe } else { Repeat::Never },
         ranked: true,
     };
-    let response = inner.kernel().exchange(call).await.map_err(|error| failure::of_query(&error))?;
-    answers::of_query(inner, response, class).await
+    inner.kernel().exchange(call)
 }
 
 /// What is said of a query whose task ended without a word.
@@ -75,11 +85,9 @@ pub(super) fn failure_of_a_panic() -> Failure {
     Failure::PerhapsSent { step: Step::Response, reason: "the task that asked it has ended early".to_owned() }
 }
 
-fn request_of(
-    inner: &Inner,
-    destination: &ServerName,
-    query: ResolvedQuery,
-) -> Result<Request<Bytes>, String> {
+/// Makes the request, signed where that is wanted.
+fn sign(inner: &Inner, question: &mut Question) -> Result<(), String> {
+    let query = &question.request;
     let content = match &query.body {
         Some(body) if query.signed => {
             Some(to_canonical(body, Numbers::AsPython).map_err(|error| error.to_string())?)
@@ -88,19 +96,19 @@ fn request_of(
     };
     let signatures = if query.signed {
         let (method, path) = (query.method.as_str(), &query.path_and_query);
-        let signed = inner.signer().authorization(method, path, destination, content.as_ref());
+        let signed = inner.signer().authorization(method, path, &question.destination, content.as_ref());
         signed.map_err(|error| error.to_string())?
     } else {
         Vec::new()
     };
-    let headers = headers(&signatures, query.body.is_some())?;
-    let mut request = Request::new(query.body.unwrap_or_default());
-    *request.method_mut() = match query.method {
+    let signed = &mut question.signed;
+    *signed.headers_mut() = headers(&signatures, query.body.is_some())?;
+    *signed.method_mut() = match query.method {
         QueryMethod::Get => Method::GET,
         QueryMethod::Post => Method::POST,
         QueryMethod::Put => Method::PUT,
     };
-    *request.uri_mut() = query.path_and_query.try_into().map_err(|_| "its path is none".to_owned())?;
-    *request.headers_mut() = headers;
-    Ok(request)
+    *signed.uri_mut() = query.path_and_query.parse().map_err(|_| "its path is none".to_owned())?;
+    *signed.body_mut() = query.body.clone().unwrap_or_default();
+    Ok(())
 }

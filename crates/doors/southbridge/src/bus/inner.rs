@@ -163,7 +163,8 @@ impl Inner {
                 }
             }
             Action::Ask { ticket, destination, request, class, deadline, repeatable } => {
-                self.ask(Question { ticket, destination, request, class, deadline, repeatable });
+                let signed = Default::default();
+                self.ask(Question { ticket, destination, request, class, deadline, repeatable, signed });
             }
             Action::Withdraw(Under::Transaction(destination)) => {
                 if let Some(letter) = self.letters.borrow_mut().remove(&destination) {

@@ -15,11 +15,12 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Response};
 use southbridge_bus::externaliser::{Answer, Failure};
 use southbridge_bus::transaction::Transaction;
 use southbridge_kernel::Repeat;
-use southbridge_kernel::exchange::{Call, Compose, Composing};
+use southbridge_kernel::exchange::{Call, Compose, Composing, ExchangeError};
+use southbridge_kernel::http::ResponseBody;
 use southbridge_policy::ranker::Demand;
 use southbridge_words::{Class, Instant, ServerName, ServiceName};
 use tokio::task::AbortHandle;
@@ -133,6 +134,15 @@ impl Drop for Carrier {
 
 impl Carrier {
     async fn exchange(&self) -> Result<Answer, Failure> {
+        let response = self.exchanging().await.map_err(|error| match self.letter.unfit.take() {
+            Some(reason) => Failure::Unfit { reason },
+            None => failure::of_transaction(&error, self.letter.made.get()),
+        })?;
+        answers::of_transaction(&self.inner, response, self.letter.errand.deadline).await
+    }
+
+    /// Not an `async fn`, which would hold the call twice: thousands of these wait at a time.
+    fn exchanging(&self) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
         let errand = &self.letter.errand;
         let call = Call {
             service: ServiceName::from(&errand.destination),
@@ -144,12 +154,7 @@ impl Carrier {
             repeat: Repeat::Safe,
             ranked: true,
         };
-        let exchanged = self.inner.kernel().exchange_composed(call, self).await;
-        let response = exchanged.map_err(|error| match self.letter.unfit.take() {
-            Some(reason) => Failure::Unfit { reason },
-            None => failure::of_transaction(&error, self.letter.made.get()),
-        })?;
-        answers::of_transaction(&self.inner, response, errand.deadline).await
+        self.inner.kernel().exchange_composed(call, self)
     }
 
     async fn composed(&self) -> Option<Request<Bytes>> {
@@ -207,4 +212,24 @@ pub(super) fn headers(signatures: &[String], has_body: bool) -> Result<HeaderMap
     }
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Southbridge/", env!("CARGO_PKG_VERSION"))));
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::asking;
+
+    fn future_bytes<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of transactions wait for a connection at a time; what each of them holds meanwhile is counted.
+    #[test]
+    fn what_is_under_way_is_small() {
+        let (transaction, query) = (future_bytes(carry), future_bytes(asking::ask));
+        println!("a transaction: {transaction} bytes, a query: {query} bytes");
+        assert!(transaction <= FUTURE_BYTES_MAX && query <= FUTURE_BYTES_MAX, "{transaction}, {query}");
+    }
+
+    const FUTURE_BYTES_MAX: usize = 3 * 1024;
 }

@@ -2,6 +2,7 @@
 
 use std::rc::{Rc, Weak};
 
+use southbridge_bus::externaliser::Externaliser;
 use southbridge_kernel::Clock;
 use southbridge_store_thread::{Job, Replies};
 use southbridge_words::Instant;
@@ -25,7 +26,7 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
         strong.tell_of_silent();
         let now = clock.now();
         if next <= now {
-            strong.tell(|machine, at| machine.handle_timeout(at));
+            strong.tell(Externaliser::handle_timeout);
         }
         if upkeep_at <= now && !strong.desk.is_closed() {
             strong.desk.submit_upkeep(Job::Upkeep { now: clock.wall() });
