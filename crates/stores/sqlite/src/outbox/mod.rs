@@ -10,6 +10,8 @@
 //! - **What is read is what was written.** Each row has a checksum over all of it, its key included; each item
 //!   names the one before it in its set.
 //! - **Never begun anew by itself.** A damaged file is an error that says what to do.
+//! - **What is full can be emptied.** A few megabytes beside the file (`FILE-reserve`) are kept for writing down
+//!   what was delivered; while they are in use nothing new is accepted.
 //! - **Memory** holds numbers, not items: a few bytes for each destination, and the sets that have items.
 //!
 //! # Source
@@ -24,6 +26,7 @@ mod merge;
 mod names;
 mod progress;
 mod read;
+mod reserve;
 mod retention;
 mod sets;
 mod state;
@@ -45,6 +48,7 @@ use crate::StoreError;
 use crate::file::{Purpose, Safety, StoreFile};
 use crate::place;
 use crate::schema::OUTBOX_LAYOUT;
+use reserve::Reserve;
 pub use retention::{AtLimit, RetentionLimits};
 use state::State;
 use trouble::{Done, Trouble};
@@ -84,6 +88,7 @@ pub struct SqliteOutbox {
     options: OutboxOptions,
     state: State,
     housekeeping: Housekeeping,
+    reserve: Reserve,
     failed: Option<String>,
 }
 
@@ -108,8 +113,9 @@ impl SqliteOutbox {
         let file = StoreFile::open(path, &purpose).map_err(damaged)?;
         let loaded = State::load(&file.turn().connection);
         let state = loaded.map_err(|trouble| damaged(unopened(path, trouble)))?;
-        let (options, housekeeping) = (options.clone(), Housekeeping::default());
-        Ok(Self { file, options, state, housekeeping, failed: None })
+        let (options, housekeeping, reserve) =
+            (options.clone(), Housekeeping::default(), Reserve::beside(path));
+        Ok(Self { file, options, state, housekeeping, reserve, failed: None })
     }
 
     /// Moves a damaged file and its log out of the way, under a name that says since when: an operator's
@@ -178,6 +184,44 @@ impl SqliteOutbox {
         explained
     }
 
+    fn write_once(
+        &mut self,
+        appends: &[Append],
+        marks: &[Mark],
+        reserve_is_held: bool,
+    ) -> Result<Vec<Appended>, OutboxError> {
+        self.transact(Safety::Now, |connection, state, _, options| {
+            retention::check_room(connection, &options.retention, appends, reserve_is_held)?;
+            Write::new(connection, state).perform(appends, marks)
+        })
+    }
+
+    fn upkeep_once(&mut self, now: WallTime) -> Result<Upkeep, OutboxError> {
+        let upkept = self.transact(Safety::Later, |connection, state, housekeeping, options| {
+            let upkeep = housekeeping.perform(connection, state, options, now)?;
+            Ok((upkeep, state::Added::default()))
+        });
+        if upkept.is_err() && self.failed.is_none() {
+            // What was let go of in memory is on the disk still.
+            self.reload()?;
+        }
+        upkept
+    }
+
+    /// Gives the database the room that was kept for emptying it; says whether there was any.
+    fn make_room(&mut self) -> bool {
+        let spent = self.reserve.spend();
+        if spent {
+            // The log is written from its beginning again, if this succeeds.
+            let turn = self.file.turn();
+            let folded = turn.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            if let Err(error) = folded {
+                tracing::debug!(%error, "the log could not be folded into the file");
+            }
+        }
+        spent
+    }
+
     fn reload(&mut self) -> Result<(), OutboxError> {
         let loaded = State::load(&self.file.turn().connection);
         match loaded {
@@ -214,10 +258,15 @@ impl Outbox for SqliteOutbox {
         if appends.is_empty() && marks.is_empty() {
             return self.usable().map(|()| Vec::new());
         }
-        self.transact(Safety::Now, |connection, state, _, options| {
-            retention::check_room(connection, &options.retention, appends)?;
-            Write::new(connection, state).perform(appends, marks)
-        })
+        let reserve_is_held = self.reserve.is_held();
+        let written = self.write_once(appends, marks, reserve_is_held);
+        match written {
+            // What frees room must be possible on a full disk.
+            Err(OutboxError::Full { .. }) if appends.is_empty() && self.make_room() => {
+                self.write_once(appends, marks, false)
+            }
+            written => written,
+        }
     }
 
     fn read(
@@ -235,13 +284,12 @@ impl Outbox for SqliteOutbox {
     }
 
     fn upkeep(&mut self, now: WallTime) -> Result<Upkeep, OutboxError> {
-        let upkept = self.transact(Safety::Later, |connection, state, housekeeping, options| {
-            let upkeep = housekeeping.perform(connection, state, options, now)?;
-            Ok((upkeep, state::Added::default()))
-        });
-        if upkept.is_err() && self.failed.is_none() {
-            // What was let go of in memory is on the disk still.
-            self.reload()?;
+        let upkept = match self.upkeep_once(now) {
+            Err(OutboxError::Full { .. }) if self.make_room() => self.upkeep_once(now),
+            upkept => upkept,
+        };
+        if upkept.is_ok() {
+            self.reserve.restore();
         }
         upkept
     }

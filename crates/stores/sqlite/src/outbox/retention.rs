@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::merge::Merge;
 use super::names::Names;
+use super::reserve::RESERVE_BYTES;
 use super::state::State;
 use super::trouble::{Done, Trouble};
 use super::{items, progress};
@@ -50,30 +51,52 @@ impl Default for RetentionLimits {
     }
 }
 
-/// Refuses `appends` when there is no room for them.
-pub(super) fn check_room(connection: &Connection, limits: &RetentionLimits, appends: &[Append]) -> Done<()> {
+/// Refuses `appends` when there is no room for them: within the limit, or on a disk that was full a short
+/// while ago.
+pub(super) fn check_room(
+    connection: &Connection,
+    limits: &RetentionLimits,
+    appends: &[Append],
+    reserve_is_held: bool,
+) -> Done<()> {
     if appends.is_empty() {
         return Ok(());
     }
     let wanted: u64 = appends.iter().map(|append| append.bytes.len() as u64).sum();
-    let used = used_bytes(connection)?;
-    if used.saturating_add(wanted) <= limits.bytes_max {
-        return Ok(());
+    let room = Room::of(connection)?;
+    if room.used.saturating_add(wanted) > limits.bytes_max {
+        let (used, bytes_max) = (room.used, limits.bytes_max);
+        return Err(Trouble::Full {
+            reason: format!(
+                "{used} of {bytes_max} bytes that the outbox may take are used, {wanted} more are wanted"
+            ),
+        });
     }
-    let bytes_max = limits.bytes_max;
-    let reason =
-        format!("{used} of {bytes_max} bytes that the outbox may take are used, {wanted} more are wanted");
-    Err(Trouble::Full { reason })
+    // Pages that are free within the file need no room on the disk.
+    if !reserve_is_held && room.free < wanted.saturating_add(RESERVE_BYTES) {
+        let reason =
+            "the disk is full: what is accepted is delivered first; make room, and it goes on by itself";
+        return Err(Trouble::Full { reason: reason.to_owned() });
+    }
+    Ok(())
 }
 
-/// How much of the file is in use.
-fn used_bytes(connection: &Connection) -> Done<u64> {
-    let number = |sql| -> Done<u64> {
-        let number: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-        Ok(number.cast_unsigned())
-    };
-    let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
-    Ok(pages.saturating_mul(number("PRAGMA page_size")?))
+/// How much of the file is in use, and how much is not; in bytes.
+struct Room {
+    used: u64,
+    free: u64,
+}
+
+impl Room {
+    fn of(connection: &Connection) -> Done<Self> {
+        let number = |sql| -> Done<u64> {
+            let number: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(number.cast_unsigned())
+        };
+        let (pages, free) = (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?);
+        let page_bytes = number("PRAGMA page_size")?;
+        Ok(Self { used: pages.saturating_sub(free) * page_bytes, free: free * page_bytes })
+    }
 }
 
 /// What of retention goes on from one upkeep to the next.
@@ -106,7 +129,8 @@ impl Retention {
         }
         if limits.at_limit == AtLimit::GiveUpOldest {
             let high_water = limits.bytes_max / 10 * 9;
-            let mut over = usize::try_from(used_bytes(connection)?.saturating_sub(high_water)).unwrap_or(0);
+            let mut over =
+                usize::try_from(Room::of(connection)?.used.saturating_sub(high_water)).unwrap_or(0);
             let cut = oldest_while(connection, |_, bytes| {
                 let more = over > 0;
                 over = over.saturating_sub(bytes);
