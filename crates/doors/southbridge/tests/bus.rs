@@ -2,14 +2,14 @@
 
 mod support;
 
-use std::time::Duration;
-
 use serde_json::json;
 use southbridge::bus::{Acknowledgement, SendError};
 use southbridge_bus::externaliser::Event;
-use southbridge_testkit::homeserver::{HostScript, OnSend};
+use southbridge_testkit::homeserver::OnSend;
 
-use support::bus::{assert_signed, delivery_to, edu, eventually, in_bus_world, numbers_in, pdu, send, to};
+use support::bus::{
+    assert_signed, delivery_to, edu, eventually, in_bus_world, numbers_in, pdu, send, slow, to,
+};
 
 /// A message is handed in for two servers. It is on the disk before that is answered, and arrives at both, signed
 /// for each, byte for byte as it was handed in.
@@ -152,9 +152,4 @@ async fn closing_lets_what_is_under_way_end() {
         assert!(again.queue(&name).is_none(), "all of it is on record");
     })
     .await;
-}
-
-/// A host that thinks for a while before each answer.
-fn slow() -> HostScript {
-    HostScript { latency: Duration::from_millis(300), ..HostScript::default() }
 }

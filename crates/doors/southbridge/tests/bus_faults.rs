@@ -13,7 +13,9 @@ use southbridge_testkit::homeserver::{Behaviour, Canned, OnSend};
 use southbridge_testkit::memory_outbox::{Fate, MemoryDisk, MemoryOutbox};
 use southbridge_words::{Instant, ServiceName};
 
-use support::bus::{BusWorld, delivery_to, edu, eventually, in_bus_world, quick, send, signer, to};
+use support::bus::{
+    BusWorld, delivery_to, edu, eventually, in_bus_world, numbers_in, quick, send, signer, slow, to,
+};
 use support::federation::wait;
 
 /// The peer has processed a transaction and its answer is lost on the way. The same is sent again, byte for byte,
@@ -100,9 +102,10 @@ async fn row_16_what_is_too_large_is_cut() {
     in_bus_world(async |world| {
         let [name] = world.hosts(["a.test"]);
         let bus = world.open_with(|config| config.limits.queue.transaction_bytes_min = 1024).await;
+        // While it thinks about the first, the others gather.
+        world.servers.set("a.test", slow());
         let too_large = || OnSend::Refuse(Canned::json(413, "{}"));
-        // The first goes alone, and those that gather meanwhile go together.
-        world.servers.on_send("a.test", [too_large(), too_large(), too_large()]);
+        world.servers.on_send("a.test", [OnSend::Process, too_large(), too_large(), too_large()]);
         let destinations = to(std::slice::from_ref(&name));
         let sending = (0..100).map(|number| send(&bus, number, &destinations));
         for acknowledged in futures_util::future::join_all(sending).await {
@@ -110,6 +113,9 @@ async fn row_16_what_is_too_large_is_cut() {
         }
         eventually("all arrive", || world.numbers_at(&name).len() == 100).await;
         assert_eq!(world.numbers_at(&name), (0..100).collect::<Vec<_>>());
+        let sizes: Vec<_> =
+            world.servers.sent_to("a.test").iter().map(|sent| numbers_in(sent).len()).collect();
+        assert!(sizes[1] > sizes[2] && sizes[2] > sizes[3] && sizes[3] > sizes[4], "{sizes:?}");
     })
     .await;
 }

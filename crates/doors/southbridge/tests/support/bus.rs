@@ -16,7 +16,7 @@ use southbridge_kernel::dns::DnsConfig;
 use southbridge_store_sqlite::{OutboxOptions, SqliteOutbox};
 use southbridge_testkit::certificates::Authority;
 use southbridge_testkit::dns::DnsServer;
-use southbridge_testkit::homeserver::{Homeservers, SentTransaction};
+use southbridge_testkit::homeserver::{Homeservers, HostScript, SentTransaction};
 use southbridge_words::{ServerName, WallTime};
 use tempfile::TempDir;
 use tokio::task::LocalSet;
@@ -177,6 +177,11 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "it never came about that {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// A host that thinks for a while before each answer.
+pub fn slow() -> HostScript {
+    HostScript { latency: Duration::from_millis(300), ..HostScript::default() }
 }
 
 pub fn server(name: &str) -> ServerName {
