@@ -125,6 +125,8 @@ pub enum Hold {
     TooLarge(u16),
     /// It answered 400 or the like: something in the transaction is not to its liking.
     Rejected(u16),
+    /// The transaction cannot be made into a request (it cannot be signed, say).
+    Unfit,
     /// It answered 401, 403, 404 or the like: it lives, and does not want us now.
     Unwelcome(u16),
     /// It answered 410: it is gone for a long time.
@@ -143,6 +145,8 @@ pub enum Hold {
 pub enum GivenUp {
     /// The destination has refused a transaction of this one item again and again, with this status.
     Rejected(u16),
+    /// A transaction of this one item could not be made into a request again and again.
+    Unfit,
     /// A retention limit was met.
     Retention,
     /// An operator ordered it.

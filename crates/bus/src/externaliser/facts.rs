@@ -13,6 +13,7 @@ use super::queues::QueueKey;
 use super::refused::Refused;
 use crate::queue::FederationQueue;
 
+#[allow(clippy::needless_pass_by_value, reason = "facts are handed over")]
 impl Externaliser {
     /// The pool has lent a connection for `destination`. A `Transmit` follows, at once or when the transaction is on
     /// record; or a `GiveBack`.

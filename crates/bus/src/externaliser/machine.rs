@@ -105,6 +105,7 @@ impl Externaliser {
     ///
     /// # Errors
     /// [`Refused`] at once; later refusals come as [`Event::Refused`].
+    #[allow(clippy::needless_pass_by_value, reason = "it is handed over")]
     pub fn send_pdu(
         &mut self,
         ticket: Ticket,
@@ -124,6 +125,7 @@ impl Externaliser {
     ///
     /// # Errors
     /// [`Refused`] at once; later refusals come as [`Event::Refused`].
+    #[allow(clippy::needless_pass_by_value, reason = "it is handed over")]
     pub fn send_edu(
         &mut self,
         ticket: Ticket,

@@ -12,6 +12,7 @@ use super::machine::Externaliser;
 use super::moment::Moment;
 use super::refused::Refused;
 use super::writing::{Accepting, QueuedMark, Written};
+use crate::queue::FederationQueue;
 
 impl Externaliser {
     /// What the outbox held when it was opened. Tell it before anything is sent; first contacts are spread.
@@ -204,7 +205,7 @@ impl Externaliser {
         }
         let lost: Vec<_> = self.queues.keys_where(|name| before.own(name) && !owned.own(name));
         for key in lost {
-            self.visit(key, at, |queue, scene| queue.disown(scene));
+            self.visit(key, at, FederationQueue::disown);
         }
         self.writing.disown(|name| owned.own(name));
     }

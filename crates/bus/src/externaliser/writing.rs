@@ -47,6 +47,8 @@ pub(crate) struct Writing {
     full: Option<(String, Instant)>,
     /// Marks go alone: items were refused lately, and must not take marks down with them.
     apart: bool,
+    /// What went last were marks, and nothing else.
+    marks_went: bool,
     /// Marks go by partition: some of them are not ours any more.
     parted: bool,
     /// Why nothing durable is accepted until the end of the process.
@@ -101,8 +103,10 @@ impl Writing {
         if self.under_way.is_some() || self.pause.is_some() || self.failed.is_some() {
             return None;
         }
-        let marks = self.next_marks(limits.write_marks_max);
+        let is_turn_of_items = self.apart && self.marks_went && !self.items.is_empty();
+        let marks = if is_turn_of_items { Vec::new() } else { self.next_marks(limits.write_marks_max) };
         let items = if self.apart && !marks.is_empty() { Vec::new() } else { self.next_items(limits) };
+        self.marks_went = items.is_empty();
         if marks.is_empty() && items.is_empty() {
             return None;
         }

@@ -24,7 +24,9 @@ impl FederationQueue {
         match verdict {
             Verdict::Done(response) => self.on_done(response, scene),
             Verdict::TooLarge { status, surely } => self.on_too_large(status, surely, scene),
-            Verdict::Rejected { status } => self.on_rejected(status, scene),
+            Verdict::Rejected { status } => {
+                self.on_rejected(Hold::Rejected(status), GivenUp::Rejected(status), scene);
+            }
             Verdict::RateLimited { retry_after } => self.on_later(Hold::RateLimited, retry_after, scene),
             Verdict::Unknown { status, retry_after } => {
                 self.on_later(Hold::Failing(status), retry_after, scene);
@@ -64,10 +66,8 @@ impl FederationQueue {
                 let wait = scene.limits.failure_first.mul_f64(scene.seeded.factor(1.0, 3.0));
                 self.wait(wait, scene);
             }
-            Failure::NotSent { .. } | Failure::PerhapsSent { .. } | Failure::Unfit { .. } => {
-                self.health.fail(Hold::Unreachable, now);
-                self.wait_doubled(scene);
-            }
+            Failure::Unfit { .. } => self.on_rejected(Hold::Unfit, GivenUp::Unfit, scene),
+            Failure::NotSent { .. } | Failure::PerhapsSent { .. } => self.fail(Hold::Unreachable, scene),
         }
     }
 
@@ -122,6 +122,9 @@ impl FederationQueue {
     fn on_too_large(&mut self, status: u16, surely: bool, scene: &mut Scene<'_>) {
         let Some(open) = &self.open else { return };
         let (bytes, is_single) = (open.bytes(), open.is_single());
+        if open.upto().is_none() {
+            return self.drop_open(Hold::TooLarge(status), scene);
+        }
         self.health.refusals += 1;
         let is_first = self.health.refusals == 1;
         let is_spent = self.health.refusals >= scene.limits.rejections_max;
@@ -130,39 +133,50 @@ impl FederationQueue {
             self.sizing.shrink(bytes, scene.limits);
         }
         if surely && is_single {
-            return self.on_poison(status, is_spent, scene);
+            return self.on_poison(Hold::TooLarge(status), GivenUp::Rejected(status), scene);
         }
         if surely || (is_spent && !is_single && !is_small) {
             return self.cut(is_small, scene);
         }
-        self.health.fail(Hold::TooLarge(status), scene.at.now);
-        self.wait_doubled(scene);
+        self.fail(Hold::TooLarge(status), scene);
     }
 
-    fn on_rejected(&mut self, status: u16, scene: &mut Scene<'_>) {
-        let Some(open) = &self.open else { return };
+    /// It is refused as a whole: the same a few times more, then cut in two, and so on.
+    fn on_rejected(&mut self, why: Hold, reason: GivenUp, scene: &mut Scene<'_>) {
+        let Some(open) = &self.open else { return self.fail(why, scene) };
+        if open.upto().is_none() {
+            return self.drop_open(why, scene);
+        }
         self.health.refusals += 1;
         let is_spent = self.health.refusals >= scene.limits.rejections_max;
         if open.is_single() {
-            return self.on_poison(status, is_spent, scene);
+            return self.on_poison(why, reason, scene);
         }
         if is_spent || self.sizing.is_searching() {
             return self.cut(true, scene);
         }
-        self.health.fail(Hold::Rejected(status), scene.at.now);
-        self.wait_doubled(scene);
+        self.fail(why, scene);
     }
 
     /// A single item is refused: it is tried a few times and then given up. If that happens to one after
     /// another, the waits between them grow, for then it is the host that refuses everything.
-    fn on_poison(&mut self, status: u16, is_spent: bool, scene: &mut Scene<'_>) {
-        if is_spent {
-            self.give_up_open(GivenUp::Rejected(status), scene);
+    fn on_poison(&mut self, why: Hold, reason: GivenUp, scene: &mut Scene<'_>) {
+        if self.health.refusals >= scene.limits.rejections_max {
+            self.give_up_open(reason, scene);
             self.health.given_up += 1;
             (self.health.failures, self.health.refusals) = (0, 0);
         }
-        self.health.fail(Hold::Rejected(status), scene.at.now);
-        self.wait_doubled(scene);
+        self.fail(why, scene);
+    }
+
+    /// A volatile transaction is refused: nothing in it is worth a search.
+    fn drop_open(&mut self, why: Hold, scene: &mut Scene<'_>) {
+        if let Some(open) = &mut self.open {
+            // As good as: it is not put back.
+            open.is_exposed = true;
+        }
+        self.undo_open(scene);
+        self.fail(why, scene);
     }
 
     /// The open transaction is withdrawn, and smaller ones follow.
@@ -187,7 +201,13 @@ impl FederationQueue {
         }
     }
 
-    pub(super) fn wait_doubled(&mut self, scene: &mut Scene<'_>) {
+    /// An attempt came to nothing: the next one is made after twice the time.
+    pub(super) fn fail(&mut self, why: Hold, scene: &mut Scene<'_>) {
+        self.health.fail(why, scene.at.now);
+        self.wait_doubled(scene);
+    }
+
+    fn wait_doubled(&mut self, scene: &mut Scene<'_>) {
         let (first, most) = (scene.limits.failure_first, scene.limits.failure_max);
         let wait = self.health.doubled(first, most, scene.seeded);
         self.wait(wait, scene);

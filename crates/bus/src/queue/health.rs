@@ -21,7 +21,7 @@ pub(crate) struct Health {
     pub(crate) hold: Option<Hold>,
     /// When a wake-up has last ended a wait.
     pub(crate) woken_at: Option<Instant>,
-    /// Whether it did what was asked the last time.
+    /// Whether it answered sensibly the last time.
     pub(crate) is_good: bool,
     /// Answers that refused what stands first as it is: the transaction, and those that took its place.
     pub(crate) refusals: u32,
@@ -45,7 +45,9 @@ impl Health {
     pub(crate) fn hold(&mut self, why: Hold, now: Instant) {
         self.failing_since.get_or_insert(now);
         self.hold = Some(why);
-        self.is_good &= matches!(why, Hold::RateLimited | Hold::Overloaded | Hold::Outbox | Hold::Budget);
+        // Whoever answers at once, or was not even asked, holds nobody up.
+        self.is_good &=
+            !matches!(why, Hold::Down | Hold::Unreachable | Hold::Failing(_) | Hold::TooLarge(520));
     }
 
     /// Whether the next attempt is one after another that came to nothing.

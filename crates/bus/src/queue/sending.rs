@@ -137,8 +137,7 @@ impl FederationQueue {
             let destination = Some(self.destination.clone());
             scene.actions.push_back(Action::Tell(Event::OutboxTrouble { error, destination }));
         }
-        self.health.fail(Hold::Outbox, scene.at.now);
-        self.wait_doubled(scene);
+        self.fail(Hold::Outbox, scene);
     }
 }
 

@@ -60,7 +60,7 @@ impl Verdict {
             429 => Self::RateLimited { retry_after: answer.retry_after(wall) },
             410 => Self::Gone,
             408 | 421 | 425 => Self::Unknown { status, retry_after: answer.retry_after(wall) },
-            402..=499 | 401 => Self::Unwelcome { status },
+            401..=499 => Self::Unwelcome { status },
             _ => Self::Unknown { status, retry_after: answer.retry_after(wall) },
         }
     }

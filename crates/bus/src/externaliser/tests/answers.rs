@@ -189,6 +189,45 @@ fn an_item_that_poisons_is_found_and_given_up() {
     assert_eq!(world.take_events().iter().filter(|event| given_up(event)).count(), 1);
 }
 
+/// Typing that is refused is dropped, and not tried for ever.
+#[test]
+fn a_refused_volatile_transaction_is_dropped() {
+    for status in [400, 413] {
+        let mut world = world();
+        world.edu("m.typing", r#"{"room_id":"!r","user_id":"@u","typing":true}"#, &[B]);
+        sent(&mut world);
+        wait_of(&mut world, Answer::new(status, ""));
+        let is_shed = |event: &Event| matches!(event, Event::Shed { shed, .. } if shed.typing == 1);
+        assert!(world.take_events().iter().any(is_shed));
+        world.pass(2 * SECOND);
+        assert_eq!(world.view(B), None);
+    }
+}
+
+/// A transaction that cannot be signed is no way out, either: the item that is at fault is found and named.
+#[test]
+fn what_cannot_be_made_into_a_request_is_given_up() {
+    let mut world = world();
+    (0..4).for_each(|n| world.pdu(&n.to_string(), &[B]));
+    let mut arrived = Vec::new();
+    while world.view(B).is_some() {
+        if !world.is_asked(B) {
+            world.pass(world.next_wait());
+            continue;
+        }
+        let said = said(&world.grant(B).unwrap());
+        if said.contains(&"2".to_owned()) {
+            world.fail(B, Failure::Unfit { reason: "it has a float".to_owned() });
+        } else {
+            arrived.extend(said);
+            world.ok(B);
+        }
+    }
+    assert_eq!(arrived, ["0", "1", "3"]);
+    let given_up = |event: &Event| matches!(event, Event::GivenUp { items: 1, reason: GivenUp::Unfit, .. });
+    assert_eq!(world.take_events().iter().filter(|event| given_up(event)).count(), 1);
+}
+
 /// A host that refuses everything does not cost a backlog in a minute: from item to item it takes longer.
 #[test]
 fn a_host_that_refuses_everything_loses_little() {
