@@ -8,7 +8,6 @@ mod house;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -43,17 +42,11 @@ fn the_service_manager_is_told_and_the_doors_answer() {
 fn a_passed_socket_refuses_nobody_while_the_daemon_restarts() {
     let house = House::new(CONFIG);
     let listener = UnixListener::bind(house.path("sb.sock")).unwrap();
-    let activate = |listener: &UnixListener| {
-        let socket: OwnedFd = listener.try_clone().unwrap().into();
-        let mut command = house
-            .command("exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=synapse exec \"$@\"");
-        command.stdin(Stdio::from(socket)).spawn().unwrap()
-    };
     for _ in 0..2 {
         let mut early = UnixStream::connect(house.path("sb.sock")).unwrap();
         early.set_read_timeout(Some(PATIENCE)).unwrap();
         early.write_all(request("wrong").as_bytes()).unwrap();
-        let mut child = activate(&listener);
+        let mut child = house.activate(listener.try_clone().unwrap());
         let mut answer = String::new();
         early.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,6 +64,13 @@ impl House {
         let child = self.command(shell).spawn().unwrap();
         self.wait_for("READY=1");
         child
+    }
+
+    /// The daemon, with `socket` as its door for Synapse, as systemd passes it.
+    pub fn activate(&self, socket: impl Into<OwnedFd>) -> Child {
+        let mut command = self
+            .command("exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=synapse exec \"$@\"");
+        command.stdin(Stdio::from(socket.into())).spawn().unwrap()
     }
 
     /// Waits for a message of the daemon that has `text` in it.
