@@ -8,7 +8,7 @@ use std::net::TcpListener;
 
 use bytes::Bytes;
 use serde_json::Value;
-use southbridge_testkit::homeserver::{Canned, HostScript, Media, blob};
+use southbridge_testkit::homeserver::{Behaviour, Canned, HostScript, Media, blob};
 use southbridge_tests::client_api::ClientApi;
 use southbridge_tests::failure::While;
 use southbridge_tests::federation::{FORBIDDEN, Federation, Household, Plan};
@@ -127,6 +127,8 @@ async fn southbridge_follows_media_redirects_so_that_synapse_need_not() {
     federation.add_fake("away.test", says(Media::Redirect(elsewhere)));
     federation.add_fake("old-trick.test", legacy_redirect(&forbidden));
     federation.add_fake("trick.test", says(Media::Redirect(forbidden)));
+    let behaviour = Behaviour::HtmlBadGateway;
+    federation.add_fake("broken.test", HostScript { behaviour, ..HostScript::default() });
 
     for (host, length) in [("old.test", 5000), ("old-away.test", 4000), ("away.test", 4000)] {
         step(&format!("media comes from {host}"), async {
@@ -145,10 +147,18 @@ async fn southbridge_follows_media_redirects_so_that_synapse_need_not() {
         Ok(())
     })
     .await;
-    // Which also shows that the other tests would see a back-off if there were one.
+    step("no media comes from a host that is broken", async {
+        let reply = alice.download("broken.test/file").await?;
+        reply.status.is_server_error().then_some(()).while_doing(format_args!("{reply:?}"))
+    })
+    .await;
+    // A trick costs the file; the host is asked again. The broken one shows that a back-off would be seen.
     let backoffs = federation.home(0).synapse.backoffs().expect("its database is there");
     let backed_off = |name: &str| backoffs.iter().any(|(host, interval)| host == name && *interval > 0);
-    assert!(backed_off("trick.test") && !backed_off("away.test"), "{backoffs:?}");
+    for innocent in ["away.test", "trick.test", "old-trick.test"] {
+        assert!(!backed_off(innocent), "{innocent}: {backoffs:?}");
+    }
+    assert!(backed_off("broken.test"), "{backoffs:?}");
     let visitor = trap.accept();
     assert!(visitor.is_err(), "somebody went to the forbidden address: {visitor:?}");
     let at_cdn = federation.others.received_by("cdn.test");

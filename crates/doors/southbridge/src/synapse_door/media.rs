@@ -85,10 +85,10 @@ impl Fetcher<'_> {
             repeat: Repeat::Safe,
             ranked,
         };
-        self.kernel
-            .exchange(call)
-            .await
-            .map_err(|error| verdict::refusal(&error, name.as_str(), Kind::LegacyMedia))
+        self.kernel.exchange(call).await.map_err(|error| match place {
+            Place::Peer { .. } => verdict::refusal(&error, name.as_str(), Kind::LegacyMedia),
+            Place::Web { .. } => self.refused(&verdict::with_causes(&error)),
+        })
     }
 
     fn accept(&self, response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Refusal> {
@@ -106,7 +106,7 @@ impl Fetcher<'_> {
     }
 
     fn refused(&self, reason: &str) -> Refusal {
-        verdict::unusable(self.server.as_str(), &format!("its media redirect cannot be followed: {reason}"))
+        verdict::astray(self.server.as_str(), reason)
     }
 }
 

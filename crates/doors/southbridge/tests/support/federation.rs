@@ -8,6 +8,7 @@ use southbridge::federation::{FederationConfig, FederationDiscovery};
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::dns::DnsConfig;
 use southbridge_kernel::exchange::ExchangeError;
+use southbridge_kernel::net::ConnectError;
 use southbridge_testkit::certificates::Authority;
 use southbridge_testkit::dns::DnsServer;
 use southbridge_testkit::homeserver::{Canned, Homeservers, HostScript, WellKnown};
@@ -104,5 +105,12 @@ impl Federation {
     }
 }
 
+/// Whether the address policy was what stood in the way.
+pub fn is_denied(error: &ExchangeError) -> bool {
+    matches!(error, ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Denied { .. }))
+}
+
 /// Where all good names lead.
 pub const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// An address within, where tests put a listener that must hear nothing.
+pub const PRIVATE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
