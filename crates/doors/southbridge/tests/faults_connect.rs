@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::exchange::ExchangeError;
+use southbridge_policy::pool::{PoolLimits, PoolUse};
 use southbridge_testkit::black_hole::{BlackHole, ClosedPort};
 use southbridge_testkit::raw::{RawPeer, faults};
 use southbridge_words::{HostState, Step as At};
@@ -48,6 +50,47 @@ async fn row_01_two_hundred_black_holes_do_not_hold_up_the_healthy() {
         assert!(refused.iter().filter(at_once).count() >= 190, "all but a probe here and there");
         assert!(rig.kernel.stats().dials.get() - dials <= 10);
         assert!(started.elapsed() < Duration::from_millis(500));
+        assert!(rig.is_at_rest());
+    })
+    .await;
+}
+
+/// A thousand hosts swallow every SYN, more than may be dialled at once. The healthy ones notice nothing, the pool
+/// keeps its bounds, and whoever waited is told within the deadline.
+#[tokio::test]
+async fn row_01_a_thousand_black_holes_keep_within_the_bounds_of_the_pool() {
+    let descriptors = getrlimit(Resource::Nofile);
+    let _as_many_as_may_be =
+        setrlimit(Resource::Nofile, Rlimit { current: descriptors.maximum, ..descriptors });
+    on_kernel_with(impatient, async |rig| {
+        let limits = PoolLimits::default();
+        let holes: Vec<BlackHole> = (0..8).map(|_| BlackHole::open().unwrap()).collect();
+        let holes: Vec<Target> =
+            (0..1000).map(|n| named(&format!("hole{n}.test"), holes[n % 8].address())).collect();
+        let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let healthy: Vec<Target> = (0..20).map(|n| named(&format!("well{n}.test"), peer.address())).collect();
+        let calm = ask_all(&rig, &healthy).await;
+        let storm = join_all(holes.iter().map(|hole| rig.ask(rig.get(hole, PATIENCE))));
+        let (mut most, mut slowest, mut rounds) = (PoolUse::default(), Duration::ZERO, 0);
+        tokio::pin!(storm);
+        let swallowed = loop {
+            tokio::select! {
+                biased;
+                swallowed = &mut storm => break swallowed,
+                took = ask_all(&rig, &healthy) => {
+                    slowest = slowest.max(took);
+                    rounds += 1;
+                }
+            }
+            let now = rig.kernel.pool_usage();
+            most.limited_dials = most.limited_dials.max(now.limited_dials);
+            most.connections = most.connections.max(now.connections);
+        };
+        assert!(swallowed.iter().all(|one| matches!(one, Err(error) if error.step() == At::Connect)));
+        assert!(most.limited_dials > limits.limited_dials_max / 2, "{most:?}");
+        assert!(most.limited_dials <= limits.limited_dials_max, "{most:?}");
+        assert!(most.connections <= limits.limited_dials_max + 20, "{most:?}");
+        assert!(rounds > 0 && slowest < calm * 2 + Duration::from_millis(500), "{slowest:?}, calm {calm:?}");
         assert!(rig.is_at_rest());
     })
     .await;

@@ -14,7 +14,7 @@ use southbridge_testkit::black_hole::BlackHole;
 use southbridge_testkit::certificates::Alpn;
 use southbridge_testkit::homeserver::{Homeservers, HostScript};
 use southbridge_testkit::raw::{RawPeer, faults};
-use southbridge_words::{HostState, ServiceName};
+use southbridge_words::{HostState, Outcome, ServiceName};
 use support::{PATIENCE, SOON, Target, named, on_kernel, on_kernel_with, plain, tls, until};
 
 /// Sixty services want a connection each, and eight may be open: all are served, and never are there nine.
@@ -92,9 +92,6 @@ async fn the_process_without_descriptors() {
         setrlimit(Resource::Nofile, Rlimit { current: Some(open + 12), ..limit }).expect("lower is allowed");
         let all: Vec<Target> = (0..100).map(|n| named(&format!("a{n}.test"), peer)).collect();
         let answers = join_all(all.iter().map(|to| rig.ask(rig.get(to, PATIENCE)))).await;
-        let is_exhausted = |error: &ExchangeError| {
-            matches!(error, ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }))
-        };
         let served = answers.iter().filter(|answer| answer.is_ok()).count();
         assert!(served >= 8, "{served} were served");
         assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(is_exhausted), "{answers:?}");
@@ -102,6 +99,58 @@ async fn the_process_without_descriptors() {
         let blamed = rig.kernel.hosts().iter().filter(|(_, view)| view.failures > 0).count();
         assert_eq!(blamed, 0);
         // One after the other, everybody is served: idle connections are given up for them.
+        for to in &all {
+            assert!(rig.is_served(to).await, "{}", to.service);
+        }
+        assert!(rig.is_at_rest());
+    })
+    .await;
+}
+
+/// A machine that has a dozen ports left to call from is asked for a hundred connections to one address. It says
+/// what it lacks, blames nobody, goes on to take calls, and serves everybody as soon as there are ports again.
+#[tokio::test]
+#[ignore = "needs a network namespace: cargo xtask test"]
+async fn row_26_a_machine_without_ports_sheds_survives_and_recovers() {
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let program = std::env::current_exe().expect("this program");
+    unshare.args(["--net", "sh", "-c", r#"ip link set lo up && exec "$0" "$@""#]).arg(program);
+    unshare.args(["--exact", "the_machine_without_ports", "--nocapture"]).env(PORTS, FEW_PORTS);
+    let child = tokio::task::spawn_blocking(move || unshare.output().expect("it starts"));
+    let output = support::within(PATIENCE * 4, child).await.expect("it ran");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+    assert!(out.contains("shed"), "it was that machine: {out}");
+}
+
+/// The machine of the test above; by itself it has nothing to do.
+#[tokio::test]
+async fn the_machine_without_ports() {
+    let Ok(few) = std::env::var(PORTS) else { return };
+    on_kernel(async |rig| {
+        let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
+        let many = std::fs::read_to_string(PORT_RANGE).expect("Linux");
+        std::fs::write(PORT_RANGE, few).expect("the network is ours");
+        let all: Vec<Target> = (0..100).map(|n| named(&format!("a{n}.test"), peer.address())).collect();
+        let answers = join_all(all.iter().map(|to| rig.ask(rig.get(to, PATIENCE)))).await;
+        let served = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!((8..100).contains(&served), "{served} were served");
+        for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            assert!(is_exhausted(error), "{error:?}");
+            assert_eq!(error.outcome(), Outcome::Abandoned);
+        }
+        println!("shed {} of 100", 100 - served);
+        let blamed = rig.kernel.hosts().iter().filter(|(_, view)| view.failures > 0).count();
+        assert_eq!(blamed, 0);
+        // What comes in needs no port of its own.
+        let door = std::net::TcpListener::bind(("127.0.0.2", 9101)).expect("a port of our choice");
+        let caller = std::net::TcpStream::connect(door.local_addr().unwrap()).expect("another address");
+        assert!(door.accept().is_ok());
+        drop(caller);
+        std::fs::write(PORT_RANGE, many).expect("the network is ours");
         for to in &all {
             assert!(rig.is_served(to).await, "{}", to.service);
         }
@@ -310,6 +359,10 @@ async fn row_10_framing_headers_of_the_caller_are_replaced() {
     .await;
 }
 
+fn is_exhausted(error: &ExchangeError) -> bool {
+    matches!(error, ExchangeError::Connect { source, .. } if matches!(**source, ConnectError::Exhausted { .. }))
+}
+
 fn few_connections(config: &mut KernelConfig) {
     config.pool.connections_max = 8;
     config.pool.dials_max = 4;
@@ -338,3 +391,6 @@ fn one_connection(config: &mut KernelConfig) {
 
 const LEASE_MAX: Duration = Duration::from_millis(300);
 const PEER: &str = "SOUTHBRIDGE_TEST_PEER";
+const PORTS: &str = "SOUTHBRIDGE_TEST_PORTS";
+const FEW_PORTS: &str = "40000 40011";
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
