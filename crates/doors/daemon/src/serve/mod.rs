@@ -88,7 +88,7 @@ fn serve(arguments: &Serve) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::running(format!("no I/O thread to be had: {error}")))?;
     let hangup = {
         let _inside = runtime.enter();
-        signals::hear_hangups().map_err(deaf)?
+        signals::hear_hangups().map_err(|error| deaf(&error))?
     };
     let prepared = prepare(arguments, inheritance)?;
     let served = LocalSet::new().block_on(&runtime, prepared.run(hangup));
@@ -97,7 +97,7 @@ fn serve(arguments: &Serve) -> Result<(), Failure> {
     served
 }
 
-fn deaf(error: std::io::Error) -> Failure {
+fn deaf(error: &std::io::Error) -> Failure {
     Failure::running(format!("signals cannot be heard: {error}"))
 }
 
@@ -161,7 +161,7 @@ fn bus_secret(config: &Config) -> Result<Secret, Failure> {
 
 impl Prepared {
     async fn run(self, hangup: Signal) -> Result<(), Failure> {
-        let mut signals = Signals::listen(hangup).map_err(deaf)?;
+        let mut signals = Signals::listen(hangup).map_err(|error| deaf(&error))?;
         let mut works = Works::start(&self).await?;
         let notifier = Notifier::from_environment();
         notifier.ready();
