@@ -11,7 +11,10 @@ use southbridge_bus::externaliser::QueueState;
 use southbridge_kernel::discovery::{Discover, DiscoveryError, Route};
 use southbridge_testkit::homeserver::{Behaviour, Canned, OnSend};
 use southbridge_testkit::memory_outbox::{Fate, MemoryDisk, MemoryOutbox};
-use southbridge_words::{Instant, ServiceName};
+use southbridge_words::{
+    Append, Appended, Instant, Mark, Outbox, OutboxError, Page, Recovered, Seq, ServerName, ServiceName,
+    Upkeep, WallTime,
+};
 
 use support::bus::{
     BusWorld, delivery_to, edu, eventually, in_bus_world, numbers_in, quick, send, signer, slow, to,
@@ -211,6 +214,28 @@ async fn a_panic_leaves_no_queue_behind() {
     .await;
 }
 
+/// The outbox has a bug and its thread ends. What must be durable is refused, now and later, and nobody hangs;
+/// typing goes on.
+#[tokio::test]
+async fn an_outbox_that_breaks_is_told_to_everybody() {
+    in_bus_world(async |world| {
+        let [name] = world.hosts(["a.test"]);
+        let destinations = to(std::slice::from_ref(&name));
+        let outbox = Box::new(Broken(MemoryOutbox::open(&MemoryDisk::default())));
+        let bus = SideBus::open(&world.southbridge, outbox, signer(), quick()).await.expect("it opens");
+        for number in 0..3 {
+            let refused = send(&bus, number, &destinations).await;
+            assert!(matches!(refused, Err(SendError::OutboxFailed { .. })), "{refused:?}");
+        }
+        let content =
+            serde_json::json!({ "room_id": "!r:a.test", "user_id": "@u:origin.test", "typing": true });
+        bus.send_edu(edu("m.typing", &content), destinations, None).await.expect("it needs no disk");
+        eventually("it arrives", || !world.servers.sent_to("a.test").is_empty()).await;
+        bus.close().await;
+    })
+    .await;
+}
+
 /// A reader of results comes back with its token and goes on where it was; one that comes too late, or with
 /// the token of another start, is told so.
 #[tokio::test]
@@ -270,5 +295,32 @@ impl Discover for BreaksOnce {
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
         assert!(!self.broken.replace(false), "as scripted");
         self.then.discover(service, deadline)
+    }
+}
+
+/// An outbox with a bug in it.
+struct Broken(MemoryOutbox);
+
+impl Outbox for Broken {
+    fn recover(&mut self) -> Result<Recovered, OutboxError> {
+        self.0.recover()
+    }
+
+    fn write(&mut self, _: &[Append], _: &[Mark]) -> Result<Vec<Appended>, OutboxError> {
+        panic!("as scripted")
+    }
+
+    fn read(
+        &mut self,
+        destination: &ServerName,
+        after: Seq,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Page, OutboxError> {
+        self.0.read(destination, after, items_max, bytes_max)
+    }
+
+    fn upkeep(&mut self, now: WallTime) -> Result<Upkeep, OutboxError> {
+        self.0.upkeep(now)
     }
 }

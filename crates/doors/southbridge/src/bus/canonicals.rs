@@ -34,6 +34,11 @@ impl Canonicals {
         }
         Ok(canonical)
     }
+
+    /// Forgets all of it: nobody is sending.
+    pub(super) fn clear(&self) {
+        self.latest.take();
+    }
 }
 
 /// A fan-out is of a few bodies at a time.

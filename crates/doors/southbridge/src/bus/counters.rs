@@ -94,6 +94,8 @@ pub(super) struct Counters {
     pub(super) given_up: [Cell<u64>; 3],
     /// Transactions that could not be rendered again as they were.
     pub(super) diverged: Cell<u64>,
+    /// Whether the outbox could not look after itself the last time.
+    pub(super) upkeep_trouble: Cell<bool>,
     /// Whether the outbox is in trouble.
     pub(super) outbox_trouble: Cell<bool>,
 }

@@ -16,12 +16,14 @@ mod asking;
 mod canonicals;
 mod config;
 mod counters;
+mod ending;
 mod events;
 mod inner;
 mod letter;
 mod metrics;
 mod opening;
 mod outbox;
+mod performing;
 mod results;
 mod timer;
 mod waiting;
@@ -198,9 +200,11 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if self.bus.inner.waiting.give_up(self.ticket) {
-            let ticket = self.ticket;
-            self.bus.inner.tell(|machine, at| machine.cancel(ticket, at));
+        let inner = &self.bus.inner;
+        if inner.waiting.give_up(self.ticket) {
+            inner.externaliser.borrow_mut().cancel(self.ticket, inner.moment());
+            // Whoever drops this may be ending together with everything else: the timer does what follows.
+            inner.timing.rearm.notify_one();
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Desk {
     waiting: RefCell<VecDeque<Job>>,
     under_way: RefCell<VecDeque<Asked>>,
     upkeep: Cell<bool>,
+    /// Replies to what was handed in when there was no thread any more.
+    vain: RefCell<VecDeque<Reply>>,
 }
 
 /// What a job asked for, to answer it when the thread cannot any more.
@@ -35,25 +37,29 @@ impl Desk {
             waiting: RefCell::default(),
             under_way: RefCell::default(),
             upkeep: Cell::new(false),
+            vain: RefCell::default(),
         }
     }
 
-    /// Hands `job` in.
+    /// Hands `job` in. It is answered by the thread, or, when there is none any more, by [`Desk::unanswered`].
     pub(super) fn submit(&self, job: Job) {
-        self.under_way.borrow_mut().push_back(match &job {
-            Job::Write { id, .. } => Asked::Write(WriteId(*id)),
-            Job::Read { destination, after, .. } => {
-                Asked::Page { destination: destination.clone(), after: *after }
-            }
-            Job::Recover | Job::Upkeep { .. } => Asked::Upkeep,
-        });
+        let asked = Asked::of(&job);
+        if self.thread.borrow().is_none() {
+            return self.vain.borrow_mut().push_back(asked.unanswered(ended()));
+        }
+        self.under_way.borrow_mut().push_back(asked);
         self.waiting.borrow_mut().push_back(job);
         self.push();
     }
 
+    /// The next reply to what was handed in when there was no thread any more.
+    pub(super) fn unanswered(&self) -> Option<Reply> {
+        self.vain.borrow_mut().pop_front()
+    }
+
     /// Asks for upkeep, unless that is under way.
     pub(super) fn submit_upkeep(&self, job: Job) {
-        if !self.upkeep.replace(true) {
+        if self.thread.borrow().is_some() && !self.upkeep.replace(true) {
             self.submit(job);
         }
     }
@@ -91,14 +97,7 @@ impl Desk {
     /// The replies that will never come, now that the thread has ended.
     pub(super) fn abandon(&self) -> Vec<Reply> {
         self.close();
-        let reason = "its thread has ended".to_owned();
-        let failed = OutboxError::Failed { reason };
-        self.under_way.borrow_mut().drain(..).map(|asked| asked.unanswered(failed.clone())).collect()
-    }
-
-    /// Whether the thread was closed or has ended.
-    pub(super) fn is_closed(&self) -> bool {
-        self.thread.borrow().is_none()
+        self.under_way.borrow_mut().drain(..).map(|asked| asked.unanswered(ended())).collect()
     }
 
     fn push(&self) {
@@ -116,7 +115,21 @@ impl Desk {
     }
 }
 
+fn ended() -> OutboxError {
+    OutboxError::Failed { reason: "its thread has ended".to_owned() }
+}
+
 impl Asked {
+    fn of(job: &Job) -> Self {
+        match job {
+            Job::Write { id, .. } => Self::Write(WriteId(*id)),
+            Job::Read { destination, after, .. } => {
+                Self::Page { destination: destination.clone(), after: *after }
+            }
+            Job::Recover | Job::Upkeep { .. } => Self::Upkeep,
+        }
+    }
+
     fn unanswered(self, failed: OutboxError) -> Reply {
         match self {
             Self::Write(id) => Reply::Written { id: id.0, result: Err(failed) },

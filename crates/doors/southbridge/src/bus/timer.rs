@@ -4,14 +4,16 @@ use std::rc::{Rc, Weak};
 
 use southbridge_bus::externaliser::Externaliser;
 use southbridge_kernel::Clock;
-use southbridge_store_thread::{Job, Replies};
+use southbridge_store_thread::Replies;
 use southbridge_words::Instant;
 use tokio::sync::Notify;
 
+use super::ending::LastWords;
 use super::inner::Inner;
 
 /// Wakes the Externaliser when it asked to be woken, and the outbox now and then.
 pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Clock) {
+    let _last_words = LastWords(Weak::clone(&inner));
     let mut upkeep_at = clock.now();
     loop {
         let Some(strong) = inner.upgrade() else { return };
@@ -27,16 +29,19 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
         let now = clock.now();
         if next <= now {
             strong.tell(Externaliser::handle_timeout);
+        } else {
+            strong.act();
         }
-        if upkeep_at <= now && !strong.desk.is_closed() {
-            strong.desk.submit_upkeep(Job::Upkeep { now: clock.wall() });
+        if upkeep_at <= now {
             upkeep_at = now + strong.parts.config.upkeep_every;
+            strong.look_after(clock.wall());
         }
     }
 }
 
 /// Takes what the outbox replies, as much at a time as there is.
 pub(super) async fn run_replies(inner: Weak<Inner>, mut replies: Replies) {
+    let _last_words = LastWords(Weak::clone(&inner));
     while let Some(reply) = replies.next().await {
         // Without the bus, what is left is only waited for: the outbox closes after it.
         let Some(strong) = inner.upgrade() else { continue };
