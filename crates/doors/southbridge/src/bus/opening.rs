@@ -24,6 +24,9 @@ impl SideBus {
     ///
     /// # Errors
     /// [`OutboxError`] when the outbox cannot be read, or has no thread to run on.
+    ///
+    /// # Panics
+    /// When `config.limits` do not [validate](southbridge_bus::externaliser::ExternaliserLimits::validate).
     pub async fn open(
         southbridge: &Southbridge,
         outbox: Box<dyn Outbox>,
