@@ -335,10 +335,12 @@ const fn reason_phrase(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
-        200..=299 => "OK",
-        300..=399 => "Redirect",
-        400..=499 => "Client Error",
-        _ => "Server Error",
+        _ => match status / 100 {
+            2 => "OK",
+            3 => "Redirect",
+            4 => "Client Error",
+            _ => "Server Error",
+        },
     }
 }
 
