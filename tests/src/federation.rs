@@ -63,7 +63,7 @@ impl Federation {
         let binary = southbridge::daemon()?;
         let dir = tempfile::Builder::new().prefix("southbridge-").tempdir().while_doing("directory")?;
         let authority = Authority::new();
-        let ca_file = dir.path().join("ca.pem");
+        let ca_file = dir.path().join(CA_FILE);
         authority.write_ca(&ca_file).while_doing(ca_file.display())?;
         let mut federation = Self {
             households: Vec::new(),
@@ -88,6 +88,11 @@ impl Federation {
     /// The household number `index`.
     pub fn home(&self, index: usize) -> &Household {
         &self.households[index]
+    }
+
+    /// The certificates that everybody trusts.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join(CA_FILE)
     }
 
     /// Gives `name` an address on loopback.
@@ -160,4 +165,5 @@ impl Drop for Federation {
 pub const TRAP: &str = "trap.test";
 /// The address on loopback that no Southbridge may connect to.
 pub const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+const CA_FILE: &str = "ca.pem";
 const LINES_SHOWN: usize = 60;

@@ -23,6 +23,8 @@ pub struct Seen {
     joined: HashSet<String>,
     typing: HashMap<String, HashSet<String>>,
     read: HashSet<(String, String)>,
+    messages: HashSet<String>,
+    statuses: HashMap<String, String>,
 }
 
 impl Seen {
@@ -51,7 +53,26 @@ impl Seen {
         self.read.contains(&(user.to_owned(), event.to_owned()))
     }
 
+    /// Whether a to-device message whose body are these `words` has come.
+    pub fn was_sent(&self, words: &str) -> bool {
+        self.messages.contains(words)
+    }
+
+    /// The status message in the latest presence of `user`.
+    pub fn status_of(&self, user: &str) -> Option<&str> {
+        self.statuses.get(user).map(String::as_str)
+    }
+
     fn take_in(&mut self, sync: &Value) {
+        let messages = events(&sync["to_device"]).filter_map(|event| event["content"]["body"].as_str());
+        self.messages.extend(messages.map(str::to_owned));
+        for event in events(&sync["presence"]) {
+            if let (Some(user), Some(status)) =
+                (event["sender"].as_str(), event["content"]["status_msg"].as_str())
+            {
+                self.statuses.insert(user.to_owned(), status.to_owned());
+            }
+        }
         for (room, news) in sync["rooms"]["join"].as_object().into_iter().flatten() {
             events(&news["state"]).chain(events(&news["timeline"])).for_each(|event| self.take_event(event));
             for event in events(&news["ephemeral"]) {

@@ -9,6 +9,7 @@
 //! | [`client_api`] | `alice.say(&room, "hello").await?` |
 //! | [`following`] | `bob_sees.until("Alice's words", \|seen\| seen.said("hello")).await?` |
 //! | [`http_trap`] | an HTTP server that answers `{}` and keeps what came in |
+//! | [`side_bus`] | `alpha.pdu(pdu, "beta.test").await?; alpha.delivered(1).await?` |
 //! | [`patience`] | `step("Bob joins", bob.join(ALIAS)).await`: a name and a deadline for everything |
 //!
 //! Every process has a log file and is stopped by its process id when its owner is dropped; a
@@ -23,6 +24,7 @@ pub mod http_trap;
 pub mod patience;
 pub mod process;
 pub mod progress;
+pub mod side_bus;
 pub mod sockets;
 pub mod southbridge;
 pub mod synapse;

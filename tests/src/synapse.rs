@@ -83,7 +83,7 @@ impl SynapseProcess {
         let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).while_doing(name);
         write("tls.crt", &certificate.chain)?;
         write("tls.key", &certificate.key)?;
-        write("signing.key", SIGNING_KEY)?;
+        write(SIGNING_KEY_FILE, SIGNING_KEY)?;
         let registration = surroundings.app_service.as_ref().map(AppService::registration);
         write("app_service.yaml", &registration.unwrap_or_default().to_string())?;
         write("homeserver.yaml", &homeserver_yaml::text(&surroundings, ports).to_string())?;
@@ -128,6 +128,11 @@ impl SynapseProcess {
     /// Where clients reach it.
     pub fn client_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.client).into()
+    }
+
+    /// The file of the key that it signs with.
+    pub fn signing_key_file(&self) -> PathBuf {
+        self.surroundings.dir.join(SIGNING_KEY_FILE)
     }
 
     /// What it has said.
@@ -215,6 +220,8 @@ fn log_of(dir: &Path) -> PathBuf {
 const REGISTER: &str = "/_synapse/admin/v1/register";
 const REGISTRATION_SECRET: &str = "registration secret of a test";
 const PASSWORD: &str = "wonderland";
+/// In the directory of the Synapse.
+const SIGNING_KEY_FILE: &str = "signing.key";
 /// Any 32 bytes will do; the servers of a test live for seconds.
 const SIGNING_KEY: &str = "ed25519 a_test c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE\n";
 /// Creating the database and importing Python modules takes five seconds on a busy machine.

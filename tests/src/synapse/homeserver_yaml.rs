@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Outbound, Ports, REGISTRATION_SECRET, Surroundings};
+use super::{Outbound, Ports, REGISTRATION_SECRET, SIGNING_KEY_FILE, Surroundings};
 use crate::sockets::DoorAddress;
 
 /// An application service that a Synapse knows.
@@ -86,7 +86,7 @@ fn everyday(surroundings: &Surroundings, ports: Ports) -> Value {
         "tls_private_key_path": dir.join("tls.key"),
         "database": {"name": "sqlite3", "args": {"database": dir.join(DATABASE)}},
         "media_store_path": dir.join("media"),
-        "signing_key_path": dir.join("signing.key"),
+        "signing_key_path": dir.join(SIGNING_KEY_FILE),
         "macaroon_secret_key": "macaroon secret of a test",
         "form_secret": "form secret of a test",
         "registration_shared_secret": REGISTRATION_SECRET,
