@@ -7,9 +7,9 @@ use southbridge_policy::freshness::FreshnessLimits;
 /// How much the resolver remembers, and for how long. Durations are plain; counts are entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolverLimits {
-    /// Composed results remembered, by server name. Default 20 000: about 0.5 KiB each.
+    /// Composed results remembered, by server name. Default 20 000: about 0.2 KiB each.
     pub names_max: u32,
-    /// .well-known outcomes remembered, by host. Default 20 000: about 0.2 KiB each.
+    /// .well-known outcomes remembered, by host. Default 20 000: about 0.1 KiB each.
     pub well_knowns_max: u32,
     /// Tickets waiting in all. Default 20 000.
     pub waiting_max: u32,

@@ -10,7 +10,7 @@ use crate::limits::InvalidLimit;
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankerLimits {
     /// Hosts remembered. Default 50,000: several times what the largest public rooms bring together,
-    /// at under 1 KiB each.
+    /// at about 0.2 KiB each.
     pub hosts_max: u32,
     /// How long it takes for good news to weigh as much as the bad. Default 10 s: long enough to sit
     /// out a garbage-collection pause, short enough that a repaired host is back within a user's patience.

@@ -76,7 +76,7 @@ const KEYS: &[Key] = &[
         "hosts_max",
         count(16, 10_000_000),
         "50000",
-        "Hosts remembered, at under 1 KiB each: several times what the largest public rooms bring together.",
+        "Hosts remembered, at about 0.2 KiB each: several times what the largest public rooms bring together.",
     ),
     key(
         "latency_half_life",

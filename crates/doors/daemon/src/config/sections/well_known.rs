@@ -108,7 +108,7 @@ const KEYS: &[Key] = &[
         "entries_max",
         count(64, 10_000_000),
         "20000",
-        "Hosts remembered, at about 0.2 KiB each; the oldest make room.",
+        "Hosts remembered, at about 0.1 KiB each; the oldest make room.",
     ),
 ];
 
@@ -117,7 +117,7 @@ const RESOLVER_KEYS: &[Key] = &[
         "names_max",
         count(64, 10_000_000),
         "20000",
-        "Results remembered, at about 0.5 KiB each; the oldest make room.",
+        "Results remembered, at about 0.2 KiB each; the oldest make room.",
     ),
     key("waiting_max", count(1, 1_000_000), "20000", "Requests waiting for a result in all."),
     key(
