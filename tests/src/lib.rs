@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`federation`] | `let federation = Federation::start(&[Household::new("alpha.test"), …]).await?` |
 //! | [`synapse`] | `let alice = federation.home(0).synapse.register("alice").await?` |
+//! | [`bus`] | `bus.start().await?; let seq = accepted(&bus.door(), &submission, limit).await?; bus.kill()?` |
 //! | [`southbridge`] | `home.southbridge.kill().await?; home.southbridge.start().await?; home.southbridge.hand_over().await?` |
 //! | [`client_api`] | `alice.say(&room, "hello").await?` |
 //! | [`following`] | `bob_sees.until("Alice's words", \|seen\| seen.said("hello")).await?` |
@@ -15,6 +16,7 @@
 //! Every process has a log file and is stopped by its process id when its owner is dropped; a
 //! [`federation::Federation`] that is dropped by a failing test prints the ends of all logs.
 
+pub mod bus;
 pub mod client_api;
 pub mod failure;
 pub mod federation;

@@ -113,7 +113,8 @@ const ENDPOINTS: &[Endpoint] = &[
     put("/_matrix/federation/v1/send_leave/{roomId}/{eventId}", Class::Join),
     put("/_matrix/federation/v2/send_leave/{roomId}/{eventId}", Class::Join),
     put("/_matrix/federation/v1/send_knock/{roomId}/{eventId}", Class::Join),
-    put("/_matrix/federation/v1/exchange_third_party_invite/{roomId}", Class::Join),
+    // The peer makes an event of its own out of each.
+    once(put("/_matrix/federation/v1/exchange_third_party_invite/{roomId}", Class::Join)),
     asking("/_matrix/policy/v1/sign", Class::Live),
     unsigned(get("/_matrix/key/v2/server", Class::Repair)),
     unsigned(get("/_matrix/key/v2/query/{serverName}", Class::Repair)),
