@@ -73,6 +73,11 @@ impl Bridge {
         Ok(Self { kernel, discovery })
     }
 
+    /// How it finds homeservers.
+    pub fn discovery(&self) -> Rc<dyn southbridge_kernel::discovery::Discover> {
+        Rc::<FederationDiscovery>::clone(&self.discovery)
+    }
+
     /// Asks host `name` for `path`, and reads the answer to its end.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 
 mod bare;
 mod bridge;
+mod bus;
 mod cold;
 mod daemon;
 mod door;
@@ -78,12 +79,20 @@ enum Benchmark {
     Door,
     /// Two thousand new connections a second on the unix socket.
     Local,
+    /// The Federation Side Bus: fan-out, acceptance, backlogs, memory, signing, a storm.
+    Bus,
     /// A federation in a process of its own; the other benchmarks start it.
     #[command(hide = true)]
     Peers(PeersSpec),
     /// Holds what is to be weighed in a process of its own; `memory` starts it.
     #[command(hide = true)]
     Hold(Holder),
+    /// Fills an outbox; `bus` starts it.
+    #[command(hide = true)]
+    Fill {
+        /// Where.
+        path: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -91,6 +100,7 @@ fn main() -> ExitCode {
     let options = cli.options;
     match cli.benchmark.unwrap_or(Benchmark::All) {
         Benchmark::Peers(spec) => finish(peers::serve(&spec)),
+        Benchmark::Fill { path } => finish(bus::fill_outbox(&path)),
         Benchmark::Hold(holder) => finish(on_one_thread(held::serve(&holder))),
         benchmark => measure(&benchmark, &options),
     }
@@ -132,6 +142,9 @@ async fn run(benchmark: &Benchmark, options: &Options, report: &mut Report) -> D
     }
     if is(|benchmark| matches!(benchmark, Benchmark::Local)) {
         local::run(options, report).await?;
+    }
+    if is(|benchmark| matches!(benchmark, Benchmark::Bus)) {
+        bus::run(report).await?;
     }
     Ok(())
 }

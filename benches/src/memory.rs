@@ -24,7 +24,11 @@ pub fn run(report: &mut Report) -> Done {
     Ok(())
 }
 
-fn weigh(what: What) -> Done<f64> {
+/// What a process that holds `what` says that it weighs.
+///
+/// # Errors
+/// The holder failed.
+pub fn weigh(what: What) -> Done<f64> {
     let name = what.to_possible_value().ok_or("a weight without a name")?;
     let output = Command::new(std::env::current_exe()?)
         .args(["hold", name.get_name()])
