@@ -31,7 +31,7 @@ pub fn run(report: &mut Report) -> Done {
         let before = cpu();
         for number in 0..SIGNATURES {
             let uri = format!("/_matrix/federation/v1/send/{number}");
-            let content = to_canonical(&body, Numbers::Lenient)?;
+            let content = to_canonical(&body, Numbers::AsPython)?;
             let values = signer.authorization("PUT", &uri, &destination, Some(&content))?;
             std::hint::black_box(values);
         }
