@@ -178,6 +178,6 @@ fn merge(config: &mut Value, tables: &Value) {
 }
 
 const CONFIG: &str = "southbridge.toml";
-const SECRET: &str = "a secret of the test";
+const SECRET: &str = "a-secret-of-the-test";
 const LINES_SHOWN: usize = 15;
 const START_MAX: Duration = Duration::from_secs(20);
