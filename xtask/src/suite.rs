@@ -3,8 +3,10 @@
 //! Tests that need a real peer carry `#[ignore = "…"]` with the reason, so that a bare `cargo test`
 //! works anywhere; here the peers are put in place and those tests run as well.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use crate::programs::{self, DAEMON_VARIABLE};
 use crate::shell::{self, Done, Failure, cargo, command, step};
@@ -19,8 +21,9 @@ pub fn run(quick: bool, filter: Option<&str>) -> Done {
     let daemon = programs::dev_daemon()?;
     examples(&daemon)?;
     let runner = Runner::find();
+    let path = path_with_postgresql()?;
 
-    step("tests", runner.command(&[], filter).env(DAEMON_VARIABLE, &daemon))?;
+    step("tests", runner.command(&[], filter).env(DAEMON_VARIABLE, &daemon).env("PATH", &path))?;
     if filter.is_none() {
         step("doc tests", cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     }
@@ -30,7 +33,7 @@ pub fn run(quick: bool, filter: Option<&str>) -> Done {
     packages(&PEER_PROGRAMS)?;
     let python = synapse::python()?;
     let mut peers = runner.command(runner.ignored_only(), filter);
-    peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, python);
+    peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, python).env("PATH", &path);
     step("tests with real peers", &mut peers)
 }
 
@@ -94,6 +97,22 @@ const BUILD_PROGRAMS: [Needed; 3] =
 
 const PEER_PROGRAMS: [Needed; 2] =
     [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), (&["ip", "-V"], "iproute2")];
+
+/// Where programs are looked for, PostgreSQL's own included: Debian puts them aside.
+fn path_with_postgresql() -> Result<OsString, Failure> {
+    let search = || {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let aside = versions.map(|version| version.path().join("bin"));
+        env::join_paths(env::split_paths(&path).chain(aside)).unwrap_or(path)
+    };
+    let path = search();
+    if shell::succeeds(command("initdb").arg("--version").env("PATH", &path)) {
+        return Ok(path);
+    }
+    packages(&[(&["initdb", "--version"], "postgresql")])?;
+    Ok(search())
+}
 
 /// Makes sure that programs are there: by apt-get where we may, else by saying what to install.
 fn packages(needed: &[Needed]) -> Done {
