@@ -146,7 +146,7 @@ impl Queues {
         }
         if let Some(line) = place.sends.take() {
             self.lines.end(line);
-            place.queue.release_surplus();
+            place.queue.release_surplus(is_memory_short);
         }
         let timer = match phase {
             Phase::Waiting { until } => Some(until),

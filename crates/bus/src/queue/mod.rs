@@ -217,9 +217,10 @@ impl FederationQueue {
         self.unwritten = self.unwritten.saturating_sub(1);
     }
 
-    /// Lets go of items that can be read back; for a queue that has no turn.
-    pub(crate) fn release_surplus(&mut self) {
-        if self.stream.is_behind() && self.stream.held() > 0 {
+    /// Lets go of items that can be read back; for a queue that has no turn. Of all of them when memory is short: else
+    /// everybody who has had a turn would keep a page.
+    pub(crate) fn release_surplus(&mut self, is_memory_short: bool) {
+        if (self.stream.is_behind() || is_memory_short) && self.stream.held() > 0 {
             self.stream.release();
         }
     }

@@ -10,13 +10,13 @@ impl FederationQueue {
     pub(crate) fn start(&mut self, line: Line, scene: &mut Scene<'_>) {
         if let Some(upto) = self.open.as_ref().and_then(|open| open.unrendered()) {
             if self.stream.tail() < upto {
-                return self.read(PAGE_OF_OPEN, scene);
+                return self.read(scene);
             }
             self.render_again(scene);
         }
         let is_short = self.stream.is_behind() && self.stream.held() < scene.limits.page_items;
         if self.open.is_none() && is_short && !scene.is_blocked {
-            return self.read((scene.limits.page_items, scene.limits.page_bytes), scene);
+            return self.read(scene);
         }
         self.ask(line, scene);
     }
@@ -38,7 +38,7 @@ impl FederationQueue {
         self.stream.take_page(after, last, page, scene.meter);
         if let Some(upto) = self.open.as_ref().and_then(|open| open.unrendered()) {
             if self.stream.tail() < upto && !is_empty {
-                return self.read(PAGE_OF_OPEN, scene);
+                return self.read(scene);
             }
             self.stream.release_after(upto);
             self.render_again(scene);
@@ -46,7 +46,7 @@ impl FederationQueue {
         if self.open.is_some() || !self.edus.is_empty() || self.stream.held() > 0 {
             self.ask(line, scene);
         } else if self.stream.is_behind() {
-            self.read((scene.limits.page_items, scene.limits.page_bytes), scene);
+            self.read(scene);
         }
     }
 
@@ -125,7 +125,9 @@ impl FederationQueue {
         });
     }
 
-    fn read(&mut self, (items_max, bytes_max): (usize, usize), scene: &mut Scene<'_>) {
+    /// Reads on by a page. An open transaction is read by as many as it takes, and no more than a page too much.
+    fn read(&mut self, scene: &mut Scene<'_>) {
+        let (items_max, bytes_max) = (scene.limits.page_items, scene.limits.page_bytes);
         let after = self.stream.tail();
         self.phase = Phase::Reading { after, last: self.stream.last() };
         let destination = self.destination.clone();
@@ -147,6 +149,3 @@ const fn class_of(line: Line) -> Class {
         Line::CatchUp | Line::DoubtfulCatchUp => Class::Backfill,
     }
 }
-
-/// More than any transaction holds: items, and their bytes.
-const PAGE_OF_OPEN: (usize, usize) = (200, 16 * 1024 * 1024);
