@@ -17,6 +17,7 @@
 //! | | `world::serve_forever(spec, stdin().lock(), stdout())`: the same in a process of its own |
 //! | [`memory_outbox`] | `let disk = MemoryDisk::default(); let outbox = MemoryOutbox::open(&disk); disk.set_fate(Fate::CrashAfter)` |
 //! | [`simulated`] | `simulate(&SimulationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })`: no socket at all |
+//! | [`simulated_bus`] | `simulate_bus(&BusSpec::of_seed(7))`: the bus, its outbox and its hosts, and whatever may go wrong |
 //!
 //! # Architecture Invariant
 //! Nothing in the house but tests, the demo and the benchmarks depends on this crate.
@@ -32,5 +33,6 @@ mod probe;
 pub mod raw;
 mod shares;
 pub mod simulated;
+pub mod simulated_bus;
 mod task;
 pub mod world;
