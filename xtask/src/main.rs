@@ -12,6 +12,7 @@ mod fuzz;
 mod picture;
 mod programs;
 mod shell;
+mod simulate;
 mod suite;
 mod synapse;
 mod tidy;
@@ -38,6 +39,8 @@ enum Chore {
     Bench(Passed),
     /// Throws made-up input at a parser that reads what strangers send.
     Fuzz(Fuzz),
+    /// Stories of the bus among hosts, networks and disks that fail: `--seeds N [--from S]`, or `--seed X [--verbose]`.
+    Simulate(Passed),
     /// The floor plan, the size of files, and that docs/conformance.md tells the truth.
     Tidy,
     /// Runs the demo and draws what it printed, for the README.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Chore::Demo(asked) => programs::demo(&asked.args),
         Chore::Bench(asked) => programs::bench(&asked.args),
         Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),
+        Chore::Simulate(asked) => simulate::run(&asked.args),
         Chore::Tidy => tidy::run(),
         Chore::Picture(asked) => picture::run(&asked.args),
         Chore::Man => programs::man(),
