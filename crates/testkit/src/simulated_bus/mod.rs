@@ -37,6 +37,8 @@ mod faults;
 mod hosts;
 mod ledger;
 mod report;
+#[cfg(test)]
+mod rows;
 mod spec;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ fn one_seed_tells_one_story() {
 }
 
 /// Lives through a story in which all promises must be kept.
-fn kept(spec: &BusSpec) -> BusReport {
+pub(super) fn kept(spec: &BusSpec) -> BusReport {
     simulate_bus(spec).unwrap_or_else(|breach| panic!("{}", breach.shortened()))
 }
 
