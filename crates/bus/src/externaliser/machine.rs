@@ -144,7 +144,6 @@ impl Externaliser {
         self.push_volatile(&destinations, &volatile, at);
         let acknowledgement = Acknowledgement::Volatile;
         self.actions.push_back(Action::Tell(Event::Accepted { ticket, acknowledgement }));
-        self.relieve_pressure(at);
         self.fill(at);
         Ok(())
     }
@@ -310,6 +309,8 @@ impl Externaliser {
 
     /// Gives the free places to those whose turn it is.
     pub(super) fn fill(&mut self, at: Moment) {
+        // What was in a transaction that is taken back waits again.
+        self.relieve_pressure(at);
         for (key, _) in self.writing.take_vain_marks() {
             self.visit(key, at, |queue, _| queue.handle_marked());
         }
