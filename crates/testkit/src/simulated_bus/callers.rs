@@ -281,7 +281,7 @@ impl Simulation<'_> {
 fn volatile(edu_type: &str, number: usize, user: usize) -> String {
     match edu_type {
         "m.typing" => {
-            let typing = number % 2 == 0;
+            let typing = number.is_multiple_of(2);
             format!(
                 "{{\"room_id\":\"!r{}:sim\",\"typing\":{typing},\"user_id\":\"@u{user}:sim\"}}",
                 number % 3

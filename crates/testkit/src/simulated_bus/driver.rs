@@ -198,7 +198,7 @@ impl<'a> Simulation<'a> {
             Fact::Trouble(trouble) => self.on_trouble(trouble),
             Fact::Heal => self.heal(),
             Fact::Start => self.start(),
-            Fact::Arrive(parcel) => self.on_arrived(*parcel),
+            Fact::Arrive(parcel) => self.on_arrived(&parcel),
             Fact::Of(boot, within) => {
                 if boot == self.boot && self.process.is_some() {
                     self.on_within(within);
@@ -211,13 +211,13 @@ impl<'a> Simulation<'a> {
         match within {
             Within::Written => self.on_written(),
             Within::Read { host, after, items_max, bytes_max } => {
-                self.on_read(host, after, items_max, bytes_max)
+                self.on_read(host, after, items_max, bytes_max);
             }
             Within::Named(errand) => self.on_named(errand),
             Within::Dialled(conn, is_up) => self.on_dialled(conn, is_up),
             Within::Shaken(conn) => self.on_shaken(conn),
             Within::Answered { errand, attempt, host, answer } => {
-                self.on_answered(errand, attempt, host, answer)
+                self.on_answered(errand, attempt, host, answer);
             }
             Within::Cut { errand, attempt, is_stale } => self.on_cut(errand, attempt, is_stale),
             Within::Deadline(errand) => self.on_deadline(errand),

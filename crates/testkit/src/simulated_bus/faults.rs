@@ -38,13 +38,17 @@ impl Simulation<'_> {
         for _ in 0..spec.cancels {
             self.plan(Trouble::Cancel);
         }
-        let host_troubles: [(usize, fn(usize) -> Trouble); 3] =
-            [(spec.wakes, Trouble::Wake), (spec.drops, Trouble::Drop), (spec.expiries, Trouble::Expire)];
-        for (count, trouble) in host_troubles {
-            for _ in 0..count {
-                let host = self.some_host();
-                self.plan(trouble(host));
-            }
+        for _ in 0..spec.wakes {
+            let host = self.some_host();
+            self.plan(Trouble::Wake(host));
+        }
+        for _ in 0..spec.drops {
+            let host = self.some_host();
+            self.plan(Trouble::Drop(host));
+        }
+        for _ in 0..spec.expiries {
+            let host = self.some_host();
+            self.plan(Trouble::Expire(host));
         }
         self.agenda.add(Instant::ZERO + spec.lasts, Fact::Heal);
     }

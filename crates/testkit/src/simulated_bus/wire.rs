@@ -52,7 +52,7 @@ impl Simulation<'_> {
     }
 
     /// A request reaches its host.
-    pub(super) fn on_arrived(&mut self, parcel: Parcel) {
+    pub(super) fn on_arrived(&mut self, parcel: &Parcel) {
         let host = parcel.host;
         self.note("arrived", host as u64, parcel.errand.0);
         match self.hosts[host].reach(self.spec, self.now, self.is_healed) {
@@ -69,7 +69,7 @@ impl Simulation<'_> {
                     Load::Query(number) => self.answer_query(host, *number),
                 };
                 if self.breach.is_none() {
-                    self.send_answer(&parcel, &answer);
+                    self.send_answer(parcel, &answer);
                 }
             }
         }
