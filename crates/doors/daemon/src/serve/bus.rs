@@ -111,8 +111,8 @@ impl BusKeeper {
         let bus = SideBus::open(&self.southbridge, Box::new(outbox), signer, bus_config);
         let bus = bus.await.map_err(|error| format!("storage.path: {}", explain(&error)))?;
         let clock = self.southbridge.kernel().clock();
-        let served = ServedBus::new(bus.clone(), clock.clone());
-        let door = BusDoor::new(served, clock.clone(), self.config.door(self.secret.clone()));
+        let served = ServedBus::new(bus.clone(), clock);
+        let door = BusDoor::new(served, clock, self.config.door(self.secret.clone()));
         info!(server_name = %self.identity.server_name, path = %self.storage.path.display(), "bus open");
         self.running.replace(Some(Running { bus, door, accepting: Vec::new() }));
         Ok(())
@@ -170,7 +170,7 @@ impl BusKeeper {
         match reopened {
             Ok(()) => self.accept(),
             Err(reason) => {
-                error!("the bus is closed and cannot be opened again; restart Southbridge: {reason}")
+                error!(reason, "the bus is closed and cannot be opened again; restart Southbridge");
             }
         }
     }

@@ -48,15 +48,14 @@ pub use failure::{Code, Failure};
 pub use question::Question;
 pub use routes::{Operation, ROUTES, Route, STATUSES_OF_ALL};
 pub use serving::ConnectionLimits;
-pub use sets::SetLimits;
+pub use sets::{DestinationSets, SetLimits};
 pub use side_bus::ServedBus;
-pub use submission::{Submission, What};
+pub use submission::{Submission, What, read_submissions};
 pub use views::{Acknowledged, Happened, LostRow, QUEUE_STATES, QueryFailure, QueueRow, ResultLine};
 
 use crate::local_http::{Gate, Slots};
 use body::Held;
 use counters::BusDoorCounters;
-use sets::DestinationSets;
 
 /// How the door is set up.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -44,7 +44,7 @@ impl Client {
         let secret = match (&place.secret_file, bus.secret) {
             (Some(file), _) => read_secret_file(file),
             (None, SecretSource::Known(secret)) => Ok(secret),
-            (None, SecretSource::Made(file)) => read_made(file),
+            (None, SecretSource::Made(file)) => read_made(&file),
         };
         Ok(Self { listen, secret: secret.map_err(Trouble::Asked)? })
     }
@@ -101,9 +101,9 @@ impl Client {
 }
 
 /// The secret that the daemon has made. It is not made here: one that the daemon does not know is of no use.
-fn read_made(file: PathBuf) -> Result<Secret, String> {
+fn read_made(file: &Path) -> Result<Secret, String> {
     if file.exists() {
-        return read_secret_file(&file);
+        return read_secret_file(file);
     }
     Err(format!(
         "there is no {}, which Southbridge makes when it serves; run as its user, or name its secret with --secret-file",

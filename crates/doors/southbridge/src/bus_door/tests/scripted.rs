@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, pending};
+use std::future::pending;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -70,24 +70,20 @@ impl Drop for GivenUp {
 }
 
 impl BusApi for Scripted {
-    fn send(&self, submission: Submission) -> impl Future<Output = Result<Acknowledged, Failure>> {
-        async move {
-            let mut script = self.script();
-            script.sent.push(submission);
-            script.answers.pop_front().unwrap_or(Ok(Acknowledged::Volatile))
-        }
+    async fn send(&self, submission: Submission) -> Result<Acknowledged, Failure> {
+        let mut script = self.script();
+        script.sent.push(submission);
+        script.answers.pop_front().unwrap_or(Ok(Acknowledged::Volatile))
     }
 
-    fn query(&self, question: Question) -> impl Future<Output = Result<Bytes, QueryFailure>> {
-        async move {
-            self.script().asked.push(question);
-            let next = self.script().responses.pop_front();
-            match next {
-                Some(response) => response,
-                None => {
-                    let _given_up = GivenUp(self.clone());
-                    pending().await
-                }
+    async fn query(&self, question: Question) -> Result<Bytes, QueryFailure> {
+        self.script().asked.push(question);
+        let next = self.script().responses.pop_front();
+        match next {
+            Some(response) => response,
+            None => {
+                let _given_up = GivenUp(self.clone());
+                pending().await
             }
         }
     }
@@ -106,8 +102,8 @@ impl BusApi for Scripted {
         rows.take(max).map(|(name, row)| (name.clone(), row.clone())).collect()
     }
 
-    fn drop_backlog(&self, destination: &ServerName) -> impl Future<Output = Result<LostRow, Failure>> {
-        async move { Ok(self.script().queues.remove(destination).unwrap().at_stake()) }
+    async fn drop_backlog(&self, destination: &ServerName) -> Result<LostRow, Failure> {
+        Ok(self.script().queues.remove(destination).unwrap().at_stake())
     }
 
     fn results(&self, from: Option<&str>) -> Result<Reading, Failure> {
