@@ -6,15 +6,21 @@
 //! is no signature, and keys and signatures have one spelling only.
 
 use std::fmt;
+use std::sync::Arc;
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use ed25519_dalek::{Signer as _, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 
 /// A secret key with nothing known about it but how to sign. Prints as `[redacted]`, and is wiped when dropped.
 #[derive(Clone)]
-pub struct SecretKey(ed25519_dalek::SigningKey);
+pub struct SecretKey {
+    dalek: ed25519_dalek::SigningKey,
+    /// The same, for signing: twice as fast at the length of a request.
+    pair: Arc<Ed25519KeyPair>,
+}
 
 /// A public key: 32 bytes that are a point, and not one for which anybody can sign.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,22 +58,24 @@ pub struct BadSignature;
 impl SecretKey {
     /// The key that `seed` makes. Whoever knows the seed can sign: take it from a good source of chance.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("every 32 bytes are a seed");
+        Self { dalek: ed25519_dalek::SigningKey::from_bytes(seed), pair: Arc::new(pair) }
     }
 
     /// Signs `message`; the same message has the same signature each time.
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).to_bytes())
+        let signature = self.pair.sign(message);
+        Signature(signature.as_ref().try_into().expect("a signature has 64 bytes"))
     }
 
     /// The public half.
     pub fn verify_key(&self) -> VerifyKey {
-        VerifyKey(self.0.verifying_key().to_bytes())
+        VerifyKey(self.dalek.verifying_key().to_bytes())
     }
 
     /// The seed, to be written where only its owner reads.
     pub(super) fn seed(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+        self.dalek.as_bytes()
     }
 }
 
