@@ -226,7 +226,11 @@ impl<'a> Simulation<'a> {
 
     /// Does what the machines want done, until they want nothing more.
     fn drain(&mut self) {
-        while self.breach.is_none() {
+        for decided in 0_u32.. {
+            if self.breach.is_some() {
+                return;
+            }
+            self.insist(decided < TURNS_MAX, || "a machine decides for ever".to_owned());
             let Some(process) = &mut self.process else { return };
             if let Some(action) = process.pool.poll() {
                 self.on_pool(action);

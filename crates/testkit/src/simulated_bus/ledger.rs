@@ -48,6 +48,8 @@ struct Line {
     ends: FxHashMap<usize, End>,
     /// Everything up to here is done with, says the outbox.
     cursor: Seq,
+    /// The transaction that is on record, and neither delivered nor withdrawn.
+    open: Option<Arc<str>>,
     /// The latest item that was received.
     highest: Seq,
 }
@@ -101,9 +103,17 @@ impl Ledger {
         match mark {
             Mark::Begun { transaction, .. } => {
                 self.begun.insert(Arc::clone(&transaction.id));
+                match self.lines[host].open.replace(Arc::clone(&transaction.id)) {
+                    None => Ok(()),
+                    Some(open) => {
+                        Err(format!("I2: {} takes the place of {open}, which is open", transaction.id))
+                    }
+                }
+            }
+            Mark::Withdrawn { .. } => {
+                self.lines[host].open = None;
                 Ok(())
             }
-            Mark::Withdrawn { .. } => Ok(()),
             Mark::Delivered { upto, .. } | Mark::Dropped { upto, .. } => self.lines[host].pass(host, *upto),
         }
     }
@@ -246,6 +256,7 @@ impl Ledger {
 
 impl Line {
     fn pass(&mut self, host: usize, upto: Seq) -> Verdict {
+        self.open = None;
         if upto <= self.cursor {
             return Ok(());
         }

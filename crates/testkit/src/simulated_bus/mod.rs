@@ -17,7 +17,8 @@
 //! Checked by a ledger of its own while things happen, and at the end.
 //! - I1: an acknowledged durable item is received, or still in the outbox, or was told as given up; the last only if its
 //!   receiver refuses it by nature or an operator or a retention limit ordered it. The outbox's cursor passes nothing else.
-//! - I2: a transaction id has one body, in all processes, and is on record before its first byte goes out. What a host
+//! - I2: a transaction id has one body, in all processes, and is on record before its first byte goes out, and until it is
+//!   delivered or withdrawn no other takes its place. What a host
 //!   receives for the first time comes in the order of acceptance. At most 50 PDUs, 100 EDUs, one transaction in flight.
 //! - I3: nothing is sent that no connection was lent for.
 //! - I4: sends, items, bytes and queries stay within their limits.
