@@ -123,6 +123,7 @@ impl Inner {
         for (_, letter) in self.letters.take() {
             letter.withdraw();
         }
+        self.unsent.take();
         for (_, task) in self.questions.take() {
             task.abort();
         }

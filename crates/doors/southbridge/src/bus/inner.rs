@@ -1,6 +1,7 @@
 //! The driver: does what the Externaliser asks for, and tells it what came of it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -36,7 +37,10 @@ pub(super) struct Inner {
     pub(super) outbox_closed: Cell<bool>,
     /// Told when something under way has ended, for whoever closes the bus.
     pub(super) ended: Notify,
+    /// Transactions that the Externaliser awaits.
     pub(super) letters: RefCell<FxHashMap<ServerName, Rc<Letter>>>,
+    /// Of these, those that have not set out yet.
+    pub(super) unsent: RefCell<VecDeque<Rc<Letter>>>,
     pub(super) questions: RefCell<FxHashMap<Ticket, AbortHandle>>,
     /// Tasks that ended without a word; the timer tells of them.
     pub(super) silent: RefCell<Vec<Silent>>,
@@ -73,6 +77,7 @@ impl Inner {
             outbox_closed: Cell::new(false),
             ended: Notify::new(),
             letters: RefCell::default(),
+            unsent: RefCell::default(),
             questions: RefCell::default(),
             silent: RefCell::default(),
             held: Rc::default(),
@@ -129,6 +134,7 @@ impl Inner {
                 break;
             }
         }
+        self.set_out();
         let next = self.externaliser.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
         if next < self.timing.armed.get() {
             self.timing.armed.set(next);

@@ -60,9 +60,21 @@ impl Inner {
             return;
         }
         let letter = Letter::new(errand);
-        let task = tokio::task::spawn_local(letter::carry(Rc::clone(self), Rc::clone(&letter)));
-        letter.is_carried_by(task.abort_handle());
-        self.letters.borrow_mut().insert(letter.destination().clone(), letter);
+        self.letters.borrow_mut().insert(letter.destination().clone(), Rc::clone(&letter));
+        self.unsent.borrow_mut().push_back(letter);
+    }
+
+    /// Sets out the next transactions, so many at a time that others get their turn between: who was told that a
+    /// message for ten thousand is accepted should hear of it before all of them are on their way.
+    pub(super) fn set_out(self: &Rc<Self>) {
+        for _ in 0..SET_OUT_MAX {
+            let Some(letter) = self.unsent.borrow_mut().pop_front() else { return };
+            if self.is_awaited(&letter) {
+                let task = tokio::task::spawn_local(letter::carry(Rc::clone(self), Rc::clone(&letter)));
+                letter.is_carried_by(task.abort_handle());
+            }
+        }
+        self.timing.rearm.notify_one();
     }
 
     fn ask(self: &Rc<Self>, question: Question) {
@@ -116,3 +128,6 @@ impl Inner {
         self.ended.notify_waiters();
     }
 }
+
+/// About a third of a millisecond.
+const SET_OUT_MAX: usize = 128;

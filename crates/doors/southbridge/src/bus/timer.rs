@@ -19,10 +19,15 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
         let Some(strong) = inner.upgrade() else { return };
         let next = strong.externaliser.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
         strong.timing.armed.set(next);
+        let is_busy = !strong.unsent.borrow().is_empty();
         drop(strong);
-        tokio::select! {
-            () = rearm.notified() => {}
-            () = tokio::time::sleep_until(clock.to_tokio(next.min(upkeep_at))) => {}
+        if is_busy {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::select! {
+                () = rearm.notified() => {}
+                () = tokio::time::sleep_until(clock.to_tokio(next.min(upkeep_at))) => {}
+            }
         }
         let Some(strong) = inner.upgrade() else { return };
         strong.tell_of_silent();
