@@ -14,8 +14,8 @@
 //! - *Our own* overload or lack of descriptors says nothing about the host: 503 on `/send`, so that
 //!   Synapse keeps the transaction and comes back; 424 on the rest, which fails the call but does not make an
 //!   innocent host unreachable for ten minutes.
-//! - *Media elsewhere*: a redirect that must not be followed, or that leads to a web server that fails, says nothing
-//!   about the host that gave it, which answered well: 424. Who asked is told that the file cannot be had.
+//! - *Media elsewhere*: a redirect that must not be followed, or that leads to a web server that fails, is a
+//!   failed request like any other, 502: a caller may rely on it, though Synapse then leaves the host alone for a while.
 //!
 //! # Source
 //! Seen on Synapse 1.163 (`matrixfederationclient.py`, `retryutils.py`, `federation_client.py`).
@@ -81,7 +81,7 @@ pub fn unusable(host: &str, reason: &str) -> Refusal {
 /// The answer when `host` has redirected its media to where they cannot be had.
 pub fn astray(host: &str, reason: &str) -> Refusal {
     let message = format!("the media of {host} cannot be had where it redirects to: {reason}");
-    let mut refusal = Refusal::new(StatusCode::FAILED_DEPENDENCY, "M_UNKNOWN", message);
+    let mut refusal = Refusal::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message);
     refusal.cause = Some(Cause { step: Step::Response, host: host.to_owned(), retry_in: None });
     refusal
 }
