@@ -25,6 +25,7 @@ mod wire;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +37,13 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use crate::task::{Task, accept_each};
 use script::Script;
 pub use script::{Answer, Data, SrvRecord};
-use wire::{Reply, Transport};
+pub use wire::{Reply, Transport};
 
 /// A running DNS server; it stops when dropped.
 #[derive(Debug)]
 pub struct DnsServer {
     address: SocketAddr,
-    script: Arc<Script>,
+    script: DnsScript,
     _tasks: [Task; 2],
 }
 
@@ -72,10 +73,10 @@ impl DnsServer {
         let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER);
         let address = udp.local_addr()?;
         let tcp = TcpListener::bind(address).await?;
-        let script = Arc::new(Script::default());
+        let script = DnsScript::default();
         let tasks = [
-            Task::spawn(serve_udp(Arc::new(udp), Arc::clone(&script))),
-            Task::spawn(serve_tcp(tcp, Arc::clone(&script))),
+            Task::spawn(serve_udp(Arc::new(udp), script.clone())),
+            Task::spawn(serve_tcp(tcp, script.clone())),
         ];
         Ok(Self { address, script, _tasks: tasks })
     }
@@ -84,20 +85,43 @@ impl DnsServer {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// It can be told something else while it runs.
+impl Deref for DnsServer {
+    type Target = DnsScript;
+
+    fn deref(&self) -> &DnsScript {
+        &self.script
+    }
+}
+
+/// What a DNS server says, whatever it is asked over. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct DnsScript(Arc<Script>);
+
+impl DnsScript {
+    /// What goes back for `query`, which came over `transport`; nothing for what is no query.
+    pub fn reply(&self, query: &[u8], transport: Transport) -> Reply {
+        match Message::from_vec(query) {
+            Ok(query) => wire::reply(&self.0, &query, transport),
+            Err(_) => Reply::default(),
+        }
+    }
 
     /// From now on a query of this type for `name` gets `answer`.
     pub fn set(&self, name: &str, kind: RecordType, answer: Answer) {
-        self.script.set(name, kind, answer);
+        self.0.set(name, kind, answer);
     }
 
     /// From now on every query for `name` gets `answer`, except for types set by [`DnsServer::set`].
     pub fn set_all(&self, name: &str, answer: Answer) {
-        self.script.set(name, RecordType::ANY, answer);
+        self.0.set(name, RecordType::ANY, answer);
     }
 
     /// Forgets all scripts for `name`.
     pub fn unset(&self, name: &str) {
-        self.script.unset(name);
+        self.0.unset(name);
     }
 
     /// Gives `name` these A and AAAA records, and NODATA for the family that has none.
@@ -134,36 +158,35 @@ impl DnsServer {
 
     /// The rule for names without a script: `None` means NXDOMAIN. Thousands of hosts cost one function.
     pub fn otherwise(&self, rule: impl Fn(&str, RecordType) -> Option<Answer> + Send + Sync + 'static) {
-        self.script.otherwise(Arc::new(rule));
+        self.0.otherwise(Arc::new(rule));
     }
 
     /// Queries of this type for `name` since the start or [`DnsServer::forget_queries`].
     pub fn queries(&self, name: &str, kind: RecordType) -> u64 {
-        self.script.queries(name, kind)
+        self.0.queries(name, kind)
     }
 
     /// Queries in all.
     pub fn queries_total(&self) -> u64 {
-        self.script.queries_total()
+        self.0.queries_total()
     }
 
     /// Queries that came over TCP.
     pub fn queries_over_tcp(&self) -> u64 {
-        self.script.queries_over_tcp()
+        self.0.queries_over_tcp()
     }
 
     /// Starts counting afresh.
     pub fn forget_queries(&self) {
-        self.script.forget_queries();
+        self.0.forget_queries();
     }
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, script: Arc<Script>) {
+async fn serve_udp(socket: Arc<UdpSocket>, script: DnsScript) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         let Ok((length, peer)) = socket.recv_from(&mut buffer).await else { continue };
-        let Ok(query) = Message::from_vec(&buffer[..length]) else { continue };
-        let reply = wire::reply(&script, &query, Transport::Udp);
+        let reply = script.reply(&buffer[..length], Transport::Udp);
         if reply.after.is_zero() {
             send_all(&socket, peer, reply).await;
         } else {
@@ -184,9 +207,9 @@ async fn send_all(socket: &UdpSocket, peer: SocketAddr, reply: Reply) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, script: Arc<Script>) {
+async fn serve_tcp(listener: TcpListener, script: DnsScript) {
     accept_each(listener, move |stream, _| {
-        let script = Arc::clone(&script);
+        let script = script.clone();
         async move {
             // A peer that hangs up mid-message is no concern of ours.
             let _ = serve_tcp_peer(stream, &script).await;
@@ -195,13 +218,12 @@ async fn serve_tcp(listener: TcpListener, script: Arc<Script>) {
     .await;
 }
 
-async fn serve_tcp_peer(mut stream: TcpStream, script: &Script) -> io::Result<()> {
+async fn serve_tcp_peer(mut stream: TcpStream, script: &DnsScript) -> io::Result<()> {
     loop {
         let length = stream.read_u16().await?;
         let mut query = vec![0; usize::from(length)];
         stream.read_exact(&mut query).await?;
-        let query = Message::from_vec(&query).map_err(io::Error::other)?;
-        let reply = wire::reply(script, &query, Transport::Tcp);
+        let reply = script.reply(&query, Transport::Tcp);
         tokio::time::sleep(reply.after.min(DELAY_MAX)).await;
         for message in reply.messages {
             let length = u16::try_from(message.len()).map_err(io::Error::other)?;

@@ -40,7 +40,7 @@ use tokio::sync::Notify;
 
 use crate::certificates::{Alpn, Authority, CertificatesByName};
 use crate::task::{Task, accept_each, listen};
-use wire::Wire;
+pub use wire::{RequestText, Turn, Wire};
 
 /// One thing a raw peer does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,14 +187,19 @@ async fn play(
     ledger: &Ledger,
     number: usize,
 ) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let mut wire = Wire::open(stream, tls).await?;
     let mut next = 0;
     while let Some(step) = script.get(next) {
         next = if *step == Step::Again { 0 } else { next + 1 };
         let done = wire.take(step).await;
         ledger.note(number, wire.take_read(), wire.take_written());
-        if !done? {
-            return Ok(());
+        match done? {
+            Turn::GoesOn => {}
+            Turn::Over => return Ok(()),
+            Turn::Reset => {
+                return socket2::SockRef::from(&wire.into_stream()).set_linger(Some(Duration::ZERO));
+            }
         }
     }
     wire.close().await

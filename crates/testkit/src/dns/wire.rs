@@ -12,16 +12,20 @@ use super::script::{Answer, Data, Script};
 
 /// How the query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub enum Transport {
+    /// In a datagram, where little fits.
     Udp,
+    /// On a stream, behind its length.
     Tcp,
 }
 
 /// What goes back, and how late.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
-    pub(super) messages: Vec<Vec<u8>>,
-    pub(super) after: Duration,
+pub struct Reply {
+    /// One after the other.
+    pub messages: Vec<Vec<u8>>,
+    /// How long it takes.
+    pub after: Duration,
 }
 
 /// The reply to `query`. Queries that are no queries get none.

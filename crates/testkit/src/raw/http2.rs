@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
-use super::wire::Wire;
+use super::Wire;
 use crate::certificates::{Alpn, Authority, CertificatesByName};
 use crate::task::{Task, accept_each, listen};
 
@@ -118,6 +118,7 @@ async fn serve(
     fault: Http2Fault,
     tally: &Tally,
 ) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let wire = Wire::open(stream, Some(tls)).await?;
     if !wire.agreed_on_http2() {
         return serve_http1(wire, tally).await;
@@ -133,7 +134,7 @@ async fn serve(
     }
 }
 
-async fn serve_http1(mut wire: Wire, tally: &Tally) -> io::Result<()> {
+async fn serve_http1(mut wire: Wire<TcpStream>, tally: &Tally) -> io::Result<()> {
     loop {
         wire.read_request().await?;
         tally.requests.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +143,7 @@ async fn serve_http1(mut wire: Wire, tally: &Tally) -> io::Result<()> {
 }
 
 struct Session<'a> {
-    wire: Wire,
+    wire: Wire<TcpStream>,
     fault: Http2Fault,
     tally: &'a Tally,
     answered: u32,

@@ -1,4 +1,4 @@
-//! The stream below a raw peer: TCP, or TLS on it, with the means to end it in every way there is.
+//! One side of a connection that plays steps: over plain bytes or TLS, on whatever stream there is.
 
 use std::io;
 use std::sync::Arc;
@@ -6,51 +6,64 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Step;
 
 /// A connection, and what was read and written since it was last asked.
-pub(super) struct Wire {
-    stream: Stream,
+pub struct Wire<S> {
+    stream: Stream<S>,
     /// Read from the peer and not yet used by a step.
     ahead: Vec<u8>,
     read: Vec<u8>,
     written: u64,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+enum Stream<S> {
+    Plain(S),
+    Tls(Box<TlsStream<S>>),
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
-
-impl Stream {
-    fn duplex(&mut self) -> &mut dyn Duplex {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.as_mut(),
-        }
-    }
-
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
+/// What comes after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The next step.
+    GoesOn,
+    /// Nothing: the script ends here.
+    Over,
+    /// The stream is to be reset, which is the business of whoever knows its kind.
+    Reset,
 }
 
-impl Wire {
-    pub(super) async fn open(tcp: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
+/// One request, as far as a script cares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestText {
+    /// From the method to the empty line, word for word.
+    pub head: String,
+    /// All of it, without framing.
+    pub body: Vec<u8>,
+}
+
+/// Calls a method of whichever stream there is.
+macro_rules! each {
+    ($stream:expr, $name:ident => $work:expr) => {
+        match $stream {
+            Stream::Plain($name) => $work,
+            Stream::Tls($name) => $work,
+        }
+    };
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Takes `stream` as it is, or shakes hands on it first.
+    ///
+    /// # Errors
+    /// What the handshake failed for.
+    pub async fn open(stream: S, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let stream = match tls {
-            None => Stream::Plain(tcp),
-            Some(config) => Stream::Tls(Box::new(TlsAcceptor::from(config).accept(tcp).await?)),
+            None => Stream::Plain(stream),
+            Some(config) => Stream::Tls(Box::new(TlsAcceptor::from(config).accept(stream).await?)),
         };
         Ok(Self { stream, ahead: Vec::new(), read: Vec::new(), written: 0 })
     }
@@ -63,11 +76,22 @@ impl Wire {
         }
     }
 
-    /// Does `step`; false when the script ends with it.
-    pub(super) async fn take(&mut self, step: &Step) -> io::Result<bool> {
+    /// The stream below.
+    pub fn into_stream(self) -> S {
+        match self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(tls) => tls.into_inner().0,
+        }
+    }
+
+    /// Does `step`, and says what comes next.
+    ///
+    /// # Errors
+    /// What the peer did meanwhile.
+    pub async fn take(&mut self, step: &Step) -> io::Result<Turn> {
         match step {
             Step::ReadHead => drop(self.read_head().await?),
-            Step::ReadRequest => self.read_request().await?,
+            Step::ReadRequest => drop(self.read_request().await?),
             Step::Read(bytes) => self.read_exactly(*bytes).await?,
             Step::Write(bytes) => self.write(bytes).await?,
             Step::WriteSlowly { bytes, piece, pause } => {
@@ -78,26 +102,23 @@ impl Wire {
             }
             Step::Endless { unit, bytes_max } => self.write_endlessly(unit, *bytes_max).await?,
             Step::Pause(pause) => tokio::time::sleep(*pause).await,
-            Step::CloseWrite => self.stream.duplex().shutdown().await?,
+            Step::CloseWrite => each!(&mut self.stream, stream => stream.shutdown().await?),
             Step::Again => {}
             Step::Stall => while self.fill().await? {},
             Step::Deaf => std::future::pending().await,
             Step::Close => {
                 self.close().await?;
-                return Ok(false);
+                return Ok(Turn::Over);
             }
-            Step::Reset => {
-                socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO))?;
-                return Ok(false);
-            }
-            Step::Drop => return Ok(false),
+            Step::Reset => return Ok(Turn::Reset),
+            Step::Drop => return Ok(Turn::Over),
         }
-        Ok(true)
+        Ok(Turn::GoesOn)
     }
 
     /// Closes in good order: what the peer still sends is read away, lest the close become a reset.
     pub(super) async fn close(&mut self) -> io::Result<()> {
-        self.stream.duplex().shutdown().await?;
+        each!(&mut self.stream, stream => stream.shutdown().await?);
         let drained = async {
             while self.fill().await? {}
             io::Result::Ok(())
@@ -105,7 +126,8 @@ impl Wire {
         tokio::time::timeout(CLOSE_MAX, drained).await.unwrap_or(Ok(()))
     }
 
-    pub(super) fn take_read(&mut self) -> Vec<u8> {
+    /// What was read since it was last asked.
+    pub fn take_read(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.read)
     }
 
@@ -114,9 +136,10 @@ impl Wire {
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let duplex = self.stream.duplex();
-        duplex.write_all(bytes).await?;
-        duplex.flush().await?;
+        each!(&mut self.stream, stream => {
+            stream.write_all(bytes).await?;
+            stream.flush().await?;
+        });
         self.written += bytes.len() as u64;
         Ok(())
     }
@@ -157,34 +180,43 @@ impl Wire {
         loop {
             if let Some(at) = self.ahead.windows(end.len()).position(|window| window == end) {
                 let head: Vec<u8> = self.ahead.drain(..at + end.len()).collect();
-                return Ok(String::from_utf8_lossy(&head).to_ascii_lowercase());
+                return Ok(String::from_utf8_lossy(&head).into_owned());
             }
             self.fill_or_fail().await?;
         }
     }
 
-    pub(super) async fn read_request(&mut self) -> io::Result<()> {
+    /// Reads a head and as much body as its `Content-Length` or chunks say.
+    ///
+    /// # Errors
+    /// What the peer did instead.
+    pub async fn read_request(&mut self) -> io::Result<RequestText> {
         let head = self.read_head().await?;
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let lower = head.to_ascii_lowercase();
+        let field = |name: &str| lower.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         if let Some(length) = field("content-length:").and_then(|length| length.parse().ok()) {
-            return self.read_exactly(length).await;
+            let body = self.read_bytes(length).await?;
+            return Ok(RequestText { head, body });
         }
         if field("transfer-encoding:").is_some() {
-            return self.read_chunks().await;
+            let body = self.read_chunks().await?;
+            return Ok(RequestText { head, body });
         }
-        Ok(())
+        Ok(RequestText { head, body: Vec::new() })
     }
 
-    async fn read_chunks(&mut self) -> io::Result<()> {
+    async fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
         loop {
             let line = self.read_past(b"\r\n").await?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
             if size == 0 {
                 while self.read_past(b"\r\n").await? != "\r\n" {}
-                return Ok(());
+                return Ok(body);
             }
-            self.read_exactly(size + 2).await?;
+            body.extend(self.read_bytes(size).await?);
+            self.read_exactly(2).await?;
         }
     }
 
@@ -195,7 +227,7 @@ impl Wire {
     /// Reads what is there; false at the end of the stream. What no step wants is not kept for ever.
     async fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 << 10];
-        let length = self.stream.duplex().read(&mut buffer).await?;
+        let length = each!(&mut self.stream, stream => stream.read(&mut buffer).await?);
         if self.ahead.len() > AHEAD_MAX {
             self.ahead.clear();
         }
