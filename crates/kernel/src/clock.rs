@@ -2,12 +2,16 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 use southbridge_words::{Instant, WallTime};
 
 /// Tells the time to the machines. Follows tokio's clock, so a paused runtime pauses the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: tokio::time::Instant,
+    /// What the wall clock showed at the origin, where it is not the system's.
+    wall: Option<WallTime>,
 }
 
 impl Clock {
@@ -15,7 +19,14 @@ impl Clock {
     pub fn start() -> Self {
         // A little before now, so that what happened "just before the start" has a time as well.
         let now = tokio::time::Instant::now();
-        Self { origin: now.checked_sub(HEAD_START).unwrap_or(now) }
+        Self { origin: now.checked_sub(HEAD_START).unwrap_or(now), wall: None }
+    }
+
+    /// The same, with a wall clock of its own: it shows `wall` now, and goes on as tokio's clock does.
+    pub fn start_at(wall: WallTime) -> Self {
+        let head_start = u64::try_from(HEAD_START.as_millis()).unwrap_or_default();
+        let at_origin = WallTime::from_unix_millis(wall.unix_millis().saturating_sub(head_start));
+        Self { wall: Some(at_origin), ..Self::start() }
     }
 
     /// The time.
@@ -32,8 +43,19 @@ impl Clock {
     /// The wall clock.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn wall(&self) -> WallTime {
+        if let Some(at_origin) = self.wall {
+            let since = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+            return WallTime::from_unix_millis(at_origin.unix_millis().saturating_add(since));
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         WallTime::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Certificates are looked at with the same eyes as everything else.
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.wall().unix_millis())))
     }
 }
 

@@ -14,7 +14,6 @@ use southbridge_policy::budget::{BudgetLimits, RetryBudget};
 use southbridge_policy::pool::{PoolLimits, PoolUse};
 use southbridge_policy::ranker::{HostView, Ranker, RankerLimits};
 use southbridge_words::{HostRecord, HostState, Instant, ServiceName};
-use tokio::net::TcpStream;
 
 use crate::clock::Clock;
 use crate::declared::{Declared, declare};
@@ -22,9 +21,10 @@ use crate::discovery::{Discover, DiscoveryError, dns_failed};
 use crate::dns::{Dns, DnsConfig, DnsConfigError};
 use crate::exchange::{Call, Compose, ExchangeError};
 use crate::http::ResponseBody;
-use crate::net::{self, AddressPolicy, ConnectError};
+use crate::net::{self, AddressPolicy, ConnectError, Stream};
 use crate::pool::{Lending, Opener, OpeningConfig, PeerView};
 use crate::stats::Stats;
+use crate::surroundings::Surroundings;
 use crate::tls::{TlsConfig, TlsConfigError, TlsConnector};
 use crate::underway::{RequestView, Underway};
 
@@ -91,6 +91,7 @@ pub struct Kernel {
 
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    pub(crate) around: Surroundings,
     pub(crate) stats: Rc<Stats>,
     pub(crate) dns: Dns,
     pub(crate) lending: Lending,
@@ -110,19 +111,28 @@ impl Kernel {
     /// # Errors
     /// [`KernelError`] when a configuration file or system setting that is needed cannot be read.
     pub fn new(config: KernelConfig) -> Result<Self, KernelError> {
-        let clock = Clock::start();
+        Self::amid(Surroundings::real(), config)
+    }
+
+    /// Sets the kernel up with a clock and a network that may be made up.
+    ///
+    /// # Errors
+    /// As [`Kernel::new`].
+    pub fn amid(around: Surroundings, config: KernelConfig) -> Result<Self, KernelError> {
+        let clock = around.clock;
         let stats = Rc::new(Stats::default());
         let policy = Rc::new(config.addresses);
         let opener = Opener {
             config: config.opening.clone(),
             policy: Rc::clone(&policy),
-            tls: Rc::new(TlsConnector::new(&config.tls)?),
+            tls: Rc::new(TlsConnector::new(&config.tls, clock)?),
             stats: Rc::clone(&stats),
+            around: around.clone(),
         };
         let shared = Shared {
             clock,
             stats,
-            dns: Dns::new(&config.dns, clock)?,
+            dns: Dns::new(&config.dns, &around)?,
             lending: Lending::new(config.pool, opener, clock, config.seed),
             ranker: RefCell::new(Ranker::new(config.ranker, config.seed)),
             admission: RefCell::new(Admission::new(config.admission, config.seed)),
@@ -132,6 +142,7 @@ impl Kernel {
             head_bytes_max: config.opening.http.head_bytes_max,
             opening: config.opening,
             body_rate_min: config.body_rate_min,
+            around,
         };
         Ok(Self { shared: Rc::new(shared) })
     }
@@ -172,7 +183,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`OpenError`] says whether the name or the connection failed.
-    pub async fn open(&self, host: &str, port: u16) -> Result<TcpStream, OpenError> {
+    pub async fn open(&self, host: &str, port: u16) -> Result<Stream, OpenError> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let answer = self.shared.dns.addresses(bare).await.map_err(|error| dns_failed(bare, &error))?;
         if answer.value.is_empty() {
@@ -181,13 +192,18 @@ impl Kernel {
         let addresses: Vec<SocketAddr> = answer.value.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let shared = &self.shared;
         shared.stats.dials.add(1);
-        let dialled = net::dial(&addresses, &shared.policy, &shared.opening.dial, shared.clock).await;
+        let dialled = net::dial(&addresses, &shared.policy, &shared.opening.dial, &shared.around).await;
         Ok(dialled.inspect_err(|_| shared.stats.connects_failed.add(1))?.0)
     }
 
     #[cfg(test)]
     pub(crate) fn shared(&self) -> Rc<Shared> {
         Rc::clone(&self.shared)
+    }
+
+    /// The clock and the network it lives with.
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.shared.around
     }
 
     /// The kernel's clock.

@@ -23,6 +23,7 @@ pub mod net;
 mod pool;
 pub mod port;
 pub mod stats;
+pub mod surroundings;
 pub mod tls;
 mod underway;
 
@@ -31,4 +32,5 @@ pub use declared::Declared;
 pub use exchange::{Call, ExchangeError, Repeat};
 pub use kernel::{Kernel, KernelConfig, KernelError, OpenError};
 pub use pool::{ConnectionView, OpeningConfig, PeerView};
+pub use surroundings::Surroundings;
 pub use underway::RequestView;

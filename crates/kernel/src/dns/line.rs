@@ -10,22 +10,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use rustc_hash::FxHashMap;
 use southbridge_words::{Instant, LookupFailure};
-use tokio::net::UdpSocket;
 use tokio::sync::{Notify, oneshot};
+
+use crate::net::{Datagrams, Network};
 
 /// What a question gets.
 type Told = Result<Message, LookupFailure>;
 
 /// A socket, and the questions that are open on it.
 pub(super) struct Line {
-    socket: UdpSocket,
+    socket: Datagrams,
+    network: Network,
     opened_at: Instant,
     asked: Cell<u32>,
     open: RefCell<FxHashMap<u16, Open>>,
@@ -49,16 +51,10 @@ impl Line {
     ///
     /// # Errors
     /// When this machine has no socket to spare, or no way to the server.
-    pub(super) fn open(server: SocketAddr, now: Instant) -> io::Result<Rc<Self>> {
-        let any = match server {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let socket = std::net::UdpSocket::bind(any)?;
-        socket.connect(server)?;
-        socket.set_nonblocking(true)?;
+    pub(super) fn open(network: &Network, server: SocketAddr, now: Instant) -> io::Result<Rc<Self>> {
         let line = Rc::new(Self {
-            socket: UdpSocket::from_std(socket)?,
+            socket: network.datagrams(server)?,
+            network: network.clone(),
             opened_at: now,
             asked: Cell::new(0),
             open: RefCell::default(),
@@ -99,7 +95,8 @@ impl Line {
         self.asked.set(self.asked.get() + 1);
         let mut open = self.open.borrow_mut();
         // Far fewer questions are open than there are ids, so this ends soon.
-        let id = std::iter::repeat_with(rand::random).find(|id| !open.contains_key(id)).unwrap_or_default();
+        let ids = std::iter::repeat_with(|| self.network.draw() as u16);
+        let id = { ids }.find(|id| !open.contains_key(id)).unwrap_or_default();
         open.insert(id, Open { question, tell });
         Place { line: self, id }
     }
@@ -184,6 +181,8 @@ const IS_RESPONSE: u8 = 0x80;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
     use hickory_proto::op::OpCode;
     use hickory_proto::rr::{Name, RecordType};
     use std::str::FromStr;
@@ -217,7 +216,7 @@ mod tests {
     async fn a_line_is_worn_by_questions_and_by_age() {
         let story = async {
             let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-            let line = Line::open(server, Instant::ZERO).expect("a socket");
+            let line = Line::open(&Network::System, server, Instant::ZERO).expect("a socket");
             assert!(!line.is_worn(Instant::ZERO) && line.is_worn(Instant::ZERO + AGE_MAX));
             for _ in 0..QUESTIONS_MAX {
                 drop(line.place(question("a.test.", RecordType::A), oneshot::channel().0));

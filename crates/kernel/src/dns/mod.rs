@@ -35,7 +35,7 @@ use self::kept::{Addresses, Asking};
 use self::reading::Found;
 use self::step::Step;
 use self::upstream::Upstream;
-use crate::Clock;
+use crate::{Clock, Surroundings};
 pub use config::{DnsConfig, DnsConfigError};
 pub use reading::read_srv_message;
 
@@ -90,14 +90,15 @@ impl Dns {
     ///
     /// # Errors
     /// [`DnsConfigError`] when there is no server to ask, or a bound makes no sense.
-    pub fn new(config: &DnsConfig, clock: Clock) -> Result<Self, DnsConfigError> {
-        let upstream = Upstream::new(config, clock)?;
+    pub fn new(config: &DnsConfig, around: &Surroundings) -> Result<Self, DnsConfigError> {
+        let upstream = Upstream::new(config, around)?;
         // A hosts file that cannot be read is one without lines, as for the C library.
-        let hosts = Hosts::from_system().unwrap_or_default();
-        let seed = clock.wall().unix_millis();
+        let hosts = Hosts::from_system();
+        let hosts = hosts.ok().filter(|_| around.network.is_real()).unwrap_or_default();
+        let seed = around.network.draw();
         Ok(Self {
             inner: Rc::new(Inner {
-                clock,
+                clock: around.clock,
                 upstream,
                 hosts,
                 negative_default: config.negative_default,

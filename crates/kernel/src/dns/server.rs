@@ -10,22 +10,21 @@ use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use southbridge_words::LookupFailure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 
 use super::line::{Line, answers};
-use crate::Clock;
+use crate::Surroundings;
 
 /// A name server and the line to it.
 pub(super) struct Server {
     address: SocketAddr,
-    clock: Clock,
+    around: Surroundings,
     timeout: Duration,
     line: RefCell<Option<Rc<Line>>>,
 }
 
 impl Server {
-    pub(super) fn new(address: SocketAddr, timeout: Duration, clock: Clock) -> Self {
-        Self { address, clock, timeout, line: RefCell::default() }
+    pub(super) fn new(address: SocketAddr, timeout: Duration, around: Surroundings) -> Self {
+        Self { address, around, timeout, line: RefCell::default() }
     }
 
     /// What the server says about the records of type `kind` of `name`. The message may be an error.
@@ -60,11 +59,7 @@ impl Server {
 
     /// Each message has two bytes of length before it (RFC 1035 §4.2.2); so it is at most 64 KiB.
     async fn ask_over_tcp(&self, question: &[u8]) -> io::Result<Vec<u8>> {
-        let socket = match self.address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        let mut stream = socket.connect(self.address).await?;
+        let mut stream = self.around.network.connect(self.address, |_| Ok(())).await?;
         let length = u16::try_from(question.len()).map_err(io::Error::other)?;
         let mut framed = Vec::with_capacity(question.len() + 2);
         framed.extend_from_slice(&length.to_be_bytes());
@@ -77,12 +72,12 @@ impl Server {
 
     /// The line in use, or a new one in the place of one that is worn.
     fn line(&self) -> io::Result<Rc<Line>> {
-        let now = self.clock.now();
+        let now = self.around.clock.now();
         let mut current = self.line.borrow_mut();
         if let Some(line) = current.as_ref().filter(|line| !line.is_worn(now)) {
             return Ok(Rc::clone(line));
         }
-        let line = Line::open(self.address, now)?;
+        let line = Line::open(&self.around.network, self.address, now)?;
         if let Some(worn) = current.replace(Rc::clone(&line)) {
             worn.retire();
         }

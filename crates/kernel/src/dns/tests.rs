@@ -31,7 +31,7 @@ impl Rig {
             ..DnsConfig::default()
         };
         change(&mut config);
-        let dns = Dns::new(&config, Clock::start()).expect("a good configuration");
+        let dns = Dns::new(&config, &Surroundings::real()).expect("a good configuration");
         Self { server, dns }
     }
 
@@ -431,7 +431,7 @@ async fn a_lookup_that_meets_a_bug_ends() {
 fn a_server_on_any_port_will_do() {
     let servers = vec![SocketAddr::from(([127, 0, 0, 1], 5353)), "[::1]:53".parse().unwrap()];
     let config = DnsConfig { servers, ..DnsConfig::default() };
-    assert!(Dns::new(&config, Clock::start()).is_ok());
+    assert!(Dns::new(&config, &Surroundings::real()).is_ok());
 }
 
 /// What lookups cost in CPU: `cargo test --release -p southbridge-kernel -- --ignored --nocapture cost`.
@@ -451,7 +451,7 @@ fn the_cost_of_a_lookup() {
     let servers = vec![told.recv().expect("an address")];
     let config = DnsConfig { servers, ..DnsConfig::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let dns = Dns::new(&config, Clock::start()).expect("a good configuration");
+    let dns = Dns::new(&config, &Surroundings::real()).expect("a good configuration");
     LocalSet::new().block_on(&runtime, async {
         measure("cold, two questions", 2000, |number| (dns.clone(), format!("hs{number}.test"))).await;
         measure("known", 200_000, |_| (dns.clone(), "hs7.test".into())).await;

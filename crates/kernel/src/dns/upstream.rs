@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::reading::{Found, Kind, Reading, judge, read};
 use super::server::Server;
 use super::{DnsConfig, DnsConfigError};
-use crate::Clock;
+use crate::Surroundings;
 
 /// The name servers, and how many questions they may be asked at a time.
 pub(super) struct Upstream {
@@ -26,9 +26,9 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(config: &DnsConfig, clock: Clock) -> Result<Self, DnsConfigError> {
+    pub(super) fn new(config: &DnsConfig, around: &Surroundings) -> Result<Self, DnsConfigError> {
         let addresses = config.validate()?;
-        let server = |address| Server::new(address, config.timeout, clock);
+        let server = |address| Server::new(address, config.timeout, around.clone());
         let servers: Vec<Server> = addresses.into_iter().map(server).collect();
         Ok(Self {
             lookup_max: config.lookup_max(servers.len()),

@@ -16,11 +16,11 @@ use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use southbridge_policy::racing::{Addresses, Race, RaceLimits, Try};
 use southbridge_words::Instant;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::{sleep_until, timeout};
 
-use super::{AddressPolicy, ConnectError, DeniedRange};
-use crate::Clock;
+use super::{AddressPolicy, ConnectError, DeniedRange, Network, Stream};
+use crate::{Clock, Surroundings};
 
 /// How to dial.
 #[derive(Clone, Debug)]
@@ -59,9 +59,9 @@ pub async fn dial(
     addresses: &[SocketAddr],
     policy: &AddressPolicy,
     options: &DialOptions,
-    clock: Clock,
-) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    dial_telling(addresses, policy, options, clock, |_| ()).await
+    around: &Surroundings,
+) -> Result<(Stream, SocketAddr), ConnectError> {
+    dial_telling(addresses, policy, options, around, |_| ()).await
 }
 
 /// As [`dial`], and tells `lost` every address that failed or was overtaken by a later one, for those who remember
@@ -73,23 +73,26 @@ pub async fn dial_telling(
     addresses: &[SocketAddr],
     policy: &AddressPolicy,
     options: &DialOptions,
-    clock: Clock,
+    around: &Surroundings,
     mut lost: impl FnMut(SocketAddr),
-) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let mut course = Course { started_at: clock.now(), clock, failures: Vec::new() };
+) -> Result<(Stream, SocketAddr), ConnectError> {
+    let Surroundings { clock, network } = around;
+    let mut course = Course { started_at: clock.now(), clock: *clock, failures: Vec::new() };
     let addresses = &addresses[..addresses.len().min(options.addresses_max)];
     // One address is the common case, and needs neither a race nor a step.
     if let [only] = *addresses {
         let bounded = DialOptions { attempt_max: options.attempt_max.min(options.total_max), ..*options };
-        return attempt(only, policy, &bounded).await.map(|stream| (stream, only)).map_err(|failure| {
-            lost(only);
-            course.failures.push((only, failure));
-            course.into_error()
-        });
+        return attempt(only, policy, &bounded, network).await.map(|stream| (stream, only)).map_err(
+            |failure| {
+                lost(only);
+                course.failures.push((only, failure));
+                course.into_error()
+            },
+        );
     }
     let limits = RaceLimits { step: options.step, ..RaceLimits::default() };
     let mut machine = Race::new(Addresses::from_slice(addresses), limits);
-    let won = race(&mut machine, policy, options, &mut course).await;
+    let won = race(&mut machine, policy, options, network, &mut course).await;
     let winner = won.as_ref().map(|(_, address)| *address);
     machine
         .tried()
@@ -104,14 +107,15 @@ async fn race(
     machine: &mut Race,
     policy: &AddressPolicy,
     options: &DialOptions,
+    network: &Network,
     course: &mut Course,
-) -> Option<(TcpStream, SocketAddr)> {
+) -> Option<(Stream, SocketAddr)> {
     let clock = course.clock;
     let deadline = clock.to_tokio(course.started_at + options.total_max);
     let mut running = FuturesUnordered::new();
     loop {
         while let Some(Try(address)) = machine.poll(clock.now()) {
-            running.push(async move { (address, attempt(address, policy, options).await) });
+            running.push(async move { (address, attempt(address, policy, options, network).await) });
         }
         let step = machine.poll_timeout();
         let step_at = step.map_or(deadline, |at| clock.to_tokio(at));
@@ -147,24 +151,22 @@ async fn attempt(
     address: SocketAddr,
     policy: &AddressPolicy,
     options: &DialOptions,
-) -> Result<TcpStream, AttemptError> {
+    network: &Network,
+) -> Result<Stream, AttemptError> {
     policy.check(address).map_err(AttemptError::Denied)?;
-    let socket = open(address, options).map_err(AttemptError::Io)?;
-    match timeout(options.attempt_max, socket.connect(address)).await {
+    match timeout(options.attempt_max, network.connect(address, |socket| prepare(socket, options))).await {
         Ok(connected) => connected.map_err(AttemptError::Io),
         Err(_) => Err(AttemptError::Silent),
     }
 }
 
-fn open(address: SocketAddr, options: &DialOptions) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+fn prepare(socket: &TcpSocket, options: &DialOptions) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(options.keepalive)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
-    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    Ok(socket)
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 /// Why one address did not do.

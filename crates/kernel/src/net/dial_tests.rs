@@ -43,9 +43,10 @@ fn black_hole() -> BlackHole {
 }
 
 async fn dialled(addresses: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
-    let clock = Clock::start();
-    let dialled = dial(addresses, &open_policy(), &DialOptions::default(), clock).await;
+    let around = Surroundings::real();
+    let dialled = dial(addresses, &open_policy(), &DialOptions::default(), &around).await;
     dialled.map(|(stream, address)| {
+        let Stream::Tcp(stream) = stream else { panic!("{stream:?} is no real one") };
         assert!(stream.nodelay().unwrap());
         assert!(SockRef::from(&stream).keepalive().unwrap());
         assert_eq!(stream.peer_addr().unwrap(), address);
@@ -63,11 +64,13 @@ async fn losers_are_told() {
     let mut lost = Vec::new();
     let addresses = [hole.address, refusing, address];
     let options = DialOptions::default();
-    let dialled = dial_telling(&addresses, &open_policy(), &options, Clock::start(), |a| lost.push(a)).await;
+    let dialled =
+        dial_telling(&addresses, &open_policy(), &options, &Surroundings::real(), |a| lost.push(a)).await;
     assert_eq!(dialled.unwrap().1, address);
     assert_eq!(lost, [hole.address, refusing]);
     lost.clear();
-    let dialled = dial_telling(&[refusing], &open_policy(), &options, Clock::start(), |a| lost.push(a)).await;
+    let dialled =
+        dial_telling(&[refusing], &open_policy(), &options, &Surroundings::real(), |a| lost.push(a)).await;
     assert!(dialled.is_err());
     assert_eq!(lost, [refusing]);
 }
@@ -129,7 +132,7 @@ async fn a_denied_address_is_not_connected_to() {
     listener.set_nonblocking(true).unwrap();
     let policy = AddressPolicy::default();
     for addresses in [vec![address], vec![address, address]] {
-        let dialled = dial(&addresses, &policy, &DialOptions::default(), Clock::start()).await;
+        let dialled = dial(&addresses, &policy, &DialOptions::default(), &Surroundings::real()).await;
         let error = dialled.unwrap_err();
         assert!(matches!(&error, ConnectError::Denied { address: a, .. } if *a == address), "{error}");
         assert!(error.to_string().contains("loopback"), "{error}");
@@ -143,9 +146,9 @@ async fn a_denied_address_does_not_spoil_the_others() {
     let (_listener, address) = good();
     let allowed = AddressPolicy::new(["127.0.0.0/8".parse().unwrap()], []);
     let private = "10.0.0.1:1".parse().unwrap();
-    let dialled = dial(&[private, address], &allowed, &DialOptions::default(), Clock::start()).await;
+    let dialled = dial(&[private, address], &allowed, &DialOptions::default(), &Surroundings::real()).await;
     assert_eq!(dialled.unwrap().1, address);
-    let error = dial(&[private, refused()], &allowed, &DialOptions::default(), Clock::start()).await;
+    let error = dial(&[private, refused()], &allowed, &DialOptions::default(), &Surroundings::real()).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("10.0.0.1:1: denied (private") && error.contains("refused"), "{error}");
 }

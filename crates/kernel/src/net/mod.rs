@@ -1,10 +1,12 @@
-//! TCP and unix sockets: dialling with an address policy, racing, listening.
+//! TCP and unix sockets: dialling with an address policy, racing, listening. And the seam below them: see [`Network`].
 
 mod address;
 mod dial;
 mod listen;
 mod listen_address;
 mod local;
+mod memory;
+mod network;
 mod unix;
 
 pub use address::{AddressPolicy, DeniedRange};
@@ -13,6 +15,9 @@ pub use dial::{DialOptions, dial, dial_telling};
 pub use listen::{ListenError, ListenOptions, Listener};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use local::{CutSwitch, LocalStream, Peer};
+pub use memory::{MemoryListener, MemoryNetwork, MemorySocket, MemoryStream, NetworkEvent, Path, Side, Syn};
+pub(crate) use network::Datagrams;
+pub use network::{Network, Stream};
 
 use std::net::SocketAddr;
 use std::time::Duration;

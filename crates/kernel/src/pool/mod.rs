@@ -352,6 +352,7 @@ async fn run_timer(inner: Weak<Inner>) {
         // While nothing happens, this task must not be what keeps the pool.
         drop(pool);
         let is_due = tokio::select! {
+            biased;
             () = rearm.notified() => false,
             () = tokio::time::sleep_until(at) => true,
         };

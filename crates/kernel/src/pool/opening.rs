@@ -8,13 +8,13 @@ use southbridge_policy::pool::Capacity;
 use southbridge_policy::racing;
 use southbridge_words::{ConnId, PeerId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::{Connection, Inner, OpenConnection, Opening, Stage};
+use crate::Surroundings;
 use crate::discovery::{Route, Security};
 use crate::http::{self, Driver, End, Gauge, HttpLimits, Sender};
-use crate::net::{self, AddressPolicy, ConnectError, DialOptions};
+use crate::net::{self, AddressPolicy, ConnectError, DialOptions, Stream};
 use crate::stats::Stats;
 use crate::tls::{Alpn, Handshake, TlsConnector};
 
@@ -48,6 +48,7 @@ pub(crate) struct Opener {
     pub(crate) policy: Rc<AddressPolicy>,
     pub(crate) tls: Rc<TlsConnector>,
     pub(crate) stats: Rc<Stats>,
+    pub(crate) around: Surroundings,
 }
 
 /// What is opened: a connection to `peer` along `route`.
@@ -164,7 +165,7 @@ impl Inner {
         self.act();
     }
 
-    async fn dial(&self, route: &Route) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    async fn dial(&self, route: &Route) -> Result<(Stream, SocketAddr), ConnectError> {
         let now = self.clock.now();
         let family = self.memory.borrow().preferred(now);
         let mut addresses =
@@ -172,9 +173,9 @@ impl Inner {
         self.memory.borrow().arrange(&mut addresses, now);
         self.opener.stats.dials.add(1);
         let lost = |address| self.memory.borrow_mut().handle_failed(address, self.clock.now());
-        let options = &self.opener.config.dial;
+        let (options, around) = (&self.opener.config.dial, &self.opener.around);
         // An address that failed or was overtaken is tried last for a while (faults row 3).
-        let dialled = net::dial_telling(&addresses, &self.opener.policy, options, self.clock, lost).await;
+        let dialled = net::dial_telling(&addresses, &self.opener.policy, options, around, lost).await;
         if let Ok((_, remote)) = &dialled {
             self.memory.borrow_mut().handle_connected(*remote, self.clock.now());
         }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use southbridge_words::CertificateName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 #[cfg(feature = "legacy-tls")]
@@ -13,7 +12,8 @@ use super::legacy::Legacy;
 use super::modern::Modern;
 use super::roots::Roots;
 use super::{TlsConfigError, TlsStream};
-use crate::net::ConnectError;
+use crate::Clock;
+use crate::net::{ConnectError, Stream};
 
 /// Whom to trust, and how much to remember.
 #[derive(Clone, Debug)]
@@ -90,11 +90,12 @@ pub struct TlsConnector {
 }
 
 impl TlsConnector {
-    /// Loads the roots. Reads files, so it belongs to the start of a program and not to its I/O.
+    /// Loads the roots. Reads files, so it belongs to the start of a program and not to its I/O. Certificates are valid
+    /// when `clock` says so; in the legacy profile, which is OpenSSL's, when the system says so.
     ///
     /// # Errors
     /// [`TlsConfigError`] names the file and what to do about it.
-    pub fn new(config: &TlsConfig) -> Result<Self, TlsConfigError> {
+    pub fn new(config: &TlsConfig, clock: Clock) -> Result<Self, TlsConfigError> {
         let roots = Roots::load(&config.ca_files, config.use_system_roots)?;
         #[cfg(not(feature = "legacy-tls"))]
         if config.legacy {
@@ -103,7 +104,7 @@ impl TlsConnector {
         Ok(Self {
             #[cfg(feature = "legacy-tls")]
             legacy: config.legacy.then(|| Legacy::new(&roots.certificates)).transpose()?,
-            modern: Modern::new(roots.anchors, config.sessions_max)?,
+            modern: Modern::new(roots.anchors, config.sessions_max, clock)?,
         })
     }
 
@@ -114,7 +115,7 @@ impl TlsConnector {
     /// [`ConnectError::HandshakeTimedOut`] when the peer was too slow.
     pub async fn connect(
         &self,
-        tcp: TcpStream,
+        tcp: Stream,
         handshake: &Handshake<'_>,
     ) -> Result<(TlsStream, Negotiated), ConnectError> {
         let connecting = async {
@@ -132,7 +133,7 @@ impl TlsConnector {
     #[cfg(feature = "legacy-tls")]
     async fn connect_legacy(
         &self,
-        tcp: TcpStream,
+        tcp: Stream,
         name: &CertificateName,
     ) -> Result<(TlsStream, Negotiated), String> {
         match &self.legacy {
@@ -144,7 +145,7 @@ impl TlsConnector {
     #[cfg(not(feature = "legacy-tls"))]
     async fn connect_legacy(
         &self,
-        _tcp: TcpStream,
+        _tcp: Stream,
         _name: &CertificateName,
     ) -> Result<(TlsStream, Negotiated), String> {
         Err("this build has no legacy TLS profile".to_owned())

@@ -16,12 +16,12 @@ use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
 use openssl::x509::{X509, X509StoreContextRef, X509VerifyResult};
 use rustls_pki_types::CertificateDer;
 use southbridge_words::CertificateName;
-use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 use super::certificate::bounded;
 use super::explain;
 use super::{CertificateSummary, Negotiated, TlsConfigError, TlsStream};
+use crate::net::Stream;
 
 /// The legacy profile, ready to connect.
 pub(super) struct Legacy {
@@ -48,7 +48,7 @@ impl Legacy {
     /// Agrees on TLS. The error is a sentence.
     pub(super) async fn connect(
         &self,
-        tcp: TcpStream,
+        tcp: Stream,
         name: &CertificateName,
     ) -> Result<(TlsStream, Negotiated), String> {
         let refusal = Arc::default();

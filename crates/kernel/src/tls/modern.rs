@@ -14,11 +14,12 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use southbridge_words::CertificateName;
-use tokio::net::TcpStream;
 
 use super::explain::{Rejected, explain};
 use super::sessions::SessionStore;
 use super::{Alpn, CertificateSummary, Negotiated, TlsConfigError, TlsStream};
+use crate::Clock;
+use crate::net::Stream;
 
 /// The modern profile, ready to connect.
 pub(super) struct Modern {
@@ -28,7 +29,11 @@ pub(super) struct Modern {
 
 impl Modern {
     /// A profile that trusts `anchors` and remembers sessions of `sessions_max` hosts.
-    pub(super) fn new(anchors: RootCertStore, sessions_max: usize) -> Result<Self, TlsConfigError> {
+    pub(super) fn new(
+        anchors: RootCertStore,
+        sessions_max: usize,
+        clock: Clock,
+    ) -> Result<Self, TlsConfigError> {
         let setup = |reason: String| TlsConfigError::Setup { reason };
         let provider = Arc::new(provider());
         let verifier = Verifier::new(anchors, &provider).map_err(setup)?;
@@ -38,6 +43,7 @@ impl Modern {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
+        config.time_provider = Arc::new(clock);
         // A name's API and its side errands are often answered by different programs, which cannot read each
         // other's tickets: each kind has a store of its own.
         let mut side = config.clone();
@@ -51,7 +57,7 @@ impl Modern {
     /// Agrees on TLS. The error is a sentence.
     pub(super) async fn connect(
         &self,
-        tcp: TcpStream,
+        tcp: Stream,
         name: &CertificateName,
         alpn: Alpn,
     ) -> Result<(TlsStream, Negotiated), String> {

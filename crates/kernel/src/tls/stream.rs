@@ -5,27 +5,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::CertificateSummary;
+use crate::net::Stream;
 
 /// An open TLS connection to a peer whose certificate was checked.
 pub struct TlsStream(Inner);
 
 enum Inner {
     // Boxed: it is more than a kilobyte, and is moved several times before it comes to rest.
-    Modern(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Modern(Box<tokio_rustls::client::TlsStream<Stream>>),
     #[cfg(feature = "legacy-tls")]
-    Legacy(Box<tokio_openssl::SslStream<TcpStream>>),
+    Legacy(Box<tokio_openssl::SslStream<Stream>>),
 }
 
 impl TlsStream {
-    pub(super) fn modern(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+    pub(super) fn modern(stream: tokio_rustls::client::TlsStream<Stream>) -> Self {
         Self(Inner::Modern(Box::new(stream)))
     }
 
     #[cfg(feature = "legacy-tls")]
-    pub(super) fn legacy(stream: tokio_openssl::SslStream<TcpStream>) -> Self {
+    pub(super) fn legacy(stream: tokio_openssl::SslStream<Stream>) -> Self {
         Self(Inner::Legacy(Box::new(stream)))
     }
 
@@ -37,15 +37,6 @@ impl TlsStream {
             }
             #[cfg(feature = "legacy-tls")]
             Inner::Legacy(stream) => super::legacy::peer_certificate(stream.ssl()),
-        }
-    }
-
-    /// The connection below.
-    pub fn tcp(&self) -> &TcpStream {
-        match &self.0 {
-            Inner::Modern(stream) => stream.get_ref().0,
-            #[cfg(feature = "legacy-tls")]
-            Inner::Legacy(stream) => stream.get_ref(),
         }
     }
 }

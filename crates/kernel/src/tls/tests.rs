@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{Alpn, Handshake, Negotiated, TlsConfig, TlsConnector, TlsProfile, TlsStream};
-use crate::net::ConnectError;
+use crate::net::{ConnectError, Stream};
 
 /// A world with one authority and one client that trusts it alone.
 pub(super) struct World {
@@ -30,7 +30,7 @@ impl World {
             legacy: cfg!(feature = "legacy-tls"),
             ..TlsConfig::default()
         };
-        Self { connector: TlsConnector::new(&config).unwrap(), authority }
+        Self { connector: TlsConnector::new(&config, crate::Clock::start()).unwrap(), authority }
     }
 
     /// A server configuration that shows a certificate of `kind` for `name`.
@@ -87,11 +87,11 @@ pub(super) fn handshake(name: &CertificateName, alpn: Alpn) -> Handshake<'_> {
 }
 
 /// Both ends of a connection over loopback.
-pub(super) async fn pair() -> (TcpStream, TcpStream) {
+pub(super) async fn pair() -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let ours = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
-    (ours, listener.accept().await.unwrap().0)
+    (Stream::Tcp(ours), listener.accept().await.unwrap().0)
 }
 
 /// Answers whatever comes with `bytes`, then hangs up.

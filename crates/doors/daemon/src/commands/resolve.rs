@@ -200,17 +200,18 @@ impl Address {
 
 impl Connection {
     async fn open(route: &Route, config: &Config, southbridge: &Southbridge) -> Result<Self, ConnectError> {
-        let clock = southbridge.kernel().clock();
+        let around = southbridge.kernel().surroundings();
+        let clock = around.clock;
         let Security::Tls(name) = &route.security else {
             return Err(ConnectError::Exhausted {
                 reason: "a homeserver without TLS has no certificate".to_owned(),
             });
         };
-        let connector = TlsConnector::new(&config.tls)
+        let connector = TlsConnector::new(&config.tls, clock)
             .map_err(|error| ConnectError::Exhausted { reason: explain(&error) })?;
         let addresses: Vec<SocketAddr> = route.endpoints.iter().map(|endpoint| endpoint.address).collect();
         let start = clock.now();
-        let (tcp, address) = dial(&addresses, &config.addresses, &config.transport.dial, clock).await?;
+        let (tcp, address) = dial(&addresses, &config.addresses, &config.transport.dial, around).await?;
         let dialled = clock.now();
         let timeout = config.transport.handshake_max;
         let handshake = Handshake { address, name, profile: route.profile, alpn: route.alpn, timeout };

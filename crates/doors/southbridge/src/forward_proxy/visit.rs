@@ -9,11 +9,10 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version};
 use southbridge_kernel::http::ResponseBody;
 use southbridge_kernel::kernel::OpenError;
-use southbridge_kernel::net::ConnectError;
+use southbridge_kernel::net::{ConnectError, Stream};
 use southbridge_kernel::{Call, Repeat};
 use southbridge_policy::ranker::Demand;
 use southbridge_words::{Class, Instant, ServiceName, Step};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -38,7 +37,7 @@ pub(super) struct Visit<'p, S> {
 /// How a visit goes on once its request has been answered, or why it has not.
 enum Turn {
     /// It becomes a tunnel.
-    Tunnel(TcpStream, Slot),
+    Tunnel(Stream, Slot),
     /// It ends.
     Done,
     /// The caller is not there any more.
@@ -124,7 +123,7 @@ impl<'p, S: LocalIo> Visit<'p, S> {
         Ok(Turn::Tunnel(far, slot))
     }
 
-    async fn tunnel(self, mut far: TcpStream, slot: Slot) {
+    async fn tunnel(self, mut far: Stream, slot: Slot) {
         let counters = &self.proxy.counters;
         let mut near = self.connection.into_stream();
         let (end, Carried { up, down }) = carry(&mut near, &mut far, self.proxy.config.idle_max).await;
