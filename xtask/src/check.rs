@@ -1,6 +1,7 @@
 //! `cargo xtask check`: everything that can be known without running the program.
 
-use crate::shell::{self, Done, Failure, cargo, command, step};
+use crate::python;
+use crate::shell::{self, Done, Failure, cargo, step};
 use crate::tidy;
 
 /// Runs every check, and stops at the first that fails.
@@ -20,7 +21,7 @@ pub fn run(advisories: bool) -> Done {
         "docs",
         cargo().args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    python()
+    python::check()
 }
 
 /// Licences, sources and bans always; the advisory database is a repository of its own that has to
@@ -36,19 +37,4 @@ fn deny(advisories: bool) -> Result<std::process::Command, Failure> {
         deny.arg("advisories");
     }
     Ok(deny)
-}
-
-fn python() -> Done {
-    if shell::tracked(&[".py", ".pyi"])?.is_empty() {
-        return Ok(());
-    }
-    for tool in ["ruff", "pyright"] {
-        if !shell::succeeds(command(tool).arg("--version")) {
-            return Err(Failure::new(format!("{tool} is missing")).remedy("pip install ruff pyright"));
-        }
-    }
-    step("ruff", command("ruff").args(["check", "--no-cache", "."]))?;
-    step("ruff format", command("ruff").args(["format", "--no-cache", "--check", "."]))
-        .map_err(|failure| failure.remedy("ruff format ."))?;
-    step("pyright", command("pyright").args(["--warnings", "."]))
 }

@@ -11,6 +11,7 @@ mod check;
 mod fuzz;
 mod picture;
 mod programs;
+mod python;
 mod shell;
 mod simulate;
 mod suite;
@@ -29,7 +30,7 @@ struct Xtask {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Format, clippy, cargo deny, docs, tidy (ruff and pyright once there is Python): no warnings.
+    /// Format, clippy, cargo deny, docs, tidy, ruff, pyright, mypy: no warnings.
     Check(Check),
     /// Every test: units, doc tests, then real peers such as Synapse.
     Test(Test),

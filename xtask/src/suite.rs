@@ -1,4 +1,4 @@
-//! `cargo xtask test`: units and simulated worlds, doc tests, then real peers.
+//! `cargo xtask test`: units and simulated worlds, doc tests, Python, then real peers.
 //!
 //! Tests that need a real peer carry `#[ignore = "…"]` with the reason, so that a bare `cargo test`
 //! works anywhere; here the peers are put in place and those tests run as well.
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use crate::programs::{self, DAEMON_VARIABLE};
+use crate::python;
 use crate::shell::{self, Done, Failure, cargo, command, step};
 use crate::synapse;
 
@@ -27,13 +28,15 @@ pub fn run(quick: bool, filter: Option<&str>) -> Done {
     if filter.is_none() {
         step("doc tests", cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     }
+    packages(&PYTHON_PROGRAMS)?;
+    python::test(quick, filter)?;
     if quick {
         return Ok(());
     }
     packages(&PEER_PROGRAMS)?;
-    let python = synapse::python()?;
+    let synapse = synapse::python()?;
     let mut peers = runner.command(runner.ignored_only(), filter);
-    peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, python).env("PATH", &path);
+    peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, synapse).env("PATH", &path);
     step("tests with real peers", &mut peers)
 }
 
@@ -95,8 +98,10 @@ type Needed = (&'static [&'static str], &'static str);
 const BUILD_PROGRAMS: [Needed; 3] =
     [(&["cc", "--version"], "gcc"), (&["perl", "-v"], "perl"), (&["make", "--version"], "make")];
 
-const PEER_PROGRAMS: [Needed; 2] =
-    [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), (&["ip", "-V"], "iproute2")];
+const PYTHON_PROGRAMS: [Needed; 2] =
+    [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), (&["nginx", "-v"], "nginx-light")];
+
+const PEER_PROGRAMS: [Needed; 1] = [(&["ip", "-V"], "iproute2")];
 
 /// Where programs are looked for, PostgreSQL's own included: Debian puts them aside.
 fn path_with_postgresql() -> Result<OsString, Failure> {

@@ -35,7 +35,8 @@ const DOING: [&str; 24] = [
 ];
 
 /// Crates that have one home, and where it is.
-const HOMES: [(&str, &[&str], &str); 7] = [
+const HOMES: [(&str, &[&str], &str); 8] = [
+    ("jiter", &["crates/doors/python"], "it makes Python objects"),
     ("pyo3", &["crates/doors/python"], "no Python object ever reaches the I/O thread"),
     ("openssl", &["crates/kernel"], "the legacy TLS profile is the kernel's"),
     ("tokio-openssl", &["crates/kernel"], "the legacy TLS profile is the kernel's"),

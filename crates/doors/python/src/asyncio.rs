@@ -1,0 +1,284 @@
+//! What a task of asyncio waits on: a future as far as asyncio can tell, without being one.
+//!
+//! It is the iterator that `await` drives. Its first step sends the request and yields itself; the task asks it to
+//! be called back, which happens straight from the batch of completions, with no trip through the loop's queue of
+//! callbacks. uvloop and Tornado run the same tasks.
+//!
+//! # Source
+//! The protocol that `asyncio.Task` speaks with whatever has `_asyncio_future_blocking` (PEP 3156; CPython
+//! `Modules/_asynciomodule.c`, `task_step_handle_result_impl`).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use smallvec::SmallVec;
+use southbridge_words::Ticket;
+
+use crate::port::Port;
+use crate::response::Response;
+use crate::waiting::Who;
+
+/// Waits for one response on a running loop. Not thread-safe, like its loop.
+#[pyclass(frozen, module = "southbridge._kernel")]
+pub struct AsyncioWaiter {
+    response: Py<Response>,
+    port: Py<Port>,
+    looping: Py<PyAny>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    stage: Stage,
+    /// asyncio's own mark on what it was yielded.
+    blocking: bool,
+    callbacks: SmallVec<[Callback; 1]>,
+}
+
+/// What to call, and in which context.
+type Callback = (Py<PyAny>, Option<Py<PyAny>>);
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    New,
+    Sent(Ticket),
+    Done,
+    Cancelled(Option<Py<PyAny>>),
+}
+
+impl AsyncioWaiter {
+    /// Will wait for `response` at `port`, on the running loop `looping`.
+    pub fn new(response: Py<Response>, port: Py<Port>, looping: Py<PyAny>) -> Self {
+        Self { response, port, looping, state: Mutex::default() }
+    }
+
+    /// The response is settled: calls back.
+    pub fn wake(this: &Bound<'_, Self>) -> PyResult<()> {
+        let callbacks = {
+            let mut state = this.get().state();
+            state.stage = Stage::Done;
+            std::mem::take(&mut state.callbacks)
+        };
+        let mut outcome = Ok(());
+        for (callback, context) in callbacks {
+            let called = match context {
+                // At once and not by `call_soon`: a drain is a callback of the loop already.
+                Some(context) => {
+                    context.call_method1(this.py(), intern!(this.py(), "run"), (callback, this)).map(drop)
+                }
+                None => callback.call1(this.py(), (this,)).map(drop),
+            };
+            if outcome.is_ok() {
+                outcome = called;
+            }
+        }
+        outcome
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the request up, if it is under way.
+    fn give_up(&self) {
+        let ticket = {
+            let mut state = self.state();
+            let Stage::Sent(ticket) = state.stage else { return };
+            state.stage = Stage::Done;
+            ticket
+        };
+        self.port.get().cancel(ticket);
+    }
+
+    fn call_soon(&self, py: Python<'_>, what: Callback, this: &Bound<'_, Self>) -> PyResult<()> {
+        let (callback, context) = what;
+        let kwargs = PyDict::new(py);
+        if let Some(context) = context {
+            kwargs.set_item(intern!(py, "context"), context)?;
+        }
+        self.looping.bind(py).call_method(intern!(py, "call_soon"), (callback, this), Some(&kwargs))?;
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl AsyncioWaiter {
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __await__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__(this: &Bound<'_, Self>) -> PyResult<Py<Self>> {
+        let py = this.py();
+        let waiter = this.get();
+        let response = waiter.response.bind(py);
+        if response.get().is_unsent() {
+            let ticket = waiter.port.get().submit(py, response, Who::Asyncio(this.clone().unbind()))?;
+            let mut state = waiter.state();
+            state.stage = Stage::Sent(ticket);
+            state.blocking = true;
+            return Ok(this.clone().unbind());
+        }
+        if matches!(waiter.state().stage, Stage::Sent(_)) {
+            return Err(PyRuntimeError::new_err("await wasn't used with future"));
+        }
+        response.get().check(py)?;
+        Err(PyStopIteration::new_err(response.clone().unbind()))
+    }
+
+    #[pyo3(signature = (value, /))]
+    fn send(this: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        let _nothing_is_sent = value;
+        Self::__next__(this)
+    }
+
+    #[pyo3(signature = (kind, value=None, traceback=None))]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _kept_by_the_exception = traceback;
+        self.give_up();
+        let error = match value {
+            Some(value) if !value.is_none() => value.clone(),
+            _ if kind.is_instance_of::<PyType>() => kind.call0()?,
+            _ => kind.clone(),
+        };
+        Err(PyErr::from_value(error))
+    }
+
+    fn close(&self) {
+        self.give_up();
+    }
+
+    #[getter(_asyncio_future_blocking)]
+    fn blocking(&self) -> bool {
+        self.state().blocking
+    }
+
+    #[setter(_asyncio_future_blocking)]
+    fn set_blocking(&self, blocking: bool) {
+        self.state().blocking = blocking;
+    }
+
+    fn get_loop(&self, py: Python<'_>) -> Py<PyAny> {
+        self.looping.clone_ref(py)
+    }
+
+    #[pyo3(signature = (callback, *, context=None))]
+    fn add_done_callback(
+        this: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let waiter = this.get();
+        let mut state = waiter.state();
+        if matches!(state.stage, Stage::New | Stage::Sent(_)) {
+            state.callbacks.push((callback, context));
+            return Ok(());
+        }
+        drop(state);
+        waiter.call_soon(this.py(), (callback, context), this)
+    }
+
+    fn remove_done_callback(&self, callback: &Bound<'_, PyAny>) -> usize {
+        let mut kept = SmallVec::new();
+        let mut removed = Vec::new();
+        for one in std::mem::take(&mut self.state().callbacks) {
+            if one.0.bind(callback.py()).eq(callback).unwrap_or(false) {
+                removed.push(one);
+            } else {
+                kept.push(one);
+            }
+        }
+        self.state().callbacks = kept;
+        removed.len()
+    }
+
+    #[pyo3(signature = (msg=None))]
+    fn cancel(this: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
+        let waiter = this.get();
+        let (ticket, callbacks) = {
+            let mut state = waiter.state();
+            let ticket = match state.stage {
+                Stage::Sent(ticket) => Some(ticket),
+                Stage::New => None,
+                Stage::Done | Stage::Cancelled(_) => return Ok(false),
+            };
+            state.stage = Stage::Cancelled(msg);
+            (ticket, std::mem::take(&mut state.callbacks))
+        };
+        if let Some(ticket) = ticket {
+            waiter.port.get().cancel(ticket);
+        }
+        for what in callbacks {
+            waiter.call_soon(this.py(), what, this)?;
+        }
+        Ok(true)
+    }
+
+    fn cancelled(&self) -> bool {
+        matches!(self.state().stage, Stage::Cancelled(_))
+    }
+
+    fn done(&self) -> bool {
+        matches!(self.state().stage, Stage::Done | Stage::Cancelled(_))
+    }
+
+    fn result(&self, py: Python<'_>) -> PyResult<Py<Response>> {
+        let cancelled = match &self.state().stage {
+            Stage::Cancelled(message) => Some(message.as_ref().map(|message| message.clone_ref(py))),
+            _ => None,
+        };
+        if let Some(message) = cancelled {
+            return Err(cancelled_error(py, message));
+        }
+        self.response.get().check(py)?;
+        Ok(self.response.clone_ref(py))
+    }
+
+    fn exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match self.result(py) {
+            Ok(_) => Ok(None),
+            Err(error) if self.cancelled() => Err(error),
+            Err(error) => Ok(Some(error.into_value(py).into_any())),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.response)?;
+        visit.call(&self.port)?;
+        visit.call(&self.looping)?;
+        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        for (callback, context) in &state.callbacks {
+            visit.call(callback)?;
+            visit.call(context)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let callbacks = std::mem::take(&mut self.state().callbacks);
+        drop(callbacks);
+    }
+}
+
+fn cancelled_error(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
+    static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let made = CANCELLED.import(py, "asyncio", "CancelledError").and_then(|class| match message {
+        Some(message) if !message.is_none(py) => class.call1((message,)),
+        _ => class.call0(),
+    });
+    made.map_or_else(|error| error, PyErr::from_value)
+}

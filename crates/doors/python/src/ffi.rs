@@ -1,0 +1,80 @@
+//! What there is no safe call for: signals of the I/O thread, and noticing a fork.
+//!
+//! # Architecture Invariant
+//! The only `unsafe` of this door.
+#![allow(unsafe_code, reason = "calls into the C library, each with its reason")]
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+/// How often this process has been forked off since the module was loaded: 0 in the process that loaded it.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Which process this is, as far as forks go. Two values that differ were taken in different processes.
+///
+/// A counter that the C library's own fork raises in the child, because asking for the pid at every entry would
+/// be a system call for each request.
+pub fn process() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Sees to it that [`process`] changes in every child that is forked off from now on.
+pub fn watch_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler is a plain function that only adds to an atomic, which is allowed between
+        // fork and exec; it lives as long as the process, for the module is never unloaded.
+        let status = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+        assert_eq!(status, 0, "pthread_atfork fails for want of memory only");
+    });
+}
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Does `work` with all signals blocked in this thread, and so in the threads that it starts: signals are the
+/// business of the interpreter's main thread, which is interrupted in its waiting by them.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets are initialised by sigfillset and pthread_sigmask before they are read, and neither
+    // call can fail with valid arguments.
+    let before = unsafe {
+        let mut all = std::mem::zeroed();
+        let mut before = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        before
+    };
+    let done = work();
+    // SAFETY: `before` is the mask that the first call wrote.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    done
+}
+
+/// What `place` holds, if `fits`; otherwise a new one takes its place, and the old one is leaked, for somebody may
+/// be looking at it.
+pub fn current<T: Sync>(
+    place: &AtomicPtr<T>,
+    new: impl FnOnce() -> T,
+    fits: impl Fn(&T) -> bool,
+) -> &'static T {
+    let held = place.load(Ordering::Acquire);
+    // SAFETY: `place` holds null or what `Box::into_raw` gave below; nothing that was in it is ever freed.
+    if let Some(held) = unsafe { held.as_ref() }
+        && fits(held)
+    {
+        return held;
+    }
+    let made = Box::into_raw(Box::new(new()));
+    match place.compare_exchange(held, made, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: as above, and never freed from here on.
+        Ok(_) => unsafe { &*made },
+        Err(first) => {
+            // SAFETY: nobody has seen `made`; what was there first is never freed.
+            unsafe {
+                drop(Box::from_raw(made));
+                &*first
+            }
+        }
+    }
+}

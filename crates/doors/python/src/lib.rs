@@ -1,0 +1,50 @@
+//! The native module of the Python package: `southbridge._kernel`.
+//!
+//! Floor 3 of the house. One kernel serves the whole process; every event loop and every thread that waits has a
+//! port of its own, and a frontend is a way of waiting for it and nothing else.
+//!
+//! # Architecture Invariants
+//! - No Python object reaches the I/O thread: requests are copied out of the interpreter, and what waits for an
+//!   answer stays here, under its ticket (K1).
+//! - `pyo3` is named in this door only; `unsafe` in `ffi` only.
+//! - No lock of ours is held while Python code runs.
+
+mod arguments;
+mod asyncio;
+mod client;
+mod errors;
+mod ffi;
+mod headers;
+mod here;
+mod port;
+mod process;
+mod response;
+mod seam;
+mod waiting;
+
+use pyo3::prelude::*;
+
+/// The I/O kernel of Southbridge inside Python.
+#[pymodule]
+mod _kernel {
+    #[pymodule_export]
+    use crate::asyncio::AsyncioWaiter;
+    #[pymodule_export]
+    use crate::client::Client;
+    #[pymodule_export]
+    use crate::headers::Headers;
+    #[pymodule_export]
+    use crate::port::Port;
+    #[pymodule_export]
+    use crate::process::{after_fork_in_child, shutdown};
+    #[pymodule_export]
+    use crate::response::Response;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::ffi::watch_forks();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

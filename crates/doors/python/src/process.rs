@@ -1,0 +1,168 @@
+//! One kernel a process: started on first use, left alone after a fork, stopped and joined at the exit.
+//!
+//! What belongs to a process is never dropped in another one: its locks may have been held by threads that the
+//! fork did not copy, and its descriptors are still shared with the parent.
+//!
+//! # Source
+//! K2, K18; DESIGN decision 13.
+
+use std::ptr;
+use std::sync::atomic::AtomicPtr;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use southbridge_kernel::port::{KernelThread, Port};
+
+use crate::errors;
+use crate::ffi;
+use crate::seam;
+
+/// A thing of the process that made it. In a child that was forked off, nobody can get at it, and it is leaked.
+pub struct Own<T> {
+    thing: Option<T>,
+    process: u32,
+}
+
+impl<T> Own<T> {
+    /// `thing`, of this process.
+    pub fn new(thing: T) -> Self {
+        Self { thing: Some(thing), process: ffi::process() }
+    }
+
+    /// Whether it was made in this process.
+    pub fn is_ours(&self) -> bool {
+        self.process == ffi::process()
+    }
+
+    /// The thing, in the process that made it.
+    pub fn get(&self) -> Option<&T> {
+        if self.is_ours() { self.thing.as_ref() } else { None }
+    }
+}
+
+impl<T> Drop for Own<T> {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget(self.thing.take());
+        }
+    }
+}
+
+/// The kernel of one process.
+struct House {
+    process: u32,
+    kernel: Mutex<Stage>,
+    /// Threads that wait in native code for something of the kernel's.
+    waiting: Mutex<usize>,
+    nobody_waits: Condvar,
+}
+
+enum Stage {
+    NotStarted,
+    Running(KernelThread),
+    Stopped,
+}
+
+static HOUSE: AtomicPtr<House> = AtomicPtr::new(ptr::null_mut());
+
+/// Attaches a port to the kernel of this process, which is started if need be.
+///
+/// # Errors
+/// `KernelStoppedError` once the interpreter is on its way out, `SouthbridgeError` when there is no thread or
+/// descriptor to be had.
+pub fn attach(py: Python<'_>) -> PyResult<Port> {
+    let house = ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
+    let attached = py.detach(|| house.attach());
+    attached.map_err(|refused| match refused {
+        Refused::Stopped => errors::stopped(py),
+        Refused::System(message) => errors::plain(py, &message),
+    })
+}
+
+/// Counts this thread among those that wait in native code, for as long as the answer is held.
+pub fn wait_in_house() -> Waits {
+    let house = ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
+    *house.waiting.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    Waits { house }
+}
+
+/// See [`wait_in_house`].
+pub struct Waits {
+    house: &'static House,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let mut waiting = self.house.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.house.nobody_waits.notify_all();
+        }
+    }
+}
+
+/// Stops the I/O thread and joins it; what is in flight fails with `KernelStoppedError`. Called at the exit.
+#[pyfunction]
+pub fn shutdown(py: Python<'_>) {
+    let house = ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
+    py.detach(|| house.stop());
+}
+
+/// What a child does first: whatever the parent had is not its own.
+#[pyfunction]
+pub fn after_fork_in_child() {
+    // The counter of forks has been raised by the C library's own handler, and every entry looks at it; this
+    // frees nothing, and makes the new, empty house before two threads can ask for it.
+    ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
+}
+
+enum Refused {
+    Stopped,
+    System(String),
+}
+
+impl House {
+    fn new() -> Self {
+        Self {
+            process: ffi::process(),
+            kernel: Mutex::new(Stage::NotStarted),
+            waiting: Mutex::new(0),
+            nobody_waits: Condvar::new(),
+        }
+    }
+
+    fn attach(&self) -> Result<Port, Refused> {
+        let mut stage = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*stage, Stage::NotStarted) {
+            let started =
+                ffi::without_signals(seam::start).map_err(|error| Refused::System(error.to_string()))?;
+            *stage = Stage::Running(started);
+        }
+        match &*stage {
+            Stage::Running(thread) => thread
+                .attach(HELD_MAX)
+                .map_err(|error| Refused::System(format!("no port can be attached to the kernel: {error}"))),
+            Stage::NotStarted | Stage::Stopped => Err(Refused::Stopped),
+        }
+    }
+
+    fn stop(&self) {
+        let stage = std::mem::replace(
+            &mut *self.kernel.lock().unwrap_or_else(PoisonError::into_inner),
+            Stage::Stopped,
+        );
+        // Joins the I/O thread, which first tells everybody who waits.
+        drop(stage);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits in native code is to be back in the interpreter before it begins to end.
+        let _in_time = self.nobody_waits.wait_timeout_while(waiting, FAREWELL_MAX, |waiting| *waiting > 0);
+    }
+}
+
+/// How many requests one event loop or thread may have in flight. Two queues of this many places are allocated
+/// with each port; whoever needs more is told so at once.
+const HELD_MAX: usize = 16_384;
+
+/// How long the exit waits for threads to come back from native code.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,318 @@
+//! A response: a promise of itself until it is there.
+//!
+//! What a call returns is a `Response` at once. In a thread or a greenlet it is settled by then. In an event loop
+//! it is not, and `await` settles it; touching it before is an error there, because waiting would stop the loop.
+//!
+//! # Source
+//! K4, K20; decision 0010.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use jiter::{PartialMode, PythonParse, StringCacheMode};
+use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::asyncio::AsyncioWaiter;
+use crate::headers::Headers;
+use crate::here::{self, Here};
+use crate::seam::{self, Failure, Incoming, Outgoing};
+use crate::{errors, ffi};
+
+/// An answer over HTTP. `await` gives it, once it is there; in threads and greenlets it is there already.
+#[pyclass(frozen, subclass, weakref, module = "southbridge._kernel")]
+pub struct Response {
+    outgoing: Arc<Outgoing>,
+    sent: AtomicBool,
+    settled: OnceLock<Result<Arc<Incoming>, Failure>>,
+    process: u32,
+    content: PyOnceLock<Py<PyBytes>>,
+}
+
+impl Response {
+    /// The answer to `outgoing`, which has not been sent.
+    pub fn new(outgoing: Outgoing) -> Self {
+        Self::of(Arc::new(outgoing))
+    }
+
+    fn of(outgoing: Arc<Outgoing>) -> Self {
+        Self {
+            outgoing,
+            sent: AtomicBool::new(false),
+            settled: OnceLock::new(),
+            process: ffi::process(),
+            content: PyOnceLock::new(),
+        }
+    }
+
+    /// What is to be sent now. It is sent once.
+    ///
+    /// # Errors
+    /// `NotAwaitedError` when it is under way already.
+    pub fn take_to_send(&self, py: Python<'_>) -> PyResult<Arc<Outgoing>> {
+        if self.sent.swap(true, Ordering::AcqRel) {
+            return Err(self.under_way(py));
+        }
+        Ok(Arc::clone(&self.outgoing))
+    }
+
+    /// Whether nothing has been sent yet.
+    pub fn is_unsent(&self) -> bool {
+        !self.sent.load(Ordering::Acquire)
+    }
+
+    /// The kernel has answered.
+    pub fn complete(&self, result: Result<http::Response<bytes::Bytes>, Failure>) {
+        self.settle(result.map(|response| Arc::new(seam::incoming(&self.outgoing, response))));
+    }
+
+    /// Settles it. What has been settled stays so.
+    pub fn settle(&self, result: Result<Arc<Incoming>, Failure>) {
+        let _first_word_holds = self.settled.set(result);
+    }
+
+    /// Waits in the way of the thread that this is, whose calls block.
+    ///
+    /// # Errors
+    /// The failure, or what interrupted the waiting.
+    pub fn wait_here(this: &Bound<'_, Self>, here: &Here<'_>) -> PyResult<()> {
+        let py = this.py();
+        match here {
+            Here::Gevent => {
+                here::frontend(py, "gevent")?.call_method1(intern!(py, "wait"), (this,))?;
+            }
+            _ => here::thread_port(py)?.get().block(py, this)?,
+        }
+        this.get().check(py)
+    }
+
+    /// It will never be there: it was given up.
+    pub fn abandon(&self) {
+        self.settle(Err(Failure {
+            name: "Abandoned",
+            step: "admission",
+            is_repeatable: false,
+            message: format!("{} {} was given up", self.outgoing.method, self.outgoing.url),
+        }));
+    }
+
+    fn outcome(&self, py: Python<'_>) -> PyResult<&Arc<Incoming>> {
+        match self.settled.get() {
+            Some(Ok(incoming)) => Ok(incoming),
+            Some(Err(failure)) => Err(errors::of_failure(py, failure)),
+            None => Err(self.under_way(py)),
+        }
+    }
+
+    fn under_way(&self, py: Python<'_>) -> PyErr {
+        if self.process == ffi::process() {
+            errors::not_awaited(py, "whoever waits for it elsewhere")
+        } else {
+            errors::forked(py)
+        }
+    }
+
+    /// The answer; waits for it where calls block.
+    fn there<'a>(this: &'a Bound<'_, Self>) -> PyResult<&'a Arc<Incoming>> {
+        let py = this.py();
+        let response = this.get();
+        if response.settled.get().is_none() && response.is_unsent() {
+            match here::here(py)? {
+                Here::Asyncio(_) => return Err(errors::not_awaited(py, "the running event loop")),
+                Here::Trio => return Err(errors::not_awaited(py, "trio")),
+                Here::Twisted => return Err(errors::not_awaited(py, "Twisted's reactor")),
+                here => Self::wait_here(this, &here)?,
+            }
+        }
+        response.outcome(py)
+    }
+}
+
+#[pymethods]
+impl Response {
+    /// Another answer to the same request, which has not been sent.
+    #[new]
+    fn again(of: &Self) -> Self {
+        Self::of(Arc::clone(&of.outgoing))
+    }
+
+    fn __await__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        if !this.get().is_unsent() {
+            return Ok(Bound::new(py, Settled { response: this.clone().unbind() })?.into_any());
+        }
+        match here::here(py)? {
+            Here::Asyncio(looping) => {
+                let port = here::asyncio_port(py, &looping)?;
+                let waiter = AsyncioWaiter::new(this.clone().unbind(), port.unbind(), looping.unbind());
+                Ok(Bound::new(py, waiter)?.into_any())
+            }
+            Here::Trio => here::frontend(py, "trio")?.call_method1(intern!(py, "wait"), (this,)),
+            Here::Twisted => here::frontend(py, "twisted")?.call_method1(intern!(py, "wait"), (this,)),
+            here => {
+                Self::wait_here(this, &here)?;
+                Ok(Bound::new(py, Settled { response: this.clone().unbind() })?.into_any())
+            }
+        }
+    }
+
+    /// Whether it is here, or will never be.
+    #[getter]
+    fn is_settled(&self) -> bool {
+        self.settled.get().is_some()
+    }
+
+    /// Raises the failure, if it came to that.
+    pub fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.outcome(py).map(drop)
+    }
+
+    /// 200, 404 and so on.
+    #[getter]
+    fn status(this: &Bound<'_, Self>) -> PyResult<u16> {
+        Ok(Self::there(this)?.status.as_u16())
+    }
+
+    /// The same as `status`, as other clients call it.
+    #[getter]
+    fn status_code(this: &Bound<'_, Self>) -> PyResult<u16> {
+        Self::status(this)
+    }
+
+    /// What the status is called: `Not Found`.
+    #[getter]
+    fn reason(this: &Bound<'_, Self>) -> PyResult<&'static str> {
+        Ok(Self::there(this)?.status.canonical_reason().unwrap_or_default())
+    }
+
+    /// Whether the status is below 400.
+    #[getter]
+    fn ok(this: &Bound<'_, Self>) -> PyResult<bool> {
+        Ok(Self::there(this)?.status.as_u16() < 400)
+    }
+
+    /// The version of HTTP that was spoken: `HTTP/1.1`, `HTTP/2`.
+    #[getter]
+    fn http_version(this: &Bound<'_, Self>) -> PyResult<&'static str> {
+        Ok(match Self::there(this)?.version {
+            http::Version::HTTP_10 => "HTTP/1.0",
+            http::Version::HTTP_2 => "HTTP/2",
+            http::Version::HTTP_3 => "HTTP/3",
+            _ => "HTTP/1.1",
+        })
+    }
+
+    /// Where it came from.
+    #[getter]
+    fn url(this: &Bound<'_, Self>) -> PyResult<String> {
+        Ok(Self::there(this)?.url.to_string())
+    }
+
+    /// The header fields.
+    #[getter]
+    fn headers(this: &Bound<'_, Self>) -> PyResult<Headers> {
+        Ok(Headers::new(Arc::clone(Self::there(this)?)))
+    }
+
+    /// The body.
+    #[getter]
+    fn content<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = this.py();
+        let body = &Self::there(this)?.body;
+        Ok(this.get().content.get_or_init(py, || PyBytes::new(py, body).unbind()).bind(py).clone())
+    }
+
+    /// The body as text, in the charset that the headers name, and otherwise UTF-8.
+    #[getter]
+    fn text<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
+        let py = this.py();
+        let there = Self::there(this)?;
+        match charset(there) {
+            None => Ok(PyString::new(py, &String::from_utf8_lossy(&there.body))),
+            Some(charset) => {
+                let decoded = Self::content(this)?.call_method1(intern!(py, "decode"), (charset, "replace"));
+                // A charset that nobody knows is no reason to have no text.
+                decoded
+                    .and_then(|text| text.cast_into().map_err(PyErr::from))
+                    .or_else(|_| Ok(PyString::new(py, &String::from_utf8_lossy(&there.body))))
+            }
+        }
+    }
+
+    /// The body, read as JSON, straight from the kernel's buffer.
+    ///
+    /// Raises `ValueError` when it is not JSON.
+    fn json<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let body = &Self::there(this)?.body;
+        JSON.python_parse(this.py(), body).map_err(|error| {
+            PyValueError::new_err(format!("the body is not JSON: {}", error.description(body)))
+        })
+    }
+
+    /// Itself, if the status is below 400.
+    ///
+    /// Raises `StatusError`.
+    fn raise_for_status<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        let py = this.py();
+        let there = Self::there(this)?;
+        if there.status.as_u16() < 400 {
+            return Ok(this.clone());
+        }
+        let class = py.import("southbridge._errors")?.getattr("StatusError")?;
+        Err(PyErr::from_value(class.call1((this,))?))
+    }
+
+    fn __repr__(&self) -> String {
+        let method = &self.outgoing.method;
+        match self.settled.get() {
+            Some(Ok(there)) => format!("<Response {} of {method} {}>", there.status.as_u16(), there.url),
+            Some(Err(failure)) => {
+                format!("<Response none of {method} {}: {}>", self.outgoing.url, failure.message)
+            }
+            None if self.is_unsent() => {
+                format!("<Response not yet asked for of {method} {}>", self.outgoing.url)
+            }
+            None => format!("<Response awaited of {method} {}>", self.outgoing.url),
+        }
+    }
+}
+
+/// The awaiting of what is there: ends at its first step.
+#[pyclass(frozen, module = "southbridge._kernel")]
+struct Settled {
+    response: Py<Response>,
+}
+
+#[pymethods]
+impl Settled {
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<()> {
+        self.response.get().check(py)?;
+        Err(PyStopIteration::new_err(self.response.clone_ref(py)))
+    }
+}
+
+/// The charset that `Content-Type` names, unless it is UTF-8.
+fn charset(incoming: &Incoming) -> Option<&str> {
+    let value = incoming.headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    let named = value.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    })?;
+    let is_utf8 = named.eq_ignore_ascii_case("utf-8") || named.eq_ignore_ascii_case("utf8");
+    (!is_utf8).then_some(named)
+}
+
+const JSON: PythonParse = PythonParse {
+    allow_inf_nan: true,
+    cache_mode: StringCacheMode::Keys,
+    partial_mode: PartialMode::Off,
+    catch_duplicate_keys: false,
+    float_mode: jiter::FloatMode::Float,
+};

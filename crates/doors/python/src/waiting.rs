@@ -1,0 +1,51 @@
+//! Who waits for a ticket, and how it is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use crate::asyncio::AsyncioWaiter;
+use crate::response::Response;
+
+/// One submission that has not completed.
+pub struct Waiting {
+    /// What the answer is put into.
+    pub response: Py<Response>,
+    /// Who is told of it.
+    pub who: Who,
+}
+
+/// Who waits.
+pub enum Who {
+    /// A thread, which looks at the flag.
+    Thread(Arc<AtomicBool>),
+    /// A task of asyncio.
+    Asyncio(Py<AsyncioWaiter>),
+    /// Anybody else: called without arguments.
+    Called(Py<PyAny>),
+}
+
+impl Who {
+    /// Tells that the response is settled. Python code may run.
+    pub fn tell(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Thread(flag) => flag.store(true, Ordering::Relaxed),
+            Self::Asyncio(waiter) => AsyncioWaiter::wake(waiter.bind(py))?,
+            Self::Called(callable) => {
+                callable.call0(py)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the garbage collector what is held.
+    pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Thread(_) => Ok(()),
+            Self::Asyncio(waiter) => visit.call(waiter),
+            Self::Called(callable) => visit.call(callable),
+        }
+    }
+}

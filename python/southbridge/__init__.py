@@ -1,0 +1,61 @@
+"""The I/O kernel of Southbridge inside Python: one client for asyncio, Twisted, trio, Tornado, gevent and threads.
+
+A call returns a `Response` everywhere. In an event loop it is awaited; in a greenlet or a thread the call waits::
+
+    response = await southbridge.get("https://example.org/")   # asyncio, Twisted, trio, Tornado
+    response = southbridge.get("https://example.org/")         # gevent, threads
+"""
+
+import atexit
+import os
+
+from southbridge import _kernel
+from southbridge._errors import (
+    AbandonedError,
+    BadRequestError,
+    ForkedError,
+    KernelStoppedError,
+    NotAwaitedError,
+    QueueFullError,
+    RequestError,
+    SouthbridgeError,
+    StatusError,
+)
+from southbridge._kernel import Client, Headers, Response, __version__
+
+__all__ = [
+    "AbandonedError",
+    "BadRequestError",
+    "Client",
+    "ForkedError",
+    "Headers",
+    "KernelStoppedError",
+    "NotAwaitedError",
+    "QueueFullError",
+    "RequestError",
+    "Response",
+    "SouthbridgeError",
+    "StatusError",
+    "__version__",
+    "delete",
+    "get",
+    "head",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "request",
+]
+
+_client = Client()
+request = _client.request
+get = _client.get
+head = _client.head
+options = _client.options
+post = _client.post
+put = _client.put
+patch = _client.patch
+delete = _client.delete
+
+os.register_at_fork(after_in_child=_kernel.after_fork_in_child)
+atexit.register(_kernel.shutdown)

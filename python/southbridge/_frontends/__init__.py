@@ -1,0 +1,1 @@
+"""The ways of waiting, one module each. None is imported before its framework runs."""

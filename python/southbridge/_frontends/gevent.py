@@ -1,0 +1,61 @@
+"""Parks a greenlet. Nothing needs to be patched, and nothing minds if it is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub, Waiter
+
+from southbridge._kernel import Port, Response
+
+_watches: WeakKeyDictionary[Hub, _Watch] = WeakKeyDictionary()
+
+
+def is_here() -> bool:
+    """Whether this thread runs greenlets, and so parks them instead of blocking."""
+    hub = get_hub_if_exists()
+    return hub is not None and gevent.getcurrent() is not hub
+
+
+def wait(response: Response) -> None:
+    """Park this greenlet until ``response`` is settled. A greenlet that is killed gives its request up."""
+    hub = gevent.get_hub()
+    watch = _watches.get(hub)
+    if watch is None or not watch.port.is_ours:
+        watch = _watches[hub] = _Watch(hub)
+    watch.park(response)
+
+
+class _Watch:
+    """A hub's port and the watcher of its descriptor."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.port = Port()
+        self._waiting = 0
+        self._run_callback = hub.loop.run_callback
+        # A hub that waits for nothing but the kernel must not think that it waits in vain; and when nobody waits
+        # for the kernel, the watcher must not keep the hub alive. So it counts while somebody waits.
+        self._watcher: Any = hub.loop.io(self.port.fileno(), 1, ref=False)
+        self._watcher.start(self._drain)
+
+    def park(self, response: Response) -> None:
+        waiter: Waiter[None] = Waiter()
+        ticket = self.port.start(response, partial(waiter.switch, None))
+        self._waiting += 1
+        self._watcher.ref = True
+        try:
+            waiter.get()
+        except BaseException:
+            self.port.cancel(ticket)
+            raise
+        finally:
+            self._waiting -= 1
+            self._watcher.ref = self._waiting > 0
+
+    def _drain(self) -> None:
+        if self.port.drain():
+            self._run_callback(self._drain)

@@ -1,0 +1,291 @@
+"""The native module. Checked against the binary by ``stubtest``."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextvars import Context
+from typing import Any, Final, TypeAlias, TypeVar, final, overload
+
+from typing_extensions import Self, disjoint_base
+
+__all__ = [
+    "AsyncioWaiter",
+    "Client",
+    "Headers",
+    "Port",
+    "Response",
+    "__version__",
+    "after_fork_in_child",
+    "shutdown",
+]
+
+__version__: Final[str]
+
+_T = TypeVar("_T")
+
+_Plain: TypeAlias = str | int | float | bool
+_Pairs: TypeAlias = (
+    Mapping[str, _Plain]
+    | Mapping[str, str]
+    | Mapping[str, Iterable[_Plain]]
+    | Mapping[str, _Plain | Iterable[_Plain]]
+    | Iterable[tuple[str, _Plain]]
+)
+_HeaderFields: TypeAlias = (
+    Mapping[str, str]
+    | Mapping[str, bytes]
+    | Mapping[bytes, bytes]
+    | Iterable[tuple[str | bytes, str | bytes]]
+)
+_Bytes: TypeAlias = bytes | bytearray | memoryview
+_Content: TypeAlias = str | _Bytes
+
+def after_fork_in_child() -> None:
+    """What a child does first: whatever the parent had is not its own."""
+
+def shutdown() -> None:
+    """Stop the I/O thread and join it; what is in flight fails with `KernelStoppedError`. Called at the exit."""
+
+@final
+class Headers(Mapping[str, str]):
+    """Header fields: a mapping from names, in any case, to values."""
+
+    def __getitem__(self, key: str, /) -> str: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+    @overload
+    def get(self, key: str, default: str, /) -> str: ...
+    @overload
+    def get(self, key: str, default: _T, /) -> str | _T: ...
+    def get_list(self, name: str) -> list[str]:
+        """Every value of ``name``, one for each line."""
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """Every line, as a pair of name and value."""
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """Every line, as bytes."""
+
+@disjoint_base
+class Response:
+    """An answer over HTTP. `await` gives it, once it is there; in threads and greenlets it is there already."""
+
+    def __new__(cls, of: Response) -> Self: ...
+    def __await__(self) -> Generator[Any, Any, Response]: ...
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is here, or will never be."""
+
+    def check(self) -> None:
+        """Raise the failure, if it came to that."""
+
+    @property
+    def status(self) -> int:
+        """200, 404 and so on."""
+
+    @property
+    def status_code(self) -> int:
+        """The same as ``status``, as other clients call it."""
+
+    @property
+    def reason(self) -> str:
+        """What the status is called: ``Not Found``."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+
+    @property
+    def http_version(self) -> str:
+        """The version of HTTP that was spoken: ``HTTP/1.1``, ``HTTP/2``."""
+
+    @property
+    def url(self) -> str:
+        """Where it came from."""
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+
+    @property
+    def text(self) -> str:
+        """The body as text, in the charset that the headers name, and otherwise UTF-8."""
+
+    def json(self) -> Any:
+        """The body, read as JSON, straight from the kernel's buffer.
+
+        Raises `ValueError` when it is not JSON.
+        """
+
+    def raise_for_status(self) -> Self:
+        """Itself, if the status is below 400.
+
+        Raises `StatusError`.
+        """
+
+@final
+class Client:
+    """Settings that several requests share."""
+
+    def __new__(
+        cls,
+        *,
+        base_url: str | None = None,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        timeout: float | None = None,
+    ) -> Self: ...
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Send ``method`` to ``url``."""
+
+    def get(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Ask for what is at ``url``."""
+
+    def head(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Ask for the head alone."""
+
+    def options(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Ask what can be done with ``url``."""
+
+    def post(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Hand something in at ``url``."""
+
+    def put(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Put something at ``url``."""
+
+    def patch(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Change what is at ``url``."""
+
+    def delete(
+        self,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        content: _Content | None = None,
+        data: _Pairs | _Content | None = None,
+        json: object = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Remove what is at ``url``."""
+
+@final
+class Port:
+    """One event loop's, or one thread's, side of the kernel. What frontends are built on."""
+
+    def __new__(cls) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was attached in this process."""
+
+    def fileno(self) -> int:
+        """The descriptor to watch for reading."""
+
+    def start(self, response: Response, done: Callable[[], object]) -> int:
+        """Send ``response``'s request; ``done`` is called when it is settled. Returns the ticket."""
+
+    def cancel(self, ticket: int) -> None:
+        """Give ``ticket`` up: nobody will be told of it, and the kernel stops working on it."""
+
+    def drain(self, completions_max: int = 64) -> bool:
+        """Tell those whose answers are here, ``completions_max`` at most. True: call again soon."""
+
+@final
+class AsyncioWaiter:
+    """Waits for one response on a running loop. Not thread-safe, like its loop."""
+
+    _asyncio_future_blocking: bool
+    def __iter__(self) -> Self: ...
+    def __await__(self) -> Self: ...
+    def __next__(self) -> Self: ...
+    def send(self, value: object, /) -> Self: ...
+    def throw(self, kind: object, value: object = None, traceback: object = None) -> None: ...
+    def close(self) -> None: ...
+    def get_loop(self) -> AbstractEventLoop: ...
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: Context | None = None
+    ) -> None: ...
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int: ...
+    def cancel(self, msg: object = None) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def done(self) -> bool: ...
+    def result(self) -> Response: ...
+    def exception(self) -> BaseException | None: ...

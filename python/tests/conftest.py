@@ -1,0 +1,73 @@
+"""Peers and frontends for the tests. ``--frontend NAME`` runs the behaviour suite for that one alone."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .frontends import Frontend
+
+# Those that can live in one process. The others have one of their own, for they change it.
+TOGETHER = ("asyncio", "uvloop", "tornado", "trio", "twisted", "inlineCallbacks", "gevent", "threads")
+APART = ("gevent-patched", "twisted-asyncio")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--frontend", choices=TOGETHER + APART, help="run the behaviour suite for this one alone"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "frontend" in metafunc.fixturenames:
+        asked: str | None = metafunc.config.getoption("--frontend")
+        metafunc.parametrize("frontend", [asked] if asked else TOGETHER, indirect=True, scope="session")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: repeats itself often; `cargo xtask test --quick` leaves it out")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--frontend``, what needs no frontend is left to the run without it."""
+    if config.getoption("--frontend"):
+        items[:] = [item for item in items if "frontend" in getattr(item, "fixturenames", ())]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A ``-k`` that selects nothing is no failure: it may be the name of a test in Rust."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("-k"):
+        session.exitstatus = pytest.ExitCode.OK
+
+
+@pytest.fixture(scope="session")
+def frontend(request: pytest.FixtureRequest) -> Frontend:
+    from .frontends.every import frontend_called
+
+    return frontend_called(request.param)
+
+
+@pytest.fixture(scope="session")
+def peer() -> Iterator[str]:
+    """The URL of a peer that does what the path says."""
+    program = Path(__file__).with_name("peer.py")
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        yield f"http://127.0.0.1:{port}"
+        process.kill()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port where nobody listens, and nobody will meanwhile."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]

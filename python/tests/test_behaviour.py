@@ -1,0 +1,130 @@
+"""What every frontend does alike."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+
+import pytest
+import southbridge
+
+from .frontends import Frontend
+
+
+def test_a_get_is_answered(frontend: Frontend, peer: str) -> None:
+    async def story() -> southbridge.Response:
+        return await southbridge.get(f"{peer}/echo", params={"a": "1", "b": ["2", "3"]})
+
+    response = frontend.run(story)
+    assert response.status == 200
+    assert response.ok
+    assert response.http_version == "HTTP/1.1"
+    assert response.headers["CONTENT-type"] == "application/json"
+    told = response.json()
+    assert told["method"] == "GET"
+    assert told["query"] == "a=1&b=2&b=3"
+
+
+def test_a_post_carries_json(frontend: Frontend, peer: str) -> None:
+    async def story() -> southbridge.Response:
+        return await southbridge.post(f"{peer}/echo", json={"name": "Zoë"}, headers={"X-Kind": "order"})
+
+    told = frontend.run(story).json()
+    headers = {name.lower(): value for name, value in told["headers"]}
+    assert told["body"].encode("latin-1").decode() == '{"name":"Zoë"}'
+    assert headers["content-type"] == "application/json"
+    assert headers["x-kind"] == "order"
+
+
+def test_many_are_in_flight_at_once(frontend: Frontend, peer: str) -> None:
+    async def one() -> str:
+        return (await southbridge.get(f"{peer}/delay/0.2")).text
+
+    async def story() -> list[str]:
+        return await frontend.together(*([one] * 20))
+
+    began = time.monotonic()
+    assert frontend.run(story) == ["late"] * 20
+    assert time.monotonic() - began < 2
+
+
+def test_a_timeout_is_kept_and_says_where_it_was(frontend: Frontend, peer: str) -> None:
+    async def story() -> southbridge.RequestError:
+        with pytest.raises(southbridge.RequestError) as caught:
+            await southbridge.get(f"{peer}/never", timeout=0.2)
+        return caught.value
+
+    began = time.monotonic()
+    error = frontend.run(story)
+    assert 0.2 <= time.monotonic() - began < 5
+    assert error.step == "response"
+    assert "within" in str(error)
+
+
+def test_a_cut_connection_is_told_from_a_refused_one(frontend: Frontend, peer: str, closed_port: int) -> None:
+    async def story() -> tuple[str, str]:
+        with pytest.raises(southbridge.RequestError) as cut:
+            await southbridge.post(f"{peer}/half", content=b"x")
+        with pytest.raises(southbridge.RequestError) as refused:
+            await southbridge.get(f"http://127.0.0.1:{closed_port}/")
+        assert not cut.value.is_repeatable
+        assert refused.value.is_repeatable
+        return cut.value.step, refused.value.step
+
+    assert frontend.run(story) == ("body", "connect")
+
+
+def test_what_is_given_up_is_given_up_in_the_kernel(frontend: Frontend, peer: str) -> None:
+    if not frontend.can_give_up:
+        pytest.skip("nobody can cancel a thread")
+
+    async def waits() -> None:
+        await southbridge.get(f"{peer}/never")
+
+    async def story() -> tuple[str, int]:
+        ended = await frontend.give_up(waits, after=0.1)
+        return ended, (await southbridge.get(f"{peer}/status/204")).status
+
+    ended, status = frontend.run(story)
+    assert ended in {"CancelledError", "Cancelled", "GreenletExit"}
+    assert status == 204
+
+
+COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
+
+
+def test_each_caller_keeps_its_context(frontend: Frontend, peer: str) -> None:
+    async def one(colour: str) -> str:
+        COLOUR.set(colour)
+        await southbridge.get(f"{peer}/delay/0.05")
+        await southbridge.get(f"{peer}/status/200")
+        return COLOUR.get()
+
+    async def red() -> str:
+        return await one("red")
+
+    async def blue() -> str:
+        return await one("blue")
+
+    async def story() -> list[str]:
+        return await frontend.together(red, blue, red)
+
+    assert frontend.run(story) == ["red", "blue", "red"]
+
+
+def test_a_response_can_be_awaited_again(frontend: Frontend, peer: str) -> None:
+    async def story() -> tuple[int, int]:
+        response = await southbridge.get(f"{peer}/status/200")
+        return (await response).status, response.status
+
+    assert frontend.run(story) == (200, 200)
+
+
+def test_an_error_of_status_is_raised_on_demand(frontend: Frontend, peer: str) -> None:
+    async def story() -> southbridge.Response:
+        return await southbridge.get(f"{peer}/status/404")
+
+    response = frontend.run(story)
+    with pytest.raises(southbridge.StatusError, match="answered 404") as caught:
+        response.raise_for_status()
+    assert caught.value.response.status == 404

@@ -1,0 +1,109 @@
+//! The Python package: its tools and frameworks in a venv under `target`, its native module, its tests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::shell::{Done, Failure, cargo, checkout, command, step, target_dir};
+
+/// What pip installs: the groups of `pyproject.toml`.
+const GROUPS: [&str; 2] = ["frameworks", "check"];
+
+/// Frontends that change the whole process, and how their interpreter is started.
+const APART: [(&str, &[&str]); 2] = [
+    ("twisted-asyncio", &["-m", "pytest"]),
+    ("gevent-patched", &["-m", "gevent.monkey", "--module", "pytest"]),
+];
+
+/// Style and types, without the native module.
+///
+/// # Errors
+/// The tool that found something, and the remedy.
+pub fn check() -> Done {
+    venv()?;
+    step("ruff", tool("ruff").args(["check", "--no-cache", "."]))?;
+    step("ruff format", tool("ruff").args(["format", "--no-cache", "--check", "."]))
+        .map_err(|failure| failure.remedy("target/venv/bin/ruff format ."))?;
+    step("pyright", tool("pyright").args(["--warnings"]))?;
+    step("mypy", &mut tool("mypy"))
+}
+
+/// Every test of the package; `quick` leaves out those that repeat themselves a thousand times.
+///
+/// # Errors
+/// What failed first.
+pub fn test(quick: bool, filter: Option<&str>) -> Done {
+    venv()?;
+    module()?;
+    if filter.is_none() {
+        step("stubtest", python().args(["-m", "mypy.stubtest", "southbridge._kernel"]))?;
+    }
+    step("python", &mut pytest(&["-m", "pytest"], quick, filter))?;
+    for (frontend, start) in APART {
+        let mut suite = pytest(start, quick, filter);
+        suite.arg(format!("--frontend={frontend}"));
+        step(&format!("python with {frontend}"), &mut suite)?;
+    }
+    Ok(())
+}
+
+fn pytest(start: &[&str], quick: bool, filter: Option<&str>) -> Command {
+    let mut pytest = python();
+    pytest.args(start).args(["-q", "-p", "no:cacheprovider", "python/tests"]);
+    if quick {
+        pytest.args(["-m", "not slow"]);
+    }
+    if let Some(filter) = filter {
+        pytest.args(["-k", filter]);
+    }
+    pytest
+}
+
+/// Builds the native module and puts it where the package looks for it.
+fn module() -> Done {
+    step("native module", cargo().args(["build", "--package", "southbridge-python", "--locked"]))?;
+    let built = target_dir().join("debug/lib_kernel.so");
+    let place = checkout().join("python/southbridge/_kernel.abi3.so");
+    let copied = fs::remove_file(&place).or(Ok(())).and_then(|()| fs::copy(&built, &place));
+    copied.map(drop).map_err(|error| {
+        Failure::new(format!("{} cannot be copied to {}: {error}", built.display(), place.display()))
+    })
+}
+
+/// Makes the venv, and installs into it what `pyproject.toml` names.
+fn venv() -> Done {
+    let said = fs::read_to_string(checkout().join("pyproject.toml")).unwrap_or_default();
+    let groups = said.split("[dependency-groups]").nth(1).unwrap_or_default();
+    let groups = groups.split("\n[").next().unwrap_or_default();
+    let stamp = venv_dir().join("southbridge-groups");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == groups) {
+        return Ok(());
+    }
+    let dir = venv_dir();
+    step("make target/venv", command("python3").args(["-m", "venv"]).arg(&dir)).map_err(|failure| {
+        failure.remedy("install Python with its venv module; on Debian: apt-get install python3 python3-venv")
+    })?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"];
+    step("renew pip", python().args(pip).arg("pip>=25.1"))?;
+    let mut install = python();
+    install.args(pip);
+    for group in GROUPS {
+        install.args(["--group", group]);
+    }
+    step("install Python's tools and frameworks", &mut install)?;
+    fs::write(&stamp, groups).map_err(|error| Failure::new(format!("{}: {error}", stamp.display())))
+}
+
+fn venv_dir() -> PathBuf {
+    target_dir().join("venv")
+}
+
+fn tool(name: &str) -> Command {
+    command(venv_dir().join("bin").join(name))
+}
+
+fn python() -> Command {
+    let mut python = tool("python");
+    python.env("PYTHONPATH", checkout().join("python"));
+    python
+}
