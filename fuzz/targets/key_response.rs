@@ -37,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
                 keyring.handle_fetched(id, Err(FetchFailure::Unreachable), at)
             }
             Action::FetchNotary { id, .. } => keyring.handle_fetched(id, Ok(body), at),
-            Action::Answer { .. } => answered += 1,
+            Action::Answer { .. } | Action::Searched { .. } => answered += 1,
         }
     }
     assert_eq!(answered, 1, "every ticket is answered once");

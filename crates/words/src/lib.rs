@@ -9,6 +9,7 @@
 mod class;
 mod endpoint;
 mod host;
+mod keys;
 mod lookup;
 mod name;
 mod outbox;
@@ -20,6 +21,7 @@ mod time;
 pub use class::{Class, PerClass};
 pub use endpoint::{CertificateName, Endpoint};
 pub use host::{HostRecord, HostState};
+pub use keys::{KeyRecord, KeyStanding, RecordedKey};
 pub use lookup::{Answer, LookupFailure, SrvRecord};
 pub use name::{HostPart, InvalidServerName, ServerName, ServiceName};
 pub use outbox::{

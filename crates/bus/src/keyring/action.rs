@@ -49,6 +49,13 @@ pub enum Action {
         /// The key, or why there is none.
         result: Result<VerifyKey, KeyError>,
     },
+    /// The search that `ticket` waits for has ended: [`view`](super::Keyring::view) has what is known now.
+    Searched {
+        /// Whose.
+        ticket: Ticket,
+        /// Whether keys that are good now are known.
+        result: Result<(), KeyError>,
+    },
 }
 
 /// Where a server publishes its own keys.

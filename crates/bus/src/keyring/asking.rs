@@ -4,6 +4,7 @@ use southbridge_words::ServerName;
 
 use super::desk::{entries, query};
 use super::held::{Learned, Terms, Via};
+use super::kept::Change;
 use super::{Action, FetchFailure, FetchId, Keyring, Trouble};
 use crate::externaliser::Moment;
 use crate::signing::{KeyId, ServerKeys, ServerKeysError, VerifyKey};
@@ -218,13 +219,15 @@ impl Keyring {
             Terms { believed_max: self.limits.believed_max, keys_max: self.limits.keys_per_server_max };
         // Half its life, and not all servers that were met together at the same time.
         let (share, soonest) = (self.seeded.factor(0.45, 0.55), self.limits.again_min);
-        Ok(self.shelf.change(server, |held| {
+        let learned = self.shelf.change(server, |held| {
             let learned = held.learn(answer, via, terms, at);
             if let Learned::Good { lifetime } = learned {
                 held.refresh_at = at.now + lifetime.mul_f64(share).max(soonest);
             }
             learned
-        }))
+        });
+        self.note_change(server, Change::Learned);
+        Ok(learned)
     }
 
     /// A source has been asked about `server`; who waits is answered, or the next source asked.

@@ -12,6 +12,8 @@ use crate::signing::{ExpiredKey, KeyId, ServerKeys, VerifyKey};
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) waiters: Vec<Waiter>,
+    /// Those who wait for its end, whatever keys there are.
+    pub(super) watchers: Vec<Ticket>,
     /// Notaries that wait for their own keys.
     pub(super) desks: Vec<usize>,
     /// Whether it is one of the refreshes, which are counted.
@@ -61,6 +63,7 @@ impl Flight {
         }
         Self {
             waiters: Vec::new(),
+            watchers: Vec::new(),
             desks: Vec::new(),
             background: false,
             answered: false,
@@ -82,7 +85,10 @@ impl Flight {
 
     fn is_worth_asking(&self, source: Source) -> bool {
         if !self.answered {
-            return self.background || !self.waiters.is_empty() || !self.desks.is_empty();
+            return self.background
+                || !self.waiters.is_empty()
+                || !self.watchers.is_empty()
+                || !self.desks.is_empty();
         }
         // Keys that are good now have come. A source further on may still know an old one.
         let for_events = self.waiters.iter().any(|waiter| waiter.purpose != Purpose::Request);

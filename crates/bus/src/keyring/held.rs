@@ -10,9 +10,9 @@
 use std::mem;
 use std::time::Duration;
 
-use southbridge_words::{Instant, WallTime};
+use southbridge_words::{Instant, KeyRecord, KeyStanding, RecordedKey, WallTime};
 
-use super::{Purpose, Trouble};
+use super::{KeyView, Purpose, Trouble};
 use crate::externaliser::Moment;
 use crate::signing::{KeyId, ServerKeys, VerifyKey};
 
@@ -104,6 +104,59 @@ impl Held {
         self.keys.is_empty()
     }
 
+    /// Every key, as somebody may look at it.
+    pub(super) fn shown(&self, at: Moment) -> Vec<KeyView> {
+        let shown = |held: &HeldKey| KeyView {
+            id: held.id.clone(),
+            key: held.key,
+            standing: held.standing.recorded(),
+            until: held.standing.end(),
+            good_now: held.standing.fits(Purpose::Request, at),
+        };
+        self.keys.iter().map(shown).collect()
+    }
+
+    /// Every key, to be kept across a restart.
+    pub(super) fn recorded(&self) -> Vec<RecordedKey> {
+        let recorded = |held: &HeldKey| RecordedKey {
+            id: held.id.as_str().into(),
+            key: *held.key.as_bytes(),
+            standing: held.standing.recorded(),
+            until: held.standing.end(),
+        };
+        self.keys.iter().map(recorded).collect()
+    }
+
+    /// Takes in what was kept across a restart; for how long its keys are good, if any are. What is no key is passed
+    /// over.
+    pub(super) fn restore(&mut self, record: &KeyRecord, terms: Terms, at: Moment) -> Duration {
+        // Written in what is the future now: the clock was set back, and nobody knows how much time has passed.
+        let is_believed = record.seen_at <= at.wall;
+        let mut longest = Duration::ZERO;
+        for kept in &record.keys {
+            let (Ok(id), Ok(key)) = (KeyId::parse(&kept.id), VerifyKey::from_bytes(&kept.key)) else {
+                continue;
+            };
+            if self.keys.iter().any(|held| held.id == id) {
+                continue;
+            }
+            let until =
+                kept.until.min(at.wall + if is_believed { terms.believed_max } else { Duration::ZERO });
+            let standing = match kept.standing {
+                KeyStanding::Old => Standing::Expired { expired_at: until },
+                KeyStanding::Signing => {
+                    let lifetime = until.saturating_since(at.wall);
+                    longest = longest.max(lifetime);
+                    let believed_until = if lifetime.is_zero() { Instant::ZERO } else { at.now + lifetime };
+                    Standing::Current { valid_until: until, believed_until }
+                }
+            };
+            self.keys.push(HeldKey { id, key, standing });
+        }
+        self.prune(terms.keys_max);
+        longest
+    }
+
     /// About how much memory it takes.
     pub(super) fn bytes(&self) -> usize {
         let key = |held: &HeldKey| mem::size_of::<HeldKey>() + held.id.as_str().len();
@@ -173,6 +226,13 @@ impl Standing {
             }
             (Self::Expired { .. }, Purpose::Request) => false,
             (_, Purpose::Event { signed_at }) => signed_at <= self.end(),
+        }
+    }
+
+    fn recorded(self) -> KeyStanding {
+        match self {
+            Self::Current { .. } => KeyStanding::Signing,
+            Self::Expired { .. } => KeyStanding::Old,
         }
     }
 

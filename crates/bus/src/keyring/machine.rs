@@ -11,6 +11,7 @@ use super::asking::Fetch;
 use super::desk::Desk;
 use super::flight::{Flight, Source, Waiter};
 use super::held::{Failing, Found, Held};
+use super::kept::{Change, Changes};
 use super::shelf::Shelf;
 use super::{Action, FetchId, KeyError, KeyringLimits, Purpose, Sources, Wanted};
 use crate::externaliser::Moment;
@@ -35,7 +36,9 @@ pub struct Keyring {
     pub(super) next_fetch: u64,
     pub(super) actions: VecDeque<Action>,
     pub(super) counters: KeyringCounters,
-    tickets: FxHashMap<Ticket, ServerName>,
+    /// What is to be written down.
+    pub(super) changes: Changes,
+    pub(super) tickets: FxHashMap<Ticket, ServerName>,
     background: usize,
 }
 
@@ -85,6 +88,7 @@ impl Keyring {
             next_fetch: 0,
             actions: VecDeque::new(),
             counters: KeyringCounters::default(),
+            changes: Changes::new(),
             tickets: FxHashMap::default(),
             background: 0,
         }
@@ -118,6 +122,7 @@ impl Keyring {
         let Some(server) = self.tickets.remove(&ticket) else { return };
         if let Some(flight) = self.flights.get_mut(&server) {
             flight.waiters.retain(|waiter| waiter.ticket != ticket);
+            flight.watchers.retain(|watcher| *watcher != ticket);
         }
     }
 
@@ -147,7 +152,11 @@ impl Keyring {
 
     /// Forgets what is known of `server`, failures included; whether there was anything. For operators.
     pub fn forget(&mut self, server: &ServerName) -> bool {
-        self.shelf.forget(server)
+        let was_known = self.shelf.forget(server);
+        if was_known {
+            self.note_change(server, Change::Forgotten);
+        }
+        was_known
     }
 
     /// What it has done so far, and what it holds.
@@ -184,7 +193,7 @@ impl Keyring {
     }
 
     /// Keys in the second half of their life are asked for anew, while they still serve.
-    fn refresh_ahead(&mut self, server: &ServerName, at: Moment) {
+    pub(super) fn refresh_ahead(&mut self, server: &ServerName, at: Moment) {
         let Some(held) = self.shelf.get(server) else { return };
         let retry_at = held.failing.as_ref().map_or(Instant::ZERO, |failing| failing.retry_at);
         let due = at.now >= held.refresh_at.max(retry_at) && !self.flights.contains_key(server);
@@ -242,6 +251,11 @@ impl Keyring {
             let error = self.failure(server, waiter, &flight, at);
             self.answer(waiter.ticket, Err(error));
         }
+        for ticket in &flight.watchers {
+            self.tickets.remove(ticket);
+            let result = if flight.answered { Ok(()) } else { Err(self.unanswered(server, &flight, at)) };
+            self.actions.push_back(Action::Searched { ticket: *ticket, result });
+        }
         for desk in flight.desks {
             self.on_notary_searched(desk, at);
         }
@@ -265,16 +279,20 @@ impl Keyring {
     }
 
     fn failure(&self, server: &ServerName, waiter: &Waiter, flight: &Flight, at: Moment) -> KeyError {
-        let (server, key) = (server.clone(), waiter.key.clone());
-        if flight.answered {
-            let known = self.shelf.get(&server).map(|held| held.find(&key, waiter.purpose, at));
-            return match known {
-                Some(Found::NotValid) => KeyError::NotValid { server, key },
-                _ => KeyError::NotListed { server, key },
-            };
+        if !flight.answered {
+            return self.unanswered(server, flight, at);
         }
-        match self.shelf.get(&server).and_then(|held: &Held| held.failing.as_ref()) {
-            Some(failing) if flight.trouble.is_some() => unavailable(&server, failing, at),
+        let (server, key) = (server.clone(), waiter.key.clone());
+        match self.shelf.get(&server).map(|held| held.find(&key, waiter.purpose, at)) {
+            Some(Found::NotValid) => KeyError::NotValid { server, key },
+            _ => KeyError::NotListed { server, key },
+        }
+    }
+
+    /// Why a search brought nothing.
+    fn unanswered(&self, server: &ServerName, flight: &Flight, at: Moment) -> KeyError {
+        match self.shelf.get(server).and_then(|held: &Held| held.failing.as_ref()) {
+            Some(failing) if flight.trouble.is_some() => unavailable(server, failing, at),
             _ => KeyError::Overloaded,
         }
     }
@@ -291,7 +309,7 @@ impl Keyring {
     }
 }
 
-fn unavailable(server: &ServerName, failing: &Failing, at: Moment) -> KeyError {
+pub(super) fn unavailable(server: &ServerName, failing: &Failing, at: Moment) -> KeyError {
     let retry_in = failing.retry_at.saturating_since(at.now);
     KeyError::Unavailable { server: server.clone(), trouble: failing.trouble.clone(), retry_in }
 }

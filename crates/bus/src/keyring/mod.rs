@@ -31,12 +31,14 @@ mod asking;
 mod desk;
 mod flight;
 mod held;
+mod kept;
 mod limits;
 mod machine;
 mod shelf;
 mod wanted;
 
 pub use action::{Action, FetchId, QUERY_PATH, SERVER_PATH};
+pub use kept::KeyView;
 pub use limits::{First, KeyringLimits, Notary, Sources};
 pub use machine::{Keyring, KeyringCounters};
 pub use wanted::{FetchFailure, KeyError, Purpose, Trouble, Wanted};

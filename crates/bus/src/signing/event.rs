@@ -17,7 +17,7 @@ use ruma_common::room_version_rules::{EventIdFormatVersion, RoomVersionRules};
 use ruma_common::{CanonicalJsonObject, CanonicalJsonValue, RoomVersionId};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
-use southbridge_words::ServerName;
+use southbridge_words::{ServerName, WallTime};
 
 use super::canonical::{CanonicalError, CanonicalJson, Numbers, to_canonical, to_canonical_without};
 use super::ed25519::BASE64;
@@ -186,6 +186,35 @@ impl<'v> Event<'v> {
         }
         Ok(servers)
     }
+
+    /// When it was made, as it says itself (`origin_server_ts`).
+    ///
+    /// # Errors
+    /// [`EventError::Field`] when it does not say.
+    pub fn made_at(&self) -> Result<WallTime, EventError> {
+        let field = "origin_server_ts";
+        let millis = self.members.get(field).and_then(|value| serde_json::from_str(value.get()).ok());
+        millis.map(WallTime::from_unix_millis).ok_or(EventError::Field { field })
+    }
+
+    /// Which keys can verify it: of each server that must have signed it, the names of those it says to have signed
+    /// with, at most [`Event::KEYS_PER_SIGNER_MAX`].
+    ///
+    /// # Errors
+    /// [`EventError`] when one of them says nothing of the kind, or that cannot be known.
+    pub fn signing_keys(&self) -> Result<Vec<(ServerName, Vec<KeyId>)>, EventError> {
+        let signed = SignedJson::parse(self.redacted()?.as_bytes())?;
+        let signers = self.signers()?.into_iter().map(|server| {
+            let keys = signed.keys_of(server.as_str()).take(Self::KEYS_PER_SIGNER_MAX).cloned();
+            let keys: Vec<KeyId> = keys.collect();
+            if keys.is_empty() { Err(EventError::NotSigned { server }) } else { Ok((server, keys)) }
+        });
+        signers.collect()
+    }
+
+    /// The most signatures of one server that are looked at. Servers sign with one key, and with two while they change
+    /// it.
+    pub const KEYS_PER_SIGNER_MAX: usize = 8;
 
     /// Checks that everybody who must have signed it did, with a key that `key_of` knows, and compares the hash.
     ///

@@ -1,5 +1,6 @@
 //! Stories of the keyring.
 
+mod kept;
 mod memory;
 mod notaries;
 mod promises;

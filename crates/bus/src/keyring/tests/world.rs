@@ -182,7 +182,7 @@ impl World {
                 self.asked.push(format!("{notary}: {}", servers.join(" ")));
                 (id, self.notarise(notary.as_str(), &servers))
             }
-            Action::Answer { .. } => return,
+            Action::Answer { .. } | Action::Searched { .. } => return,
         };
         self.fetched(id, body.as_deref().map(str::as_bytes).ok_or(FetchFailure::Unreachable));
     }
