@@ -1,6 +1,7 @@
 //! Where Southbridge keeps what must survive: one SQLite file, on a thread of its own.
 //!
-//! In it lie what was accepted for delivery ([`SqliteOutbox`]) and what the Host Ranker knows ([`RankStore`]).
+//! In it lie what was accepted for delivery ([`SqliteOutbox`]), and what is worth remembering of other homeservers
+//! ([`RankStore`]): what the Host Ranker knows of them, and their keys.
 //! They share the table of destinations, and one connection, on which they take turns.
 //!
 //! - **Nobody waits for the disk.** [`RankStore::save`] hands records to a thread and returns; an outbox is
@@ -9,6 +10,8 @@
 //!   predecessor to let go, for as long as it is told to.
 //! - **Ranks are hints.** A file of ours that holds nothing else is set aside when it is damaged and begun
 //!   anew, with a warning; writes of ranks are not synced one by one: a power cut may cost the last seconds.
+//! - **Keys are a cache.** They are written like ranks, the latest servers only, and a row that is damaged is passed
+//!   over. Whether a key is still good is for whoever reads it to say.
 //! - **Messages are promises.** An accepted item is synced before it is acknowledged, and a damaged file
 //!   that may hold one is an error and left as it is. So is a file that is not ours.
 //!
@@ -21,6 +24,7 @@
 
 mod error;
 mod file;
+mod keys;
 mod ledger;
 mod outbox;
 mod place;

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use southbridge_words::{HostRecord, WallTime};
+use southbridge_words::{HostRecord, KeyRecord, WallTime};
 use tracing::warn;
 
-use crate::file::ask;
+use crate::file::{StoreFile, ask};
+use crate::keys;
 use crate::ledger::Ledger;
-use crate::worker::{Health, Worker, read};
+use crate::worker::{Batch, Health, Worker, read};
 use crate::{SqliteOutbox, StoreError};
 
 /// How the file is used.
@@ -25,21 +26,30 @@ pub struct RankStoreOptions {
     pub bytes_max: u64,
     /// Hosts kept, the latest seen. Default 100,000: twice what the ranker remembers.
     pub records_max: u32,
+    /// Homeservers whose keys are kept, those asked last. Default 20,000: as many as the keyring remembers.
+    pub key_servers_max: u32,
 }
 
 impl Default for RankStoreOptions {
     fn default() -> Self {
-        Self { lock_wait: Duration::from_secs(10), bytes_max: 256 * 1024 * 1024, records_max: 100_000 }
+        Self {
+            lock_wait: Duration::from_secs(10),
+            bytes_max: 256 * 1024 * 1024,
+            records_max: 100_000,
+            key_servers_max: 20_000,
+        }
     }
 }
 
-/// Keeps [`HostRecord`]s in an SQLite file, on a thread of its own.
+/// Keeps [`HostRecord`]s and [`KeyRecord`]s in an SQLite file, on a thread of its own.
 ///
 /// Dropped without [`RankStore::close`], it still writes what it was given, but nobody waits for that.
 #[derive(Debug)]
 pub struct RankStore {
     path: PathBuf,
-    batches: SyncSender<Vec<HostRecord>>,
+    file: Arc<StoreFile>,
+    key_servers_max: usize,
+    batches: SyncSender<Batch>,
     ended: Receiver<Result<(), Arc<StoreError>>>,
     health: Arc<Health>,
     set_aside: Option<PathBuf>,
@@ -92,7 +102,9 @@ impl RankStore {
         let path = ledger.file.path().to_owned();
         let records = ledger.load()?;
         let health = Arc::new(Mutex::new(None));
-        let worker = Worker::new(ledger, options.records_max as usize, Arc::clone(&health));
+        let file = Arc::clone(&ledger.file);
+        let key_servers_max = options.key_servers_max as usize;
+        let worker = Worker::new(ledger, options, Arc::clone(&health));
         let (batches, inbox) = sync_channel(BATCHES_MAX);
         let (end, ended) = sync_channel(1);
         let spawned = thread::Builder::new().name("sb-rank-store".to_owned()).spawn(move || {
@@ -100,7 +112,7 @@ impl RankStore {
             let _ = end.send(worker.run(&inbox));
         });
         spawned.map_err(|source| StoreError::CannotOpen { path: path.clone(), source })?;
-        Ok((Self { path, batches, ended, health, set_aside }, records))
+        Ok((Self { path, file, key_servers_max, batches, ended, health, set_aside }, records))
     }
 
     /// Hands `records` to the thread; never blocks. Of two records of one host, the later counts.
@@ -112,10 +124,32 @@ impl RankStore {
         if records.is_empty() {
             return Ok(());
         }
-        self.batches.try_send(records).map_err(|error| match error {
-            TrySendError::Full(records) => {
-                StoreError::Busy { path: self.path.clone(), records: records.len() }
-            }
+        self.hand_over(Batch::Ranks(records))
+    }
+
+    /// The keys in the file, of the servers written last first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read; ranks and outbox are not concerned.
+    pub fn load_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::load(&self.file, self.key_servers_max).map_err(|source| StoreError::of(&self.path, source))
+    }
+
+    /// Hands keys to the thread; never blocks. Each record takes the place of what there was of its server, and one
+    /// without keys removes it.
+    ///
+    /// # Errors
+    /// As [`RankStore::save`].
+    pub fn save_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.hand_over(Batch::Keys(records))
+    }
+
+    fn hand_over(&self, batch: Batch) -> Result<(), StoreError> {
+        self.batches.try_send(batch).map_err(|error| match error {
+            TrySendError::Full(batch) => StoreError::Busy { path: self.path.clone(), records: batch.len() },
             TrySendError::Disconnected(_) => StoreError::Stopped { path: self.path.clone() },
         })
     }
@@ -137,7 +171,9 @@ impl RankStore {
     /// What went wrong with the last write, or [`StoreError::NotFlushed`] when it takes longer than
     /// `wait`; then the thread goes on by itself.
     pub fn close(self, wait: Duration) -> Result<(), Arc<StoreError>> {
-        let Self { path, batches, ended, .. } = self;
+        let Self { path, file, batches, ended, .. } = self;
+        // First, so that the thread is the last to hold it, and closes it.
+        drop(file);
         drop(batches);
         match ended.recv_timeout(wait) {
             Ok(outcome) => outcome,

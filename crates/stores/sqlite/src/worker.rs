@@ -5,14 +5,32 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use southbridge_words::{HostRecord, ServiceName};
+use southbridge_words::{HostRecord, KeyRecord, ServiceName};
 use tracing::{info, warn};
 
-use crate::StoreError;
+use crate::keys::UnsavedKeys;
 use crate::ledger::Ledger;
+use crate::{RankStoreOptions, StoreError};
 
 /// How the last write went; none when it went well.
 pub(crate) type Health = Mutex<Option<Arc<StoreError>>>;
+
+/// What is handed over at a time.
+#[derive(Debug)]
+pub(crate) enum Batch {
+    Ranks(Vec<HostRecord>),
+    Keys(Vec<KeyRecord>),
+}
+
+impl Batch {
+    /// How many records it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Ranks(records) => records.len(),
+            Self::Keys(records) => records.len(),
+        }
+    }
+}
 
 /// Writes what it is given; keeps what it could not write, the latest of each host.
 #[derive(Debug)]
@@ -20,21 +38,30 @@ pub(crate) struct Worker {
     pub(crate) ledger: Ledger,
     unsaved: BTreeMap<ServiceName, HostRecord>,
     unsaved_max: usize,
+    unsaved_keys: UnsavedKeys,
+    key_servers_max: usize,
     health: Arc<Health>,
 }
 
 impl Worker {
-    pub(crate) fn new(ledger: Ledger, unsaved_max: usize, health: Arc<Health>) -> Self {
-        Self { ledger, unsaved: BTreeMap::new(), unsaved_max, health }
+    pub(crate) fn new(ledger: Ledger, options: &RankStoreOptions, health: Arc<Health>) -> Self {
+        Self {
+            ledger,
+            unsaved: BTreeMap::new(),
+            unsaved_max: options.records_max as usize,
+            unsaved_keys: UnsavedKeys::default(),
+            key_servers_max: options.key_servers_max as usize,
+            health,
+        }
     }
 
     /// Works until the sending end is gone and all is written, or cannot be.
-    pub(crate) fn run(mut self, batches: &Receiver<Vec<HostRecord>>) -> Result<(), Arc<StoreError>> {
+    pub(crate) fn run(mut self, batches: &Receiver<Batch>) -> Result<(), Arc<StoreError>> {
         while let Some(batch) = self.next(batches) {
-            self.take(batch);
+            self.receive(batch);
             // One transaction for all that has come meanwhile.
             while let Ok(batch) = batches.try_recv() {
-                self.take(batch);
+                self.receive(batch);
             }
             self.flush();
         }
@@ -44,14 +71,21 @@ impl Worker {
     }
 
     /// The next batch: an empty one when it is time to try again, none when there will be no more.
-    fn next(&self, batches: &Receiver<Vec<HostRecord>>) -> Option<Vec<HostRecord>> {
-        if self.unsaved.is_empty() {
+    fn next(&self, batches: &Receiver<Batch>) -> Option<Batch> {
+        if self.unsaved.is_empty() && self.unsaved_keys.is_empty() {
             return batches.recv().ok();
         }
         match batches.recv_timeout(RETRY_EVERY) {
             Ok(batch) => Some(batch),
-            Err(RecvTimeoutError::Timeout) => Some(Vec::new()),
+            Err(RecvTimeoutError::Timeout) => Some(Batch::Ranks(Vec::new())),
             Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn receive(&mut self, batch: Batch) {
+        match batch {
+            Batch::Ranks(records) => self.take(records),
+            Batch::Keys(records) => self.unsaved_keys.take(records, self.key_servers_max),
         }
     }
 
@@ -64,14 +98,17 @@ impl Worker {
     }
 
     pub(crate) fn flush(&mut self) {
-        if self.unsaved.is_empty() {
+        if self.unsaved.is_empty() && self.unsaved_keys.is_empty() {
             return;
         }
         let saved = self.ledger.save(self.unsaved.values());
         if saved.is_ok() {
             self.unsaved.clear();
         }
-        self.tell(saved.err());
+        let file = &self.ledger.file;
+        let keys = self.unsaved_keys.flush(file, self.key_servers_max);
+        let keys = keys.map_err(|source| StoreError::of(file.path(), source));
+        self.tell(saved.and(keys).err());
     }
 
     /// Changes of health are worth a line; a disk that stays full is not worth one every few seconds.
@@ -107,7 +144,6 @@ mod tests {
     use southbridge_words::{HostState, WallTime};
 
     use super::*;
-    use crate::RankStoreOptions;
 
     fn record(number: u32, failures: u32) -> HostRecord {
         HostRecord {
@@ -124,7 +160,11 @@ mod tests {
     fn worker(directory: &tempfile::TempDir) -> Worker {
         let path = directory.path().join("southbridge.db");
         let (ledger, _) = Ledger::open(&path, &RankStoreOptions::default(), WallTime::default()).unwrap();
-        Worker::new(ledger, 1000, Arc::default())
+        Worker::new(
+            ledger,
+            &RankStoreOptions { records_max: 1000, ..RankStoreOptions::default() },
+            Arc::default(),
+        )
     }
 
     fn pages_max(worker: &Worker, pages: u32) {

@@ -5,29 +5,29 @@
 use crc32fast::Hasher;
 
 /// A checksum in the making.
-pub(super) struct Checksum(Hasher);
+pub(crate) struct Checksum(Hasher);
 
 impl Checksum {
     /// Begins the checksum of a row of `table`.
-    pub(super) fn of(table: &str) -> Self {
+    pub(crate) fn of(table: &str) -> Self {
         Self(Hasher::new()).bytes(table.as_bytes())
     }
 
     /// Adds a number.
-    pub(super) fn number(mut self, number: i64) -> Self {
+    pub(crate) fn number(mut self, number: i64) -> Self {
         self.0.update(&number.to_le_bytes());
         self
     }
 
     /// Adds bytes, and how many they are.
-    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
         self
     }
 
     /// Ends it.
-    pub(super) fn finish(self) -> i64 {
+    pub(crate) fn finish(self) -> i64 {
         i64::from(self.0.finalize())
     }
 }

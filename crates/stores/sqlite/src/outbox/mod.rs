@@ -18,7 +18,7 @@
 //! F15, F16; faults rows 19 and 20; DESIGN decision 8. <https://www.sqlite.org/wal.html>;
 //! <https://lwn.net/Articles/752063/> (why a failed sync is not tried again).
 
-mod checksum;
+pub(crate) mod checksum;
 mod items;
 mod live;
 mod members;

@@ -35,6 +35,7 @@ impl Storage {
             lock_wait: reader.duration("lock_wait"),
             bytes_max: reader.size("bytes_max"),
             records_max: reader.count32("records_max"),
+            ..RankStoreOptions::default()
         };
         Self {
             path,
