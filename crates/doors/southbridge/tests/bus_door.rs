@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use southbridge::bus::SideBus;
 use southbridge::bus_door::{BusDoor, BusDoorConfig, ServedBus};
-use southbridge_testkit::homeserver::{Canned, OnSend};
+use southbridge_bus::signing::{KeyId, SigningKey, SigningKeys, sign_json};
+use southbridge_testkit::homeserver::{Canned, HostScript, OnSend};
 use southbridge_words::Secret;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
@@ -152,6 +153,57 @@ async fn a_homeserver_is_asked_by_way_of_the_door() {
         let (status, answer) = ask(&door, "POST", "/bus/v1/query", &nobody).await;
         assert!(matches!(status, 502 | 504) && answer["status"].is_null(), "{status}: {answer}");
         assert!(answer["errcode"].as_str().unwrap().starts_with("ORG.SOUTHBRIDGE."), "{answer}");
+    })
+    .await;
+}
+
+/// An object that a homeserver signed is handed in to be checked; its keys are fetched, shown and forgotten.
+#[tokio::test]
+async fn what_others_signed_is_checked_at_the_door() {
+    in_bus_world(async |world| {
+        world.hosts(["a.test"]);
+        let key = SigningKey::from_seed(KeyId::parse("ed25519:k").unwrap(), &[5; 32]);
+        let keys = SigningKeys::of(key.clone());
+        let sign = |object: Value| -> Value {
+            let signed = sign_json(object.to_string().as_bytes(), "a.test", &keys).unwrap();
+            serde_json::from_slice(signed.as_bytes()).unwrap()
+        };
+        let published = sign(json!({
+            "server_name": "a.test", "valid_until_ts": 4_102_444_800_000_u64, "old_verify_keys": {},
+            "verify_keys": { "ed25519:k": { "key": key.verify_key().to_string() } },
+        }));
+        let canned = vec![("/_matrix/key/v2/server".to_owned(), Canned::json(200, &published.to_string()))];
+        world.servers.set("a.test", HostScript { canned, ..HostScript::default() });
+        let bus = world.open().await;
+        let door = door(&world, &bus);
+        let object = sign(json!({ "a": 1 }));
+        let mut forged = object.clone();
+        forged["a"] = json!(2);
+        let checks = json!({ "checks": [
+            { "object": object, "signer": "a.test" }, { "object": forged, "signer": "a.test" },
+            { "object": object, "signer": "b.test" }, { "event": {}, "room_version": "10" }, 7,
+        ]});
+        let (status, answer) = ask(&door, "POST", "/bus/v1/verify", &checks).await;
+        assert_eq!((status, &answer["results"][0]), (200, &json!({ "verified": "object" })), "{answer}");
+        let codes: Vec<_> = (1..5).map(|n| answer["results"][n]["errcode"].as_str().unwrap()).collect();
+        let refused = "ORG.SOUTHBRIDGE.NOT_VERIFIED";
+        assert_eq!(codes, [refused, refused, "M_BAD_JSON", "M_BAD_JSON"], "{answer}");
+
+        let (status, shown) = ask(&door, "GET", "/bus/v1/keys/a.test", &Value::Null).await;
+        assert_eq!((status, &shown["keys"][0]["id"]), (200, &json!("ed25519:k")), "{shown}");
+        assert_eq!(
+            (&shown["keys"][0]["standing"], &shown["keys"][0]["good_now"]),
+            (&json!("signing"), &json!(true))
+        );
+        let nobody = ask(&door, "GET", "/bus/v1/keys/nobody.test?timeout_ms=5000", &Value::Null).await;
+        assert_eq!(
+            (nobody.0, &nobody.1["errcode"]),
+            (502, &json!("ORG.SOUTHBRIDGE.NO_KEYS")),
+            "{}",
+            nobody.1
+        );
+        assert_eq!(ask(&door, "DELETE", "/bus/v1/keys/a.test", &Value::Null).await.0, 200);
+        assert_eq!(ask(&door, "DELETE", "/bus/v1/keys/a.test", &Value::Null).await.0, 404);
     })
     .await;
 }

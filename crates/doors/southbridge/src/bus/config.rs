@@ -6,6 +6,8 @@ use southbridge_bus::externaliser::ExternaliserLimits;
 use southbridge_store_thread::ThreadLimits;
 use southbridge_words::{PerClass, ServerName};
 
+use super::KeysConfig;
+
 /// How the Federation Side Bus is set up.
 #[derive(Clone, Debug)]
 pub struct BusConfig {
@@ -17,6 +19,8 @@ pub struct BusConfig {
     pub outbox: ThreadLimits,
     /// Bounds of what comes back.
     pub answers: AnswerLimits,
+    /// How the keys of others are fetched and remembered.
+    pub keys: KeysConfig,
     /// Bounds of what is kept of the results.
     pub results: ResultLimits,
     /// How often the outbox looks after itself: lets go of what everybody has, applies retention limits, renews
@@ -36,6 +40,7 @@ impl BusConfig {
             limits: ExternaliserLimits::default(),
             outbox: ThreadLimits::default(),
             answers: AnswerLimits::default(),
+            keys: KeysConfig::default(),
             results: ResultLimits::default(),
             upkeep_every: Duration::from_secs(5),
             close_patience: Duration::from_secs(10),

@@ -127,6 +127,7 @@ impl Inner {
         for (_, task) in self.questions.take() {
             task.abort();
         }
+        self.keys.close();
         self.waiting.close();
         self.desk.close();
     }

@@ -21,12 +21,13 @@ use super::letter::Letter;
 use super::outbox::Desk;
 use super::results::Ring;
 use super::waiting::Waiting;
-use super::{AnswerLimits, BusConfig};
+use super::{AnswerLimits, BusConfig, Keys};
 
 /// What all clones of a bus share.
 pub(super) struct Inner {
     pub(super) parts: Parts,
     pub(super) externaliser: RefCell<Externaliser>,
+    pub(super) keys: Keys,
     pub(super) desk: Desk,
     pub(super) ring: Rc<Ring>,
     pub(super) waiting: Waiting,
@@ -63,10 +64,14 @@ pub(super) struct Timing {
 
 impl Inner {
     pub(super) fn new(parts: Parts, externaliser: Externaliser, desk: Desk, ring: Rc<Ring>) -> Rc<Self> {
+        let Parts { kernel, matrix, signer, config } = &parts;
+        let keys =
+            Keys::new(kernel.clone(), Rc::clone(matrix), signer.clone(), config.keys.clone(), config.seed);
         let timing = Timing { armed: Cell::new(Instant::FAR_FUTURE), rearm: Rc::default() };
         Rc::new(Self {
             parts,
             externaliser: RefCell::new(externaliser),
+            keys,
             desk,
             ring,
             waiting: Waiting::default(),

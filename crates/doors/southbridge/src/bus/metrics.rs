@@ -40,6 +40,7 @@ impl Inner {
             out.value(name, &[], value);
         }
         self.counters.expose(&counts, self.ring.written(), out);
+        self.keys.expose(out);
     }
 }
 

@@ -19,6 +19,7 @@ mod counters;
 mod ending;
 mod events;
 mod inner;
+pub mod keys;
 mod letter;
 mod metrics;
 mod opening;
@@ -42,6 +43,7 @@ use southbridge_words::{ServerName, Ticket};
 
 pub use config::{AnswerLimits, BusConfig, ResultLimits};
 use inner::Inner;
+pub use keys::{Keys, KeysConfig, VerifyError};
 pub use results::{Delivery, InvalidResumeToken, Results, ResumeToken};
 pub use southbridge_bus::externaliser::{Acknowledgement, Refused as SendError};
 
@@ -125,6 +127,11 @@ impl SideBus {
     /// kernel as in its queue.
     pub fn wake(&self, destination: &ServerName) {
         self.inner.wake(destination);
+    }
+
+    /// The keys of other homeservers, and checking what they signed.
+    pub fn keys(&self) -> &Keys {
+        &self.inner.keys
     }
 
     /// For the admin socket: an operator who wakes a host wakes its queue as well.

@@ -4,15 +4,17 @@
 //! a federation (full outboxes, gaps, questions that nobody answers).
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::LocalBoxStream;
 use southbridge_words::ServerName;
 
+use super::checks::Check;
 use super::failure::Failure;
 use super::question::Question;
 use super::submission::Submission;
-use super::views::{Acknowledged, LostRow, QueryFailure, QueueRow, ResultLine};
+use super::views::{Acknowledged, KeyRow, LostRow, QueryFailure, QueueRow, ResultLine, Verdict};
 
 /// A bus on the I/O thread. Cheap to clone; all clones are one.
 pub trait BusApi: Clone + 'static {
@@ -21,6 +23,19 @@ pub trait BusApi: Clone + 'static {
 
     /// Asks one homeserver. Dropping the future gives the question up.
     fn query(&self, question: Question) -> impl Future<Output = Result<Bytes, QueryFailure>>;
+
+    /// Checks what somebody signed.
+    fn verify(&self, check: &Check<'_>, timeout: Duration) -> impl Future<Output = Result<Verdict, Failure>>;
+
+    /// The keys of a homeserver, which is asked for them when none is known that is good now.
+    fn keys(
+        &self,
+        server: &ServerName,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Vec<KeyRow>, Failure>>;
+
+    /// Forgets the keys of a homeserver; whether anything was known of them.
+    fn forget_keys(&self, server: &ServerName) -> bool;
 
     /// Ends the back-off of a destination.
     fn wake(&self, destination: &ServerName);

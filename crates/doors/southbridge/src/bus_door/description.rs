@@ -61,13 +61,16 @@ mod tests {
     /// A reader of unknown fields lists those it knows; these are the fields of the schema.
     #[test]
     fn the_fields_of_requests_are_described() {
-        use crate::bus_door::{question, sets, submission};
+        use crate::bus_door::{checks, question, sets, submission};
         let description = description();
         for (schema, known) in [
             ("SendRequest", submission::fields_of_body()),
             ("Submission", submission::fields_of_submission()),
             ("Edu", submission::fields_of_edu()),
             ("Query", question::fields()),
+            ("VerifyRequest", checks::fields_of_body()),
+            ("Check", checks::fields_of_check()),
+            ("IncomingRequest", checks::fields_of_request()),
             ("SetRequest", sets::fields()),
             ("WakeRequest", sets::fields()),
         ] {

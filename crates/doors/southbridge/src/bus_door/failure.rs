@@ -50,13 +50,19 @@ pub enum Code {
     OutboxFull,
     /// The outbox has failed, or does not answer.
     OutboxFailed,
+    /// The signature does not fit, is missing, or no key that was good then is the signer's.
+    NotVerified,
+    /// The keys to check it with are not to be had at the moment.
+    NoKeys,
+    /// They did not come in time.
+    TimedOut,
     /// The bus is ending, or handing over.
     Closing,
 }
 
 impl Code {
     /// All codes, for the description.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::NotJson,
         Self::BadJson,
         Self::InvalidParam,
@@ -70,6 +76,9 @@ impl Code {
         Self::UnknownSet,
         Self::OutboxFull,
         Self::OutboxFailed,
+        Self::NotVerified,
+        Self::NoKeys,
+        Self::TimedOut,
         Self::Closing,
     ];
 
@@ -89,6 +98,9 @@ impl Code {
             Self::UnknownSet => "ORG.SOUTHBRIDGE.UNKNOWN_SET",
             Self::OutboxFull => "ORG.SOUTHBRIDGE.OUTBOX_FULL",
             Self::OutboxFailed => "ORG.SOUTHBRIDGE.OUTBOX_FAILED",
+            Self::NotVerified => "ORG.SOUTHBRIDGE.NOT_VERIFIED",
+            Self::NoKeys => "ORG.SOUTHBRIDGE.NO_KEYS",
+            Self::TimedOut => "ORG.SOUTHBRIDGE.TIMEOUT",
             Self::Closing => "ORG.SOUTHBRIDGE.CLOSING",
         }
     }
@@ -96,7 +108,11 @@ impl Code {
     /// The status that goes with it.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::NotJson | Self::BadJson | Self::InvalidParam | Self::UnknownSet => StatusCode::BAD_REQUEST,
+            Self::NotJson | Self::BadJson | Self::InvalidParam | Self::UnknownSet | Self::NotVerified => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::NoKeys => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MissingToken | Self::UnknownToken => StatusCode::UNAUTHORIZED,
             Self::Unrecognized | Self::NotFound => StatusCode::NOT_FOUND,

@@ -14,6 +14,8 @@ mod api;
 mod arguments;
 mod body;
 mod bounded;
+mod checking;
+mod checks;
 mod counters;
 mod description;
 mod failure;
@@ -42,6 +44,7 @@ use tokio::task::spawn_local;
 
 pub use api::{BusApi, Reading};
 pub use body::BodyLimits;
+pub use checks::{Check, Checks, read_checks};
 pub use counters::BusDoorSnapshot;
 pub use description::OPENAPI;
 pub use failure::{Code, Failure};
@@ -51,7 +54,9 @@ pub use serving::ConnectionLimits;
 pub use sets::{DestinationSets, SetLimits};
 pub use side_bus::ServedBus;
 pub use submission::{Submission, What, read_submissions};
-pub use views::{Acknowledged, Happened, LostRow, QUEUE_STATES, QueryFailure, QueueRow, ResultLine};
+pub use views::{
+    Acknowledged, Happened, KeyRow, LostRow, QUEUE_STATES, QueryFailure, QueueRow, ResultLine, Verdict,
+};
 
 use crate::local_http::{Gate, Slots};
 use body::Held;

@@ -26,6 +26,12 @@ pub enum Operation {
     ShowQueue,
     /// What waits in one queue is given up.
     DropQueue,
+    /// What others signed is checked.
+    Verify,
+    /// The keys of a homeserver.
+    ShowKeys,
+    /// The keys of a homeserver are forgotten.
+    ForgetKeys,
     /// What became of what was sent, as it happens.
     Results,
     /// The description of all this.
@@ -45,6 +51,9 @@ impl Operation {
             Self::ListQueues => "listQueues",
             Self::ShowQueue => "showQueue",
             Self::DropQueue => "dropQueue",
+            Self::Verify => "verify",
+            Self::ShowKeys => "showKeys",
+            Self::ForgetKeys => "forgetKeys",
             Self::Results => "results",
             Self::Description => "description",
         }
@@ -77,6 +86,9 @@ pub const ROUTES: &[Route] = &[
     route(Operation::ListQueues, "GET", "/bus/v1/queues", &["after", "limit", "state"], &[200]),
     route(Operation::ShowQueue, "GET", "/bus/v1/queues/{destination}", &[], &[200, 404]),
     route(Operation::DropQueue, "DELETE", "/bus/v1/queues/{destination}", &["confirm"], &[200, 404]),
+    route(Operation::Verify, "POST", "/bus/v1/verify", &[], &[200, 413]),
+    route(Operation::ShowKeys, "GET", "/bus/v1/keys/{server}", &["timeout_ms"], &[200, 502, 504]),
+    route(Operation::ForgetKeys, "DELETE", "/bus/v1/keys/{server}", &[], &[200, 404]),
     route(Operation::Results, "GET", "/bus/v1/results", &["from"], &[200]),
     route(Operation::Description, "GET", "/bus/v1/openapi.json", &[], &[200]),
 ];

@@ -1,5 +1,7 @@
 //! The Federation Side Bus as the door sees it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
@@ -9,16 +11,18 @@ use southbridge_kernel::Clock;
 use southbridge_words::{Instant, ServerName};
 
 use super::api::{BusApi, Reading};
+use super::checking;
+use super::checks::Check;
 use super::failure::{Code, Failure};
 use super::question::Question;
 use super::submission::{Submission, What};
-use super::views::{Acknowledged, Happened, LostRow, QueryFailure, QueueRow, ResultLine};
+use super::views::{Acknowledged, Happened, KeyRow, LostRow, QueryFailure, QueueRow, ResultLine, Verdict};
 use crate::bus::{Delivery, Results, ResumeToken, SendError, SideBus};
 
 /// A bus, and the clock by which it is shown.
 #[derive(Clone)]
 pub struct ServedBus {
-    bus: SideBus,
+    pub(super) bus: SideBus,
     clock: Clock,
 }
 
@@ -47,6 +51,18 @@ impl BusApi for ServedBus {
         let Question { destination, query, timeout } = question;
         let answered = self.bus.query(query, destination, timeout).await;
         answered.map(|response| response.bytes().clone()).map_err(query_failure)
+    }
+
+    async fn verify(&self, check: &Check<'_>, timeout: Duration) -> Result<Verdict, Failure> {
+        self.check(check, timeout).await.map_err(|error| checking::failure_of(&error))
+    }
+
+    async fn keys(&self, server: &ServerName, timeout: Duration) -> Result<Vec<KeyRow>, Failure> {
+        self.look_at(server, timeout).await.map_err(|error| checking::failure_of(&error))
+    }
+
+    fn forget_keys(&self, server: &ServerName) -> bool {
+        self.bus.keys().forget(server)
     }
 
     fn wake(&self, destination: &ServerName) {

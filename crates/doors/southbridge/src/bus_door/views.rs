@@ -90,6 +90,44 @@ pub struct QueryFailure {
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
+/// What was signed as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verified", rename_all = "snake_case")]
+pub enum Verdict {
+    /// An event: signatures and hash fit.
+    Whole {
+        /// Its id.
+        event_id: String,
+    },
+    /// An event whose signatures fit and whose hash does not: only what a redaction leaves of it is its signers'.
+    RedactedOnly {
+        /// Its id.
+        event_id: String,
+    },
+    /// An object.
+    Object,
+    /// A request.
+    Request {
+        /// Who sent it.
+        origin: String,
+    },
+}
+
+/// One key of a homeserver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyRow {
+    /// Its name.
+    pub id: String,
+    /// The key, in base64 without padding.
+    pub key: String,
+    /// `signing`, or `old`: it did once.
+    pub standing: &'static str,
+    /// Until when the server stands by it; when it ceased to sign.
+    pub until_ms: u64,
+    /// Whether it verifies what is signed now.
+    pub good_now: bool,
+}
+
 /// One line of the stream of results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResultLine {

@@ -15,7 +15,7 @@ use super::arguments::Arguments;
 use super::failure::{Code, Failure};
 use super::routes::{self, Found, NoRoute, Operation};
 use super::views::{Acknowledged, QUEUE_STATES, QueueRow};
-use super::{Inside, body, question, sets, stream, submission};
+use super::{Inside, body, checking, question, sets, stream, submission};
 use crate::local_http::{Credentials, Denied};
 
 /// Answers one request.
@@ -78,6 +78,9 @@ async fn perform<B: BusApi>(
         Operation::ListQueues => list_queues(door, &arguments),
         Operation::ShowQueue => show_queue(door, &found.name),
         Operation::DropQueue => drop_queue(door, &found.name, &arguments).await,
+        Operation::Verify => checking::verify(door, read(door, request).await?.as_ref()).await,
+        Operation::ShowKeys => checking::show_keys(door, &found.name, &arguments).await,
+        Operation::ForgetKeys => checking::forget_keys(door, &found.name),
         Operation::Results => stream::results(door, arguments.get("from")),
         Operation::Description => Ok(answer::text(StatusCode::OK, super::OPENAPI)),
     }
@@ -243,7 +246,7 @@ async fn drop_queue<B: BusApi>(
     Ok(answer::json(StatusCode::OK, &body))
 }
 
-fn parse(what: &str, name: &str) -> Result<ServerName, Failure> {
+pub(super) fn parse(what: &str, name: &str) -> Result<ServerName, Failure> {
     ServerName::parse(name).map_err(|error| Failure::new(Code::InvalidParam, format!("{what}: {error}")))
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,8 +12,8 @@ use futures_util::stream;
 use southbridge_words::ServerName;
 
 use crate::bus_door::{
-    Acknowledged, BusApi, Code, Failure, LostRow, QueryFailure, Question, QueueRow, Reading, ResultLine,
-    Submission,
+    Acknowledged, BusApi, Check, Code, Failure, KeyRow, LostRow, QueryFailure, Question, QueueRow, Reading,
+    ResultLine, Submission, Verdict,
 };
 
 /// The bus, and what it was asked.
@@ -31,6 +32,10 @@ pub(super) struct Script {
     pub given_up: u32,
     pub queues: BTreeMap<ServerName, QueueRow>,
     pub woken: Vec<ServerName>,
+    /// What was asked to be checked, in words.
+    pub checked: Vec<String>,
+    /// Servers whose keys are known.
+    pub keys: BTreeMap<ServerName, KeyRow>,
     /// What happened, in order.
     pub lines: Vec<ResultLine>,
 }
@@ -86,6 +91,24 @@ impl BusApi for Scripted {
                 pending().await
             }
         }
+    }
+
+    async fn verify(&self, check: &Check<'_>, timeout: Duration) -> Result<Verdict, Failure> {
+        self.script().checked.push(format!("{check:?} within {timeout:?}"));
+        match check {
+            Check::Event { .. } => Ok(Verdict::Whole { event_id: "$e".to_owned() }),
+            Check::Object { .. } => Err(Failure::new(Code::NotVerified, "signature does not fit")),
+            Check::Request { .. } => Ok(Verdict::Request { origin: "a.example".to_owned() }),
+        }
+    }
+
+    async fn keys(&self, server: &ServerName, _timeout: Duration) -> Result<Vec<KeyRow>, Failure> {
+        let known = self.script().keys.get(server).cloned();
+        known.map(|key| vec![key]).ok_or_else(|| Failure::new(Code::NoKeys, "it does not answer"))
+    }
+
+    fn forget_keys(&self, server: &ServerName) -> bool {
+        self.script().keys.remove(server).is_some()
     }
 
     fn wake(&self, destination: &ServerName) {
