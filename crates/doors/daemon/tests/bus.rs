@@ -253,3 +253,33 @@ fn a_damaged_outbox_is_refused_and_left_as_it_is() {
     assert!(house.log().contains("storage.path: ") && house.log().contains("is damaged"), "{}", house.log());
     assert_eq!(fs::read(house.path("sb.db")).unwrap(), before);
 }
+
+/// The keys of the homeserver itself are known, also to the metrics page; those of one that cannot be reached are not to
+/// be had, and the command says why.
+#[test]
+fn keys_are_shown_on_the_command_line() {
+    let house = house(CONFIG);
+    let child = house.start();
+    let own = run(&house, &["keys", "a.example"], "");
+    assert!(
+        own.status.success()
+            && out(&own).contains("ed25519:a_1")
+            && out(&own).contains("signs; believed for"),
+        "{}{}",
+        out(&own),
+        err(&own)
+    );
+    let own = run(&house, &["keys", "a.example", "--json"], "");
+    let shown: Value = serde_json::from_slice(&own.stdout).unwrap();
+    assert_eq!(
+        (&shown["keys"][0]["id"], &shown["keys"][0]["good_now"]),
+        (&json!("ed25519:a_1"), &json!(true))
+    );
+    let gone = run(&house, &["keys", "127.0.0.1:1", "--forget"], "");
+    assert_eq!(gone.status.code(), Some(1), "{}", out(&gone));
+    let said = err(&gone);
+    assert!(said.contains("ORG.SOUTHBRIDGE.NO_KEYS") && said.contains("it cannot be reached"), "{said}");
+    let metrics = house.ask("admin.sock", METRICS);
+    assert!(metrics.contains("southbridge_keys_fetches_total{from=\"origin\"} 1"), "{metrics}");
+    end(&house, child);
+}

@@ -1,4 +1,4 @@
-//! The command line of `send` and `queue`.
+//! The command line of `send`, `queue` and `keys`.
 
 use std::path::PathBuf;
 
@@ -128,6 +128,26 @@ pub struct DropQueue {
     pub place: BusPlace,
 }
 
+/// `keys`.
+#[derive(Clone, Debug, Args)]
+pub struct Keys {
+    /// The server name
+    #[arg(value_name = "SERVER", value_parser = parse_name)]
+    pub server: ServerName,
+    /// Forget its keys first, and that it failed: it was set up anew, and has lost them
+    #[arg(long)]
+    pub forget: bool,
+    /// How long asking may take, in seconds; 0 waits for as long as it takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=50))]
+    pub timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its type says it")]
+    pub place: BusPlace,
+}
+
 fn parse_name(text: &str) -> Result<ServerName, String> {
     ServerName::parse(text).map_err(|error| error.to_string())
 }
@@ -145,6 +165,17 @@ Exit codes:
   0  accepted
   1  refused, or the bus cannot be asked
   2  the command line, the file or the configuration is wrong";
+
+pub(super) const KEYS_HELP: &str = "\
+Examples:
+  southbridge keys matrix.org
+  southbridge keys matrix.org --json | jq '.keys[] | select(.good_now)'
+  southbridge keys example.org --forget               its operator has lost the old key
+
+Exit codes:
+  0  done
+  1  the bus cannot be asked, or nobody gave an answer that could be believed
+  2  the command line or the configuration is wrong";
 
 pub(super) const QUEUE_HELP: &str = "\
 Examples:

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use bus::{BusPlace, DropQueue, ListQueues, Queue, Send, ShowQueue, WakeQueues};
+pub use bus::{BusPlace, DropQueue, Keys, ListQueues, Queue, Send, ShowQueue, WakeQueues};
 
 use crate::config::Listen;
 
@@ -46,6 +46,11 @@ pub enum Command {
     /// See what waits for other homeservers, and what to do about it
     #[command(subcommand, after_long_help = bus::QUEUE_HELP)]
     Queue(Queue),
+    /// See the keys of a homeserver, as the bus knows them
+    ///
+    /// The homeserver and the notaries of [keys] are asked when no key is known that is good now.
+    #[command(after_long_help = bus::KEYS_HELP)]
+    Keys(Keys),
     /// Prepare an installation
     #[command(subcommand)]
     Init(Init),

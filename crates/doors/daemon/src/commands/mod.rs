@@ -27,6 +27,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::ConfigReference(arguments) => check_config::print_reference(&arguments),
         Command::Send(arguments) => bus::send::run(&arguments),
         Command::Queue(what) => bus::queue::run(&what),
+        Command::Keys(arguments) => bus::keys::run(&arguments),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorld(arguments) => demo::run_world(arguments.hosts as usize),

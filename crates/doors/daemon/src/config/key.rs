@@ -86,6 +86,8 @@ pub enum Kind {
     Addresses,
     /// Ports and ranges of ports.
     Ports,
+    /// Notaries: server names, or tables with a server name and its keys.
+    KeyServers,
 }
 
 impl Section {
@@ -163,6 +165,9 @@ impl fmt::Display for Kind {
             Self::Mode => f.write_str("permissions in octal, such as \"0660\""),
             Self::Networks => f.write_str("a list of networks, such as [\"127.0.0.0/8\", \"::1\"]"),
             Self::Addresses => f.write_str("a list of addresses with a port, such as [\"127.0.0.1:5353\"]"),
+            Self::KeyServers => f.write_str(
+                "a list of server names, or of tables such as { server_name = \"matrix.org\", verify_keys = { \"ed25519:auto\" = \"BASE64\" } }",
+            ),
             Self::Ports => f.write_str("a list of ports and ranges, such as [443, \"8000-8999\"]"),
         }
     }

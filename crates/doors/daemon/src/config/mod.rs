@@ -9,6 +9,7 @@
 
 pub mod environment;
 pub mod key;
+mod key_servers;
 pub mod listen;
 pub mod problem;
 mod reader;
@@ -48,14 +49,15 @@ use sections::admin::Admin;
 use sections::bus::Bus;
 use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
+use sections::keys::Keys;
 use sections::log::Log;
 use sections::storage::Storage;
 use sections::synapse::Synapse;
 use sections::testing::Testing;
 use sections::transport::Transport;
 use sections::{
-    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, limits, log, pool, storage, synapse, testing,
-    tls, transport, well_known,
+    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, pool, storage, synapse,
+    testing, tls, transport, well_known,
 };
 
 /// Everything that can be configured, checked.
@@ -67,6 +69,7 @@ pub struct Config {
     pub synapse: Synapse,
     pub forward_proxy: ForwardProxy,
     pub bus: Bus,
+    pub keys: Keys,
     pub admin: Admin,
     pub dns: DnsConfig,
     /// How long one fetch of `.well-known` may take.
@@ -154,6 +157,9 @@ impl Config {
         if self.bus.is_off() && self.bus.given {
             warnings.push("[bus] has no server_name: there will be no bus".to_owned());
         }
+        if self.bus.is_off() && self.keys.given {
+            warnings.push("[keys] is of use to the bus only, and there is no [bus]".to_owned());
+        }
         let readable = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.mode() & 0o007 != 0);
         if let Some(file) = self.file.as_ref().filter(|file| self.explicit.secret && readable(file)) {
             warnings.push(format!(
@@ -199,6 +205,9 @@ fn read_sections<'a>(
             || bus.has("secret")
             || forward_proxy.has("password"),
     };
+    let keys = Keys::read(&open(&keys::SECTION));
+    let mut storage = Storage::read(&open(&storage::SECTION), &environment.state_dir);
+    storage.options.key_servers_max = u32::try_from(keys.config.limits.servers_max).unwrap_or(u32::MAX);
     let host = read_hosts(source, root.get("host"));
     let mut tls = tls::read(&open(&tls::SECTION));
     tls.legacy = host.values().any(|host| host.tls == TlsProfile::Legacy);
@@ -207,13 +216,14 @@ fn read_sections<'a>(
         synapse: Synapse::read(&synapse, door_secret),
         forward_proxy: ForwardProxy::read(&forward_proxy, read_secret(&forward_proxy, "password")),
         bus: Bus::read(&bus, read_secret(&bus, "secret"), &environment.state_dir),
+        keys,
         admin: Admin::read(&admin, read_secret(&admin, "secret")),
         dns: dns::read(&dns),
         well_known_timeout: well_known.duration("timeout"),
         resolver: well_known::read_limits(&open(&well_known::RESOLVER_SECTION), &well_known),
         tls,
         addresses: addresses::read(&open(&addresses::SECTION)),
-        storage: Storage::read(&open(&storage::SECTION), &environment.state_dir),
+        storage,
         limits: limits::read(&open(&limits::SECTION)),
         retries: limits::read_retries(&open(&limits::RETRIES_SECTION)),
         pool: pool::read(&pool),

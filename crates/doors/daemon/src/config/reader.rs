@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use southbridge_bus::keyring::Notary;
 use southbridge_policy::limits::InvalidLimit;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::key::{Fallback, Key, Kind, Section};
+use super::key_servers;
 use super::listen::Listen;
 use super::problem::{Problem, Wrong, near_miss, place};
 use super::value::{
@@ -220,6 +222,10 @@ impl<'a> Reader<'a> {
         })
     }
 
+    pub(super) fn key_servers(&self, name: &str) -> Vec<Notary> {
+        self.list(name, key_servers::read)
+    }
+
     pub(super) fn ports(&self, name: &str) -> Vec<PortRange> {
         self.list(name, |value, kind| {
             let text = match value {
@@ -264,7 +270,9 @@ impl<'a> Reader<'a> {
                 .iter()
                 .map(|item| read(item.get_ref(), kind).map_err(|wrong| at(wrong, item.span())))
                 .collect(),
-            DeValue::String(_) | DeValue::Integer(_) => read(value, kind).map(|one| vec![one]),
+            DeValue::String(_) | DeValue::Integer(_) | DeValue::Table(_) => {
+                read(value, kind).map(|one| vec![one])
+            }
             _ => Err(expected(value, kind)),
         })
     }
@@ -327,14 +335,14 @@ fn integer(value: &DeValue<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-fn expected(value: &DeValue<'_>, kind: &Kind) -> Wrong {
+pub(super) fn expected(value: &DeValue<'_>, kind: &Kind) -> Wrong {
     match kind {
         Kind::Secret => format!("expected {kind}, found {}", value.type_str()).into(),
         _ => format!("expected {kind}, found {}", shown(value)).into(),
     }
 }
 
-fn quoted(value: &DeValue<'_>, why: &str) -> Wrong {
+pub(super) fn quoted(value: &DeValue<'_>, why: &str) -> Wrong {
     format!("{} {why}", shown(value)).into()
 }
 
@@ -342,7 +350,7 @@ fn out_of_range(value: &DeValue<'_>, min: &str, max: &str) -> Wrong {
     format!("{} is out of range; the least is {min}, the most is {max}", shown(value)).into()
 }
 
-fn at(wrong: Wrong, span: Range<usize>) -> Wrong {
+pub(super) fn at(wrong: Wrong, span: Range<usize>) -> Wrong {
     Wrong { span: wrong.span.or(Some(span)), ..wrong }
 }
 
@@ -356,7 +364,7 @@ fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),

@@ -293,3 +293,56 @@ proptest::proptest! {
         let _ = parse(&text);
     }
 }
+
+/// The list of Synapse, in TOML: names alone, or with the keys that the operator knows.
+#[test]
+fn key_servers_are_read_as_synapse_has_them() {
+    let text = "[keys]\ntrusted_key_servers = [\"a.example\", { server_name = \"matrix.org\", verify_keys = { \"ed25519:auto\" = \"Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw\" } }]\nagreement_min = 2\n";
+    let config = parse(text).unwrap().keys.config;
+    let notaries = &config.sources.notaries;
+    assert_eq!((notaries[0].server.as_str(), notaries[0].keys.len()), ("a.example", 0));
+    assert_eq!((notaries[1].server.as_str(), notaries[1].keys[0].0.as_str()), ("matrix.org", "ed25519:auto"));
+    assert_eq!(config.sources.agreement_min, 2);
+    let tables =
+        "[[keys.trusted_key_servers]]\nserver_name = \"matrix.org\"\naccept_keys_insecurely = false\n";
+    let config = parse(tables).unwrap();
+    assert_eq!(config.keys.config.sources.notaries.len(), 1);
+    assert!(config.warnings().iter().any(|warning| warning.contains("[keys] is of use to the bus only")));
+    let plain = parse("").unwrap();
+    assert!(plain.keys.config.sources.notaries.is_empty());
+    assert_eq!(plain.keys.config.limits, southbridge_bus::keyring::KeyringLimits::default());
+    assert_eq!(plain.storage.options, southbridge_store_sqlite::RankStoreOptions::default());
+}
+
+#[test]
+fn a_mistake_about_key_servers_is_found_at_its_place() {
+    for (list, words) in [
+        (
+            "[{ server_nam = \"a.example\" }]",
+            "2:26: keys.trusted_key_servers: unknown key `server_nam` of a key server; did you mean `server_name`?",
+        ),
+        ("[{ verify_keys = {} }]", "2:24: keys.trusted_key_servers: a key server without server_name"),
+        ("[\"a b\"]", "2:24: keys.trusted_key_servers: \"a b\" is no server name"),
+        ("[5]", "expected a list of server names, or of tables such as"),
+        ("[\"a.example\", \"a.example\"]", "2:23: keys.trusted_key_servers: a.example stands there twice"),
+        (
+            "[{ server_name = \"a\", verify_keys = { \"rsa:1\" = \"\" } }]",
+            "verify_keys: \"rsa:1\" names no key: key id does not begin with \"ed25519:\"",
+        ),
+        (
+            "[{ server_name = \"a\", verify_keys = { \"ed25519:1\" = \"AAAA\" } }]",
+            "\"AAAA\" of ed25519:1 is no public key: it has 3 bytes instead of 32",
+        ),
+        (
+            "[{ server_name = \"a\", accept_keys_insecurely = true }]",
+            "accept_keys_insecurely is not done here",
+        ),
+    ] {
+        let error = parse(&format!("[keys]\ntrusted_key_servers = {list}\n")).expect_err(list);
+        assert!(error.contains(words), "{list}: {error}");
+    }
+    let error = parse("[keys]\nagreement_min = 2\n").unwrap_err();
+    assert!(error.contains("2:17: keys.agreement_min: 2 notaries cannot agree where there are 0"), "{error}");
+    let error = parse("[keys]\ntrusted_key_server = []\n").unwrap_err();
+    assert!(error.contains("did you mean `trusted_key_servers`?"), "{error}");
+}

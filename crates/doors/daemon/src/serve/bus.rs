@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use southbridge::Southbridge;
-use southbridge::bus::{BusConfig, SideBus};
+use southbridge::bus::{BusConfig, KeysConfig, SideBus};
 use southbridge::bus_door::{BusDoor, ServedBus};
 use southbridge_bus::signing::Signer;
 use southbridge_kernel::admin::{AlsoWake, MoreMetrics};
@@ -56,6 +56,7 @@ pub struct BusKeeper {
     southbridge: Southbridge,
     identity: Identity,
     config: Bus,
+    keys: KeysConfig,
     storage: Storage,
     secret: Secret,
     listeners: RefCell<Vec<Rc<Listener>>>,
@@ -79,6 +80,7 @@ impl BusKeeper {
         secret: Secret,
         listeners: &Listeners,
         outbox: Option<SqliteOutbox>,
+        ranks: &RankKeeper,
     ) -> Result<Option<Rc<Self>>, String> {
         let (Some(outbox), Some(identity)) = (outbox, &config.bus.identity) else { return Ok(None) };
         let inherit = |passed: &crate::listeners::Listener| -> io::Result<Rc<Listener>> {
@@ -90,26 +92,29 @@ impl BusKeeper {
             southbridge: southbridge.clone(),
             identity: identity.clone(),
             config: config.bus.clone(),
+            keys: config.keys.config.clone(),
             storage: config.storage.clone(),
             secret,
             listeners: RefCell::new(listeners.map_err(|error| error.to_string())?),
             running: RefCell::new(None),
         };
-        keeper.run(outbox).await?;
+        keeper.run(outbox, ranks).await?;
         Ok(Some(Rc::new(keeper)))
     }
 
-    async fn run(&self, outbox: SqliteOutbox) -> Result<(), String> {
+    async fn run(&self, outbox: SqliteOutbox, ranks: &RankKeeper) -> Result<(), String> {
         let Identity { server_name, keys } = self.identity.clone();
         let bus_config = BusConfig {
             limits: self.config.limits.clone(),
             results: self.config.results.clone(),
+            keys: self.keys.clone(),
             close_patience: self.config.close_patience,
             ..BusConfig::new(server_name.clone())
         };
         let signer = Signer::new(server_name, keys);
         let bus = SideBus::open(&self.southbridge, Box::new(outbox), signer, bus_config);
         let bus = bus.await.map_err(|error| format!("storage.path: {}", explain(&error)))?;
+        ranks.keep_keys(bus.keys());
         let clock = self.southbridge.kernel().clock();
         let served = ServedBus::new(bus.clone(), clock);
         let door = BusDoor::new(served, clock, self.config.door(self.secret.clone()));
@@ -163,7 +168,7 @@ impl BusKeeper {
         let reopened = match open_file(&self.storage) {
             Ok(outbox) => {
                 ranks.reopen(Some(&outbox));
-                self.run(outbox).await
+                self.run(outbox, ranks).await
             }
             Err(reason) => Err(reason),
         };

@@ -1,4 +1,4 @@
-//! Keeps the ranks of hosts across restarts: reads them at the start, writes what changes, lets go at the end.
+//! Keeps the ranks of hosts across restarts, and the keys of homeservers: reads them at the start, writes what changes, lets go at the end.
 //!
 //! What is lost when the store fails is a faster start, so a failing store is said and survived.
 
@@ -7,6 +7,7 @@ use std::fs;
 use std::rc::Rc;
 use std::time::Duration;
 
+use southbridge::bus::Keys;
 use southbridge_kernel::Kernel;
 use southbridge_kernel::admin::MoreMetrics;
 use southbridge_kernel::http::explain;
@@ -22,6 +23,8 @@ pub struct RankKeeper {
     kernel: Kernel,
     storage: Storage,
     store: RefCell<Option<RankStore>>,
+    /// Whose changes are written, where there is a bus.
+    keys: RefCell<Option<Keys>>,
     /// Whether the last write went wrong, so that each trouble is said once.
     failing: Cell<bool>,
 }
@@ -43,8 +46,13 @@ impl RankKeeper {
             // Opening says what is wrong where this fails.
             let _ = fs::create_dir_all(dir);
         }
-        let keeper =
-            Self { kernel, storage: storage.clone(), store: RefCell::new(None), failing: Cell::new(false) };
+        let keeper = Self {
+            kernel,
+            storage: storage.clone(),
+            store: RefCell::new(None),
+            keys: RefCell::new(None),
+            failing: Cell::new(false),
+        };
         match keeper.try_open(outbox) {
             Ok(records) => {
                 info!(hosts = records.len(), path = %storage.path.display(), "ranks restored");
@@ -57,6 +65,20 @@ impl RankKeeper {
             Err(error) => return Err(error),
         }
         Ok(keeper)
+    }
+
+    /// Gives `keys` what is kept of them, and writes what changes from now on.
+    pub fn keep_keys(&self, keys: &Keys) {
+        let kept = self.store.borrow().as_ref().map(RankStore::load_keys);
+        match kept {
+            Some(Ok(records)) => {
+                info!(servers = records.len(), "keys restored");
+                keys.restore(records);
+            }
+            Some(Err(error)) => warn!(error = explain(&error), "keys cannot be read: they are fetched anew"),
+            None => {}
+        }
+        self.keys.replace(Some(keys.clone()));
     }
 
     /// Writes what changes, for ever.
@@ -122,6 +144,18 @@ impl RankKeeper {
             }
             if is_last {
                 break;
+            }
+        }
+        if let Some(keys) = &*self.keys.borrow() {
+            for _ in 0..BATCHES_PER_WRITE {
+                let changed = keys.take_changed(BATCH);
+                let is_last = changed.len() < BATCH;
+                if let Err(error) = store.save_keys(changed) {
+                    trouble = Some(explain(&error));
+                }
+                if is_last {
+                    break;
+                }
             }
         }
         match (trouble, self.failing.get()) {

@@ -209,7 +209,7 @@ impl Works {
             .map_err(|error| at_fault(format!("storage.path: {}", explain(&error))))?;
         let keeper = Rc::new(keeper);
         let bus_secret = prepared.bus_secret.clone();
-        let bus = BusKeeper::start(&southbridge, config, bus_secret, &prepared.listeners, outbox);
+        let bus = BusKeeper::start(&southbridge, config, bus_secret, &prepared.listeners, outbox, &keeper);
         let bus = bus.await.map_err(at_fault)?;
         let keeping = tokio::task::spawn_local(Rc::clone(&keeper).run());
         let mut doors = Doors::new(&southbridge, config, prepared.secret.clone(), &prepared.listeners)

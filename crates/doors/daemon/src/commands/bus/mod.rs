@@ -1,6 +1,7 @@
-//! `send` and `queue`: what a person asks of the bus of a running Southbridge, by its door.
+//! `send`, `queue` and `keys`: what a person asks of the bus of a running Southbridge, by its door.
 
 mod client;
+pub mod keys;
 pub mod queue;
 pub mod send;
 

@@ -184,7 +184,7 @@ fn at_stake(items: &Value, at_least: bool, volatile: &Value) -> String {
 }
 
 /// A span of time as people say it: the two largest units.
-fn show_span(millis: u64) -> String {
+pub(super) fn show_span(millis: u64) -> String {
     let seconds = millis.div_ceil(1000);
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
@@ -200,7 +200,7 @@ fn path_of(destination: &str) -> String {
     format!("/bus/v1/queues/{}", encode(destination))
 }
 
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

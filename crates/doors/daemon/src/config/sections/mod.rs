@@ -6,6 +6,7 @@ pub mod bus;
 pub mod dns;
 pub mod forward_proxy;
 pub mod hosts;
+pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod pool;
@@ -19,10 +20,11 @@ pub mod well_known;
 use super::key::Section;
 
 /// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
-pub const SECTIONS: [&Section; 18] = [
+pub const SECTIONS: [&Section; 19] = [
     &synapse::SECTION,
     &forward_proxy::SECTION,
     &bus::SECTION,
+    &keys::SECTION,
     &admin::SECTION,
     &dns::SECTION,
     &well_known::SECTION,
