@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use southbridge::Southbridge;
-use southbridge::bus::{Acknowledgement, BusConfig, Delivery, Results, SideBus};
+use southbridge::bus::keys::VerifiedEvent;
+use southbridge::bus::{Acknowledgement, BusConfig, Delivery, KeysConfig, Results, SideBus};
 use southbridge::federation::FederationConfig;
 use southbridge_bus::externaliser::{Event, QueueView};
 use southbridge_bus::outgoing::{OutgoingEdu, OutgoingPdu, OutgoingQuery, QueryMethod};
-use southbridge_bus::signing::{Signer, SigningKeys};
+use southbridge_bus::signing::{RoomVersion, Signer, SigningKeys};
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::dns::DnsConfig;
 use southbridge_kernel::net::AddressPolicy;
@@ -70,8 +71,16 @@ impl Speaker {
     /// # Errors
     /// There is no disk.
     pub async fn open(southbridge: &Southbridge, signer: Signer) -> Result<Self> {
+        Self::open_with(southbridge, signer, KeysConfig::default()).await
+    }
+
+    /// The same with other sources of keys.
+    ///
+    /// # Errors
+    /// There is no disk.
+    pub async fn open_with(southbridge: &Southbridge, signer: Signer, keys: KeysConfig) -> Result<Self> {
         let directory = tempfile::tempdir().while_doing("directory")?;
-        Self::open_in(directory, southbridge, signer).await
+        Self::open_in(directory, southbridge, signer, keys).await
     }
 
     /// The bus is closed and another opened on its outbox, which signs with `signer`, and is told to go to
@@ -86,15 +95,20 @@ impl Speaker {
         destination: &str,
     ) -> Result<Self> {
         self.bus.close().await;
-        let successor = Self::open_in(self.directory, southbridge, signer).await?;
+        let successor = Self::open_in(self.directory, southbridge, signer, KeysConfig::default()).await?;
         successor.bus.wake(&server(destination)?);
         Ok(successor)
     }
 
-    async fn open_in(directory: TempDir, southbridge: &Southbridge, signer: Signer) -> Result<Self> {
+    async fn open_in(
+        directory: TempDir,
+        southbridge: &Southbridge,
+        signer: Signer,
+        keys: KeysConfig,
+    ) -> Result<Self> {
         let path = directory.path().join("outbox.db");
         let outbox = SqliteOutbox::open(&path, &OutboxOptions::default()).while_doing(path.display())?;
-        let config = BusConfig::new(signer.origin().clone());
+        let config = BusConfig { keys, ..BusConfig::new(signer.origin().clone()) };
         let bus = SideBus::open(southbridge, Box::new(outbox), signer, config).await;
         let bus = bus.while_doing(path.display())?;
         Ok(Self { results: bus.results(None), bus, directory })
@@ -149,6 +163,22 @@ impl Speaker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the event `pdu`, of a room of this version, is what its servers signed, by keys that are fetched.
+    ///
+    /// # Errors
+    /// It is not, or the keys are not to be had.
+    pub async fn verify(&self, pdu: &OutgoingPdu, room_version: &str) -> Result<VerifiedEvent> {
+        let version = RoomVersion::parse(room_version).while_doing(room_version)?;
+        let verified = self.bus.keys().verify_event(pdu.bytes(), &version, QUERY_MAX).await;
+        verified.while_doing("verification")
+    }
+
+    /// How many fetches of keys there were: from origins, and from notaries.
+    pub fn key_fetches(&self) -> (u64, u64) {
+        let counters = self.bus.keys().counters();
+        (counters.origin_fetches, counters.notary_fetches)
     }
 
     /// How the queue for `destination` stands, if it has one.

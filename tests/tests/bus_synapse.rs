@@ -1,12 +1,14 @@
 //! What the Federation Side Bus sends is taken by an unpatched Synapse from PyPI: PDUs that another Synapse has signed,
 //! EDUs of every type; and nothing that is not signed as it should be.
 
+use http::Method;
 use serde_json::{Value, json};
 use southbridge::Southbridge;
-use southbridge::bus::Acknowledgement;
+use southbridge::bus::{Acknowledgement, KeysConfig};
 use southbridge_bus::externaliser::Hold;
+use southbridge_bus::keyring::{First, Notary, Sources};
 use southbridge_bus::outgoing::{EduKind, OutgoingPdu};
-use southbridge_bus::signing::{Signer, SigningKey, SigningKeys};
+use southbridge_bus::signing::{Signer, SigningKey, SigningKeys, Verified};
 use southbridge_tests::client_api::ClientApi;
 use southbridge_tests::failure::While;
 use southbridge_tests::federation::{Federation, Plan};
@@ -80,6 +82,53 @@ async fn synapse_takes_nothing_that_is_signed_with_a_wrong_key() {
             .await;
     })
     .await;
+}
+
+/// A bus that speaks for beta is given an event that alpha's Synapse signed: it fetches alpha's keys from alpha, and the
+/// event is believed; changed on the way, it is not. Another bus, for a homeserver of its own, has the keys of beta from
+/// alpha, which vouches for them as a notary.
+#[tokio::test]
+#[ignore = "needs Synapse from PyPI: cargo xtask test"]
+async fn keys_of_a_synapse_are_fetched_and_what_it_signed_is_believed() {
+    in_world(async |world| {
+        let World { alice, bob, room, .. } = &world;
+        let beta = signer_of(&world.federation.home(1).synapse).expect("Synapse has a key");
+        let speaker = step("a bus speaks for beta", world.speaker(&beta)).await;
+        let event = step("Alice says hello", alice.say(room, "hello")).await;
+        let pdu = step("alpha is asked for the event", speaker.fetch(&event, ALPHA)).await;
+        let version = step("the room has a version", room_version(alice, room)).await;
+        let verified = step("alpha signed it", speaker.verify(&pdu, &version)).await;
+        assert_eq!((verified.event_id.as_str(), verified.verified), (event.as_str(), Verified::Whole));
+        assert_eq!(speaker.key_fetches(), (1, 0));
+        let text = String::from_utf8(pdu.bytes().to_vec()).expect("JSON");
+        let forged = text.replace("\"depth\":", "\"depth\":1");
+        let forged = OutgoingPdu::new(forged).expect("an event");
+        assert!(speaker.verify(&forged, &version).await.is_err(), "it was changed");
+
+        let event = step("Bob says hello", bob.say(room, "hello")).await;
+        let pdu = step("beta is asked for the event", world.speaker(&world.signer)).await;
+        let pdu = step("beta gives it", pdu.fetch(&event, BETA)).await;
+        let key = world.signer.keys().active().first().expect("it signs");
+        let alpha = Notary {
+            server: world.signer.origin().clone(),
+            keys: vec![(key.id().clone(), key.verify_key())],
+        };
+        let sources = Sources { first: First::Notaries, notaries: vec![alpha], ..Sources::default() };
+        let keys = KeysConfig { sources, ..KeysConfig::default() };
+        let opening = Speaker::open_with(&world.southbridge, world.signer.clone(), keys);
+        let trusting = step("a bus trusts alpha as a notary", opening).await;
+        let verified = step("beta signed it", trusting.verify(&pdu, &version)).await;
+        assert_eq!(verified.event_id, event);
+        assert_eq!(trusting.key_fetches(), (0, 1));
+    })
+    .await;
+}
+
+/// The version of `room`, as its creation says.
+async fn room_version(alice: &ClientApi, room: &str) -> Result<String> {
+    let target = format!("/_matrix/client/v3/rooms/{room}/state/m.room.create");
+    let content = alice.call(Method::GET, &target, None).await?;
+    Ok(content["room_version"].as_str().while_doing("room_version")?.to_owned())
 }
 
 /// Alice at alpha.test and Bob at beta.test share a room, and alpha can no longer send by itself.
