@@ -34,5 +34,6 @@ pub mod raw;
 mod shares;
 pub mod simulated;
 pub mod simulated_bus;
+mod simulated_names;
 mod task;
 pub mod world;

@@ -18,6 +18,12 @@ pub enum Fate {
     CrashBefore,
     /// The process ends when the write was durable, and nobody was told.
     CrashAfter,
+    /// It fails half-way (EIO, a short write): nothing of it counts, and this outbox is used no more.
+    Torn,
+    /// Its sync fails, and it was not on the disk; this outbox is used no more.
+    SyncFailedLost,
+    /// Its sync fails, and it was on the disk all the same; this outbox is used no more.
+    SyncFailedKept,
 }
 
 /// A simulated disk. Cheap to clone; every clone is the same disk.
@@ -32,6 +38,7 @@ struct State {
     /// Of all others.
     always: Fate,
     writes: u64,
+    is_misdirected: bool,
 }
 
 impl MemoryDisk {
@@ -43,6 +50,15 @@ impl MemoryDisk {
     /// Says what becomes of every write from now on, until told otherwise: a disk that is full, and then is not.
     pub fn set_fate_of_all(&self, fate: Fate) {
         self.state().always = fate;
+    }
+
+    /// From now on every read is given the block of another place, until told otherwise.
+    pub fn misdirect_reads(&self, is_misdirected: bool) {
+        self.state().is_misdirected = is_misdirected;
+    }
+
+    pub(super) fn is_misdirected(&self) -> bool {
+        self.state().is_misdirected
     }
 
     /// How many writes were begun: the points at which a story may crash.

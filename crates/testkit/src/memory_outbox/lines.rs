@@ -1,17 +1,27 @@
 //! What lies on the disk: one line of items for each destination, and how far it has come.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use rustc_hash::FxHasher;
 use southbridge_words::{Append, Appended, Backlog, Item, Mark, OpenTransaction, Seq, ServerName};
 
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// With the number of destinations that have not passed it.
-    items: BTreeMap<Seq, (Item, usize)>,
+    items: BTreeMap<Seq, Kept>,
     lines: BTreeMap<ServerName, Line>,
     keys: BTreeMap<Arc<str>, Seq>,
     last: Seq,
+}
+
+#[derive(Debug)]
+struct Kept {
+    item: Item,
+    /// Destinations that have not passed it.
+    left: usize,
+    checksum: u64,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +44,8 @@ impl Lines {
         let seq = self.last;
         let Append { kind, bytes, destinations, accepted_at, key } = append;
         let item = Item { seq, kind: *kind, bytes: bytes.clone(), accepted_at: *accepted_at };
-        self.items.insert(seq, (item, destinations.len()));
+        let checksum = checksum(seq, bytes);
+        self.items.insert(seq, Kept { item, left: destinations.len(), checksum });
         for destination in destinations.iter() {
             self.lines.entry(destination.clone()).or_default().waiting.push_back(seq);
         }
@@ -68,7 +79,26 @@ impl Lines {
     pub(super) fn after(&self, destination: &ServerName, after: Seq) -> impl Iterator<Item = &Item> {
         let waiting = self.lines.get(destination).map(|line| &line.waiting);
         let seqs = waiting.into_iter().flatten().filter(move |seq| **seq > after);
-        seqs.map(|seq| &self.items.get(seq).expect("an item stays while somebody waits for it").0)
+        seqs.map(|seq| &self.items.get(seq).expect("an item stays while somebody waits for it").item)
+    }
+
+    /// The block that holds the item at `seq`, or, of a disk that errs, the next one, or one with a bit turned over.
+    pub(super) fn block(&self, seq: Seq, is_misdirected: bool) -> Option<Bytes> {
+        let own = &self.items.get(&seq)?.item.bytes;
+        if !is_misdirected {
+            return Some(own.clone());
+        }
+        let next = self.items.range(Seq(seq.0 + 1)..).next().map(|(_, kept)| kept.item.bytes.clone());
+        next.or_else(|| {
+            let mut turned = own.to_vec();
+            *turned.first_mut()? ^= 1;
+            Some(turned.into())
+        })
+    }
+
+    /// Whether `bytes` are what was written for `seq`.
+    pub(super) fn is_sound(&self, seq: Seq, bytes: &[u8]) -> bool {
+        self.items.get(&seq).is_some_and(|kept| kept.checksum == checksum(seq, bytes))
     }
 
     pub(super) fn backlogs(&self) -> Vec<Backlog> {
@@ -84,10 +114,18 @@ impl Lines {
     }
 }
 
-fn release(items: &mut BTreeMap<Seq, (Item, usize)>, seq: Seq) {
-    let (_, left) = items.get_mut(&seq).expect("an item stays while somebody waits for it");
-    *left -= 1;
-    if *left == 0 {
+/// Over the place as well as the bytes: a good block in the wrong place is no good.
+fn checksum(seq: Seq, bytes: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write_u64(seq.0);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn release(items: &mut BTreeMap<Seq, Kept>, seq: Seq) {
+    let kept = items.get_mut(&seq).expect("an item stays while somebody waits for it");
+    kept.left -= 1;
+    if kept.left == 0 {
         items.remove(&seq);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The disk ([`MemoryDisk`]) outlives the process: [`MemoryOutbox::open`] is a start of the process, and what
 //! one outbox wrote the next one finds. A write can be told its [`Fate`] beforehand, so a story may crash at
-//! every one of them, before it was durable or after.
+//! every one of them, before it was durable or after, and a write or its sync may fail: then the outbox is used no more by
+//! that process, because what is on the disk is not known, and a second sync would be told that all is well.
 //!
 //! # Units
 //! A write is one call of [`Outbox::write`], that is, one commit.
@@ -34,9 +35,14 @@ impl MemoryOutbox {
         Self { disk: disk.clone(), failed: false }
     }
 
+    /// Whether it has failed, and must not be used by this process any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     fn alive(&self) -> Result<(), OutboxError> {
         if self.failed {
-            return Err(OutboxError::Failed { reason: "this process has crashed".to_owned() });
+            return Err(OutboxError::Failed { reason: "a write or its sync has failed".to_owned() });
         }
         Ok(())
     }
@@ -64,11 +70,11 @@ impl Outbox for MemoryOutbox {
             Fate::Unavailable => {
                 Err(OutboxError::Unavailable { reason: "the simulated disk does not answer".to_owned() })
             }
-            Fate::CrashBefore => {
+            Fate::CrashBefore | Fate::Torn | Fate::SyncFailedLost => {
                 self.failed = true;
                 self.alive().map(|()| Vec::new())
             }
-            Fate::CrashAfter => {
+            Fate::CrashAfter | Fate::SyncFailedKept => {
                 self.apply(appends, marks);
                 self.failed = true;
                 self.alive().map(|()| Vec::new())
@@ -84,7 +90,8 @@ impl Outbox for MemoryOutbox {
         bytes_max: usize,
     ) -> Result<Page, OutboxError> {
         self.alive()?;
-        Ok(self.disk.with(|lines| page(lines, destination, after, items_max, bytes_max)))
+        let is_misdirected = self.disk.is_misdirected();
+        self.disk.with(|lines| page(lines, destination, after, (items_max, bytes_max), is_misdirected))
     }
 
     fn upkeep(&mut self, _now: WallTime) -> Result<Upkeep, OutboxError> {
@@ -93,10 +100,21 @@ impl Outbox for MemoryOutbox {
     }
 }
 
-fn page(lines: &Lines, destination: &ServerName, after: Seq, items_max: usize, bytes_max: usize) -> Page {
+fn page(
+    lines: &Lines,
+    destination: &ServerName,
+    after: Seq,
+    (items_max, bytes_max): (usize, usize),
+    is_misdirected: bool,
+) -> Result<Page, OutboxError> {
     let mut page = Page::default();
     let mut bytes = 0;
     for item in lines.after(destination, after) {
+        let found = lines.block(item.seq, is_misdirected);
+        if !found.is_some_and(|bytes| lines.is_sound(item.seq, &bytes)) {
+            let (place, reason) = (item.seq.to_string(), "its checksum is another's".to_owned());
+            return Err(OutboxError::Damaged { place, reason });
+        }
         bytes += item.bytes.len();
         if page.items.len() == items_max || (bytes > bytes_max && !page.items.is_empty()) {
             page.more = true;
@@ -104,7 +122,7 @@ fn page(lines: &Lines, destination: &ServerName, after: Seq, items_max: usize, b
         }
         page.items.push(Item::clone(item));
     }
-    page
+    Ok(page)
 }
 
 #[cfg(test)]
@@ -167,6 +185,38 @@ mod tests {
             assert_eq!(outbox.write(&[append(text, &["a.test"])], &[]).unwrap(), [again]);
         }
         assert_eq!(disk.items(), 2);
+    }
+
+    /// A sync that failed is no acceptance, whatever is on the disk, and there is no second one in this process.
+    #[test]
+    fn a_failed_sync_is_the_end_of_its_outbox() {
+        for (fate, items) in [(Fate::Torn, 1), (Fate::SyncFailedLost, 1), (Fate::SyncFailedKept, 2)] {
+            let disk = MemoryDisk::default();
+            let mut outbox = MemoryOutbox::open(&disk);
+            outbox.write(&[append("before", &["a.test"])], &[]).unwrap();
+            disk.set_fate(fate);
+            for text in ["failing", "after"] {
+                let failed = outbox.write(&[append(text, &["a.test"])], &[]);
+                assert!(matches!(failed, Err(OutboxError::Failed { .. })), "{fate:?}: {failed:?}");
+            }
+            assert!(outbox.has_failed());
+            assert_eq!(disk.items(), items, "{fate:?}");
+        }
+    }
+
+    /// A block that belongs elsewhere is found out by its checksum, and one with a bit turned over as well.
+    #[test]
+    fn a_misdirected_block_is_found_out() {
+        let disk = MemoryDisk::default();
+        let mut outbox = MemoryOutbox::open(&disk);
+        outbox.write(&[append("one", &["a.test"]), append("two", &["b.test"])], &[]).unwrap();
+        disk.misdirect_reads(true);
+        for host in ["a.test", "b.test"] {
+            let read = outbox.read(&name(host), Seq::START, 9, 100);
+            assert!(matches!(read, Err(OutboxError::Damaged { .. })), "{read:?}");
+        }
+        disk.misdirect_reads(false);
+        assert_eq!(outbox.read(&name("a.test"), Seq::START, 9, 100).unwrap().items.len(), 1);
     }
 
     /// What everybody has is let go of; who lags behind is found again after a restart.

@@ -4,16 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use southbridge_bus::resolver::{
-    Action, LookupId, ResolveError, WellKnownAnswer, WellKnownFailure, WellKnownResult,
-};
+use southbridge_bus::resolver::{Action, LookupId, ResolveError, WellKnownAnswer, WellKnownResult};
 use southbridge_policy::lane::Lane;
 use southbridge_words::{Answer, HostState, LookupFailure, Outcome, SrvRecord, Step, Ticket, WallTime};
 
 use super::Ending;
 use super::agenda::{Fact, SrvName};
 use super::driver::{Errand, Simulation};
-use super::scenery::{Route, index_of};
+use super::scenery::Route;
+use crate::simulated_names::{fetch_failed, index_of, well_known};
 
 impl Simulation<'_> {
     pub(super) fn on_resolver(&mut self, action: Action) {
@@ -122,13 +121,7 @@ impl Simulation<'_> {
             Outcome::Answered { .. } | Outcome::Unwilling { .. } => {
                 WellKnownResult::Answered(self.well_known_of(host))
             }
-            Outcome::Abandoned => WellKnownResult::Failed(WellKnownFailure::Overloaded),
-            Outcome::Failed { step } => WellKnownResult::Failed(match step {
-                Step::Discovery => WellKnownFailure::Dns,
-                Step::Connect => WellKnownFailure::Connect,
-                Step::Handshake => WellKnownFailure::Tls,
-                _ => WellKnownFailure::TimedOut,
-            }),
+            failed => fetch_failed(failed),
         };
         self.report.steps.resolver += 1;
         self.resolver.handle_well_known(id, result, self.now);
@@ -136,12 +129,8 @@ impl Simulation<'_> {
 
     fn well_known_of(&self, host: usize) -> WellKnownAnswer {
         let host = &self.hosts[host];
-        let (status, body) = match host.route {
-            Route::WellKnown => (200, format!(r#"{{"m.server":"{}:8448"}}"#, host.domain)),
-            _ => (404, String::new()),
-        };
-        let received_at = WallTime::from_unix_millis(self.now.as_nanos() / 1_000_000);
-        WellKnownAnswer { status, body: body.into_bytes(), received_at, ..WellKnownAnswer::default() }
+        let delegate = (host.route == Route::WellKnown).then(|| format!("{}:8448", host.domain));
+        well_known(delegate.as_deref(), WallTime::from_unix_millis(self.now.as_nanos() / 1_000_000))
     }
 }
 

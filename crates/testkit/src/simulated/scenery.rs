@@ -149,11 +149,4 @@ fn host(index: usize, kind: Kind, route: Route, http2: bool, seeded: &mut Seeded
     }
 }
 
-/// The place of the host that `name` is about: its domain, its SRV names, or its delegated name.
-pub(super) fn index_of(name: &str) -> usize {
-    let name = name.trim_start_matches("_matrix-fed._tcp.").trim_start_matches("_matrix._tcp.");
-    let index = name.strip_prefix("hs").and_then(|rest| rest.strip_suffix(".sim"));
-    index.and_then(|index| index.parse().ok()).expect("machines ask for names they were given")
-}
-
 const FLAP: Duration = Duration::from_secs(60);

@@ -1,10 +1,13 @@
 //! What is to happen, and when.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use southbridge_bus::externaliser::Answer;
 use southbridge_words::{ConnId, Instant, Seq, Ticket};
 
+use super::homes::{DnsFault, WellKnownFault};
+use super::naming::Lookup;
 use super::wire::Parcel;
 
 /// Something that happens. What belongs to a process is void when that process is no more.
@@ -33,10 +36,12 @@ pub(super) enum Within {
     Written,
     /// The disk is done with a read, for this host.
     Read { host: usize, after: Seq, items_max: usize, bytes_max: usize },
-    /// The name of an errand's host is resolved.
-    Named(Ticket),
-    /// TCP is up, or will not come up.
-    Dialled(ConnId, bool),
+    /// The name servers have answered, or will not.
+    LookedUp(Lookup),
+    /// TCP to one address is up, or will not come up.
+    Tried(ConnId, SocketAddr, bool),
+    /// The next address may be tried beside those that are silent.
+    RaceStep(ConnId),
     /// TLS is up.
     Shaken(ConnId),
     /// An answer is here, to this attempt of an errand.
@@ -54,10 +59,22 @@ pub(super) enum Trouble {
     Partition { host: usize, out: bool, back: bool },
     /// The partition is over.
     Mend { host: usize },
+    /// The name servers of a host fail, until they are well.
+    Names { host: usize, fault: DnsFault },
+    /// They are well.
+    NamesWell { host: usize },
+    /// The `.well-known` of a host is not what it should be, until it is.
+    WellKnown { host: usize, fault: WellKnownFault },
+    /// It is.
+    WellKnownWell { host: usize },
+    /// A host moves.
+    Move(usize),
     /// The disk is full.
     DiskFull,
     /// The disk does not answer.
     DiskSilent,
+    /// The disk gives out blocks of other places.
+    DiskMisdirects,
     /// The disk is well.
     DiskWell,
     /// The next write fails for good: this process writes no more.

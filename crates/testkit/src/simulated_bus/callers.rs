@@ -211,8 +211,11 @@ impl Simulation<'_> {
             ),
             || format!("item {number} was refused: {why}"),
         );
-        // Who is refused still has it, and may try again: nothing of it was kept.
-        if !self.is_healed && self.users.below(2) == 0 {
+        // Who is refused still has it, and may try again: nothing of it was kept. But for a disk that failed: then nobody
+        // knows, and only who has named his item can hand it in again without its going out twice.
+        let is_known =
+            !matches!(why, Refused::OutboxFailed { .. }) || self.ledger.items[number].key.is_some();
+        if is_known && !self.is_healed && self.users.below(2) == 0 {
             let after = self.now + Duration::from_millis(500 + self.users.below(20_000));
             self.agenda.add(after, Fact::HandIn(number));
         }

@@ -1,16 +1,18 @@
-//! What the kernel does for the bus: asks the ranker, resolves the name, borrows a connection, carries.
+//! What the kernel does for the bus: admits, asks the ranker, has the name resolved, borrows a connection, carries.
 
 use southbridge_bus::externaliser::{Errand, Failure};
+use southbridge_bus::resolver::LookupId;
 use southbridge_bus::transaction::Transaction;
 use southbridge_policy::lane::Lane;
-use southbridge_policy::pool::{Action, Capacity, Lease, Refusal, Returned, Want};
+use southbridge_policy::pool::{Action, Lease, Refusal, Returned, Want};
 use southbridge_policy::ranker::{Advice, Demand};
 use southbridge_words::{Class, ConnId, Instant, Outcome, PeerId, ServerName, Step, Ticket};
 
 use super::agenda::Within;
 use super::driver::Simulation;
-use super::hosts::{Ailment, Reach, index_of};
+use super::hosts::index_of;
 use super::wire::Load;
+use crate::simulated_names::fetch_failed;
 
 /// One request under way.
 #[derive(Debug)]
@@ -20,8 +22,10 @@ pub(super) struct Carried {
     class: Class,
     lane: Lane,
     deadline: Instant,
+    peer: Option<PeerId>,
     pub(super) stage: Stage,
     pub(super) attempt: u32,
+    is_reused: bool,
 }
 
 /// What a request is.
@@ -31,6 +35,8 @@ pub(super) enum Carry {
     Transaction,
     /// The query of this ticket; and whether it may be sent twice.
     Query(Ticket, bool),
+    /// A `.well-known` document, for this lookup of the resolver.
+    Fetch(LookupId),
 }
 
 /// How far a request has come.
@@ -41,13 +47,6 @@ pub(super) enum Stage {
     /// A connection is lent, and what to send is being composed.
     Lent(Lease),
     OnWire(Lease, Instant),
-}
-
-/// A connection.
-#[derive(Debug)]
-pub(super) struct Conn {
-    host: usize,
-    tickets: Vec<Ticket>,
 }
 
 impl Simulation<'_> {
@@ -67,9 +66,8 @@ impl Simulation<'_> {
             }
             advice => {
                 let lane = advice.lane().unwrap_or(Lane::Limited);
-                let errand = self.carry(host, Carry::Transaction, class, lane, deadline);
-                if let Some(process) = &mut self.process {
-                    process.sends.insert(host, errand);
+                if let Some(errand) = self.carry(host, Carry::Transaction, class, lane, deadline) {
+                    self.name_errand(errand, host);
                 }
             }
         }
@@ -96,42 +94,54 @@ impl Simulation<'_> {
             }
             advice => {
                 let lane = advice.lane().unwrap_or(Lane::Limited);
-                let errand = self.carry(host, Carry::Query(ticket, repeatable), class, lane, deadline);
-                if let Some(process) = &mut self.process {
-                    process.asks.insert(ticket, errand);
+                if let Some(errand) =
+                    self.carry(host, Carry::Query(ticket, repeatable), class, lane, deadline)
+                {
+                    self.name_errand(errand, host);
                 }
             }
         }
     }
 
-    fn carry(&mut self, host: usize, load: Carry, class: Class, lane: Lane, deadline: Instant) -> Ticket {
-        let errand = self.ticket();
-        let carried = Carried { host, load, class, lane, deadline, stage: Stage::Naming, attempt: 0 };
-        if let Some(process) = &mut self.process {
-            process.carried.insert(errand, carried);
+    /// Lets an errand in, if there is room for it.
+    pub(super) fn carry(
+        &mut self,
+        host: usize,
+        load: Carry,
+        class: Class,
+        lane: Lane,
+        deadline: Instant,
+    ) -> Option<Ticket> {
+        let (errand, now) = (self.ticket(), self.now);
+        let stage = Stage::Naming;
+        let carried =
+            Carried { host, load, class, lane, deadline, peer: None, stage, attempt: 0, is_reused: false };
+        let process = self.process.as_mut()?;
+        let service = &self.hosts[host].service;
+        let is_admitted = process.admission.handle_request(errand, service, class, 0).is_ok();
+        process.carried.insert(errand, carried);
+        match load {
+            Carry::Transaction => drop(process.sends.insert(host, errand)),
+            Carry::Query(ticket, _) => drop(process.asks.insert(ticket, errand)),
+            Carry::Fetch(_) => {}
         }
-        let naming = self.millis(0, 20);
-        self.add(naming, Within::Named(errand));
-        self.add(deadline.saturating_since(self.now), Within::Deadline(errand));
-        errand
+        if !is_admitted {
+            self.fail(errand, crowded(), Outcome::Abandoned);
+            return None;
+        }
+        process.budget.handle_request(now);
+        self.add(deadline.saturating_since(now), Within::Deadline(errand));
+        Some(errand)
     }
 
-    pub(super) fn on_named(&mut self, errand: Ticket) {
-        let Some(carried) = self.carried(errand) else { return };
-        let host = carried.host;
-        if self.hosts[host].ailment == Ailment::Nameless && !self.is_healed {
-            return self.fail(errand, unsent(Step::Discovery), Outcome::Failed { step: Step::Discovery });
-        }
-        self.want(errand, false);
-    }
-
-    fn want(&mut self, errand: Ticket, fresh: bool) {
+    pub(super) fn want(&mut self, errand: Ticket, peer: PeerId, fresh: bool) {
         let now = self.now;
         let Some(process) = &mut self.process else { return };
         let Some(carried) = process.carried.get_mut(&errand) else { return };
         carried.stage = Stage::Waiting;
-        let Carried { host, class, lane, deadline, .. } = *carried;
-        let want = Want { ticket: errand, peer: peer(host), class, lane, deadline, fresh };
+        carried.peer = Some(peer);
+        let Carried { class, lane, deadline, .. } = *carried;
+        let want = Want { ticket: errand, peer, class, lane, deadline, fresh };
         if process.pool.handle_request(want, now).is_err() {
             self.fail(errand, crowded(), Outcome::Abandoned);
         }
@@ -139,7 +149,7 @@ impl Simulation<'_> {
 
     pub(super) fn on_pool(&mut self, action: Action) {
         match action {
-            Action::Dial { conn, peer } => self.dial(conn, peer.0 as usize),
+            Action::Dial { conn, peer } => self.dial(conn, peer),
             Action::Handshake { conn } => {
                 let host =
                     self.process.as_ref().and_then(|process| process.conns.get(&conn)).map(|conn| conn.host);
@@ -152,41 +162,6 @@ impl Simulation<'_> {
                 self.lose_conn(conn);
             }
         }
-    }
-
-    fn dial(&mut self, conn: ConnId, host: usize) {
-        self.note("dial", conn.0, host as u64);
-        if let Some(process) = &mut self.process {
-            process.conns.insert(conn, Conn { host, tickets: Vec::new() });
-        }
-        let there = self.hosts[host].round_trip;
-        let host = &self.hosts[host];
-        let is_cut = host.is_cut_out || host.is_cut_back;
-        let (after, is_up) = match host.reach(self.spec, self.now, self.is_healed) {
-            Reach::Open if !is_cut => (there, true),
-            Reach::Refusing if !is_cut => (there, false),
-            _ => (CONNECT_TIMEOUT, false),
-        };
-        self.add(after, Within::Dialled(conn, is_up));
-    }
-
-    pub(super) fn on_dialled(&mut self, conn: ConnId, is_up: bool) {
-        let now = self.now;
-        let Some(process) = &mut self.process else { return };
-        if is_up {
-            process.pool.handle_dialled(conn, now);
-        } else if process.conns.remove(&conn).is_some() {
-            process.pool.handle_connect_failed(conn, now);
-        }
-    }
-
-    pub(super) fn on_shaken(&mut self, conn: ConnId) {
-        let now = self.now;
-        let Some(process) = &mut self.process else { return };
-        let Some(host) = process.conns.get(&conn).map(|conn| conn.host) else { return };
-        let is_shared = host % 3 == 0;
-        let capacity = if is_shared { Capacity::Shared { streams_max: 10 } } else { Capacity::Exclusive };
-        process.pool.handle_connected(conn, capacity, now);
     }
 
     fn on_lent(&mut self, errand: Ticket, lease: Lease) {
@@ -216,6 +191,7 @@ impl Simulation<'_> {
                     None => self.breach("a query is asked for nobody".to_owned()),
                 }
             }
+            Carry::Fetch(_) => self.put_on_wire(errand, Load::Fetch),
         }
     }
 
@@ -248,20 +224,28 @@ impl Simulation<'_> {
         let Some(carried) = process.carried.get_mut(&errand) else { return };
         carried.attempt += 1;
         let (host, attempt) = (carried.host, carried.attempt);
-        let mut is_reused = false;
+        let mut conn = None;
         carried.stage = match std::mem::replace(&mut carried.stage, Stage::Naming) {
             Stage::Lent(lease) => {
-                is_reused = lease.reused;
+                carried.is_reused = lease.reused;
+                conn = process.conns.get(&lease.conn);
                 Stage::OnWire(lease, now)
             }
             stage => stage,
         };
-        process.ranker.handle_sent(&self.hosts[host].service, now);
+        let is_reused = carried.is_reused;
+        let verified = conn.filter(|conn| conn.host == host).and_then(|conn| conn.verified);
+        if !matches!(load, Load::Fetch) {
+            process.ranker.handle_sent(&self.hosts[host].service, now);
+        }
+        let Some(moves) = verified else {
+            return self.breach(format!("I3: host {host} is sent something where it was not verified"));
+        };
         if is_reused && self.happens(self.spec.stale_permille) {
             let after = self.millis(1, 2);
             return self.add(after, Within::Cut { errand, attempt, is_stale: true });
         }
-        self.launch(errand, attempt, host, load);
+        self.launch(errand, attempt, (host, moves), load);
     }
 
     pub(super) fn give_back(&mut self, destination: &ServerName) {
@@ -294,9 +278,9 @@ impl Simulation<'_> {
         let Some(carried) = self.carried(errand) else {
             return self.breach("a refusal for a request that is over".to_owned());
         };
-        let host = carried.host;
-        let is_trying =
-            self.process.as_ref().is_some_and(|process| process.pool.peer_usage(peer(host)).connecting > 0);
+        let peer = carried.peer;
+        let is_trying = self.process.as_ref().zip(peer);
+        let is_trying = is_trying.is_some_and(|(process, peer)| process.pool.peer_usage(peer).connecting > 0);
         match refusal {
             Refusal::DeadlinePassed if !is_trying => self.fail(errand, crowded(), Outcome::Abandoned),
             _ => self.fail(errand, unsent(Step::Connect), Outcome::Failed { step: Step::Connect }),
@@ -329,13 +313,28 @@ impl Simulation<'_> {
         if !matches!(carried.stage, Stage::OnWire(..)) {
             return;
         }
+        // Without a byte written there is no harm in it; closed under us, what may be sent twice is, if the budget bears it.
+        let may_repeat = carried.is_reused && carried.load.is_repeatable();
+        let may_again = attempt < ATTEMPTS_MAX && (is_stale || may_repeat);
+        let Some(peer) = carried.peer.filter(|_| may_again) else {
+            return self.on_cut_for_good(errand, is_stale);
+        };
         self.note("cut", errand.0, u64::from(is_stale));
-        if !is_stale {
-            return self.fail(errand, perhaps_sent(), Outcome::Failed { step: Step::Response });
+        let now = self.now;
+        let has_budget =
+            self.process.as_mut().is_some_and(|process| process.budget.handle_retry(now).is_ok());
+        if !is_stale && !has_budget {
+            return self.on_cut_for_good(errand, false);
         }
-        // Not a byte was written: the kernel takes another connection, and the bus composes again.
+        // The kernel takes another connection, and the bus composes again.
         self.take_lease(errand, Returned::Spent);
-        self.want(errand, true);
+        self.want(errand, peer, true);
+    }
+
+    fn on_cut_for_good(&mut self, errand: Ticket, is_stale: bool) {
+        self.note("cut for good", errand.0, u64::from(is_stale));
+        let failure = if is_stale { unsent(Step::Request) } else { perhaps_sent() };
+        self.fail(errand, failure, Outcome::Failed { step: Step::Response });
     }
 
     pub(super) fn carried(&self, errand: Ticket) -> Option<&Carried> {
@@ -343,7 +342,7 @@ impl Simulation<'_> {
     }
 
     /// The end of an errand without an answer.
-    fn fail(&mut self, errand: Ticket, failure: Failure, outcome: Outcome) {
+    pub(super) fn fail(&mut self, errand: Ticket, failure: Failure, outcome: Outcome) {
         let Some(carried) = self.carried(errand) else { return };
         let (host, load) = (carried.host, carried.load);
         self.note("failed", host as u64, errand.0);
@@ -354,6 +353,11 @@ impl Simulation<'_> {
                 self.tell_bus(|bus, at| bus.handle_failed(&name, failure, at));
             }
             Carry::Query(ticket, _) => self.tell_bus(|bus, at| bus.handle_query_failed(ticket, failure, at)),
+            Carry::Fetch(id) => {
+                let now = self.now;
+                let Some(process) = &mut self.process else { return };
+                process.names.resolver.handle_well_known(id, fetch_failed(outcome), now);
+            }
         }
     }
 
@@ -363,12 +367,17 @@ impl Simulation<'_> {
         let now = self.now;
         let Some(process) = &mut self.process else { return };
         let Some(carried) = process.carried.remove(&errand) else { return };
-        if matches!(carried.stage, Stage::Waiting) {
-            process.pool.handle_cancelled(errand, now);
+        process.admission.handle_done(errand);
+        match carried.stage {
+            Stage::Waiting => process.pool.handle_cancelled(errand, now),
+            Stage::Naming => process.names.resolver.handle_cancelled(errand),
+            _ => {}
         }
         match carried.load {
             Carry::Transaction => process.sends.remove(&carried.host),
             Carry::Query(ticket, _) => process.asks.remove(&ticket),
+            // A side errand says nothing about its host.
+            Carry::Fetch(_) => return,
         };
         process.ranker.handle_outcome(&self.hosts[carried.host].service, outcome, now);
     }
@@ -389,11 +398,16 @@ impl Simulation<'_> {
     }
 }
 
-fn peer(host: usize) -> PeerId {
-    PeerId(u32::try_from(host).unwrap_or(u32::MAX))
+impl Carry {
+    fn is_repeatable(self) -> bool {
+        match self {
+            Self::Transaction | Self::Fetch(_) => true,
+            Self::Query(_, is_repeatable) => is_repeatable,
+        }
+    }
 }
 
-fn unsent(step: Step) -> Failure {
+pub(super) fn unsent(step: Step) -> Failure {
     Failure::NotSent { step, reason: "simulated".to_owned() }
 }
 
@@ -401,8 +415,9 @@ fn perhaps_sent() -> Failure {
     Failure::PerhapsSent { step: Step::Response, reason: "simulated".to_owned() }
 }
 
-fn crowded() -> Failure {
+pub(super) fn crowded() -> Failure {
     Failure::Overloaded { reason: "simulated".to_owned() }
 }
 
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+/// As the kernel's corridor has it.
+const ATTEMPTS_MAX: u32 = 3;

@@ -3,7 +3,7 @@
 use southbridge_bus::externaliser::WriteId;
 use southbridge_words::{Append, Expired, ItemKind, Mark, Outbox, Seq, ServerName, Upkeep, WallTime};
 
-use super::agenda::Within;
+use super::agenda::{Fact, Trouble, Within};
 use super::callers::Kind;
 use super::driver::Simulation;
 use super::hosts::index_of;
@@ -37,7 +37,9 @@ impl Simulation<'_> {
         let after = self.disk_takes();
         let Some(process) = &mut self.process else { return };
         let is_first = process.write.replace((id, appends, marks)).is_none();
+        let is_usable = !process.outbox.has_failed();
         self.insist(is_first, || "two writes at a time".to_owned());
+        self.insist(is_usable, || "an outbox that has failed is written to again".to_owned());
         self.add(after, Within::Written);
     }
 
@@ -67,11 +69,14 @@ impl Simulation<'_> {
         self.disk.set_fate(fate);
         let result = process.outbox.write(&appends, &marks);
         self.note("written", appends.len() as u64, u64::from(result.is_ok()));
-        if let Ok(appended) = &result {
-            for (append, appended) in appends.iter().zip(appended) {
+        // What a failed sync has left on the disk is there after the next start, and nobody was told.
+        if result.is_ok() || fate == Fate::SyncFailedKept {
+            for (nth, append) in appends.iter().enumerate() {
+                let told = result.as_ref().ok().map(|appended| appended[nth]);
                 match self.ledger.append(append) {
                     Ok(expected) => {
-                        self.insist(expected == *appended, || "the outbox puts items elsewhere".to_owned());
+                        let is_there = told.is_none_or(|told| told == expected);
+                        self.insist(is_there, || "the outbox puts items elsewhere".to_owned());
                     }
                     Err(what) => self.breach(what),
                 }
@@ -88,10 +93,16 @@ impl Simulation<'_> {
     }
 
     fn next_fate(&mut self) -> Fate {
-        if std::mem::take(&mut self.is_failure_due) {
-            // Nothing of it is on the disk, and the outbox does no more in this process.
-            self.note("disk failure", 0, 0);
-            return Fate::CrashBefore;
+        let is_this_one = self.spec.disk_failure_at == Some(self.disk.writes());
+        if is_this_one {
+            self.agenda.add(self.now + RESTART_AFTER, Fact::Trouble(Trouble::Restart));
+        }
+        if std::mem::take(&mut self.is_failure_due) || is_this_one {
+            // Whatever is on the disk, the outbox does no more in this process.
+            let fate =
+                [Fate::Torn, Fate::SyncFailedLost, Fate::SyncFailedKept][self.chance.below(3) as usize];
+            self.note("disk failure", fate as u64, 0);
+            return fate;
         }
         // Once in a while a write gets through a full disk.
         let is_lucky = self.disk_fate == Fate::Full && self.happens(300);
@@ -136,3 +147,6 @@ impl Simulation<'_> {
         self.tell_bus(|bus, at| bus.handle_upkeep(upkeep, at));
     }
 }
+
+/// An operator sees to it that an outbox that has failed is opened anew.
+const RESTART_AFTER: std::time::Duration = std::time::Duration::from_secs(5);

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use southbridge_bus::externaliser::{Action, Externaliser, Moment};
+use southbridge_policy::admission::Admission;
+use southbridge_policy::budget::RetryBudget;
 use southbridge_policy::pool::{Pool, PoolUse};
+use southbridge_policy::racing::AddressMemory;
 use southbridge_policy::ranker::Ranker;
 use southbridge_policy::seeded::Seeded;
 use southbridge_words::{Append, ConnId, Instant, Mark, ServerName, Ticket, WallTime};
@@ -12,9 +15,11 @@ use southbridge_words::{Append, ConnId, Instant, Mark, ServerName, Ticket, WallT
 use super::agenda::{Agenda, Fact, Within};
 use super::breach::Breach;
 use super::callers::{Errand, Kind, Question};
-use super::carrying::{Carried, Conn};
-use super::hosts::{Host, draw};
+use super::carrying::Carried;
+use super::hosts::{Ailment, Host, draw};
 use super::ledger::{Ledger, Verdict};
+use super::naming::Names;
+use super::racing::Conn;
 use super::report::BusReport;
 use super::spec::BusSpec;
 use crate::memory_outbox::{Fate, MemoryDisk, MemoryOutbox};
@@ -61,6 +66,12 @@ pub(super) struct Process {
     pub(super) bus: Externaliser,
     pub(super) ranker: Ranker,
     pub(super) pool: Pool,
+    pub(super) admission: Admission,
+    pub(super) budget: RetryBudget,
+    pub(super) names: Names,
+    pub(super) memory: AddressMemory,
+    /// The kernel's own chance.
+    pub(super) seeded: Seeded,
     pub(super) outbox: MemoryOutbox,
     pub(super) carried: BTreeMap<Ticket, Carried>,
     /// The errand that carries a host's transaction.
@@ -105,6 +116,8 @@ impl<'a> Simulation<'a> {
             tickets_made: 0,
             turns_at_now: 0,
         };
+        simulation.report.touched =
+            simulation.hosts.iter().map(|host| host.ailment != Ailment::None).collect();
         simulation.agenda.add(Instant::ZERO, Fact::Start);
         simulation.plan_callers();
         simulation.plan_troubles();
@@ -147,10 +160,11 @@ impl<'a> Simulation<'a> {
         }
         let bus = self.process.as_ref().and_then(|process| process.bus.poll_timeout());
         let pool = self.process.as_ref().and_then(|process| process.pool.poll_timeout());
-        let wake = bus.into_iter().chain(pool).min();
+        let names = self.process.as_ref().and_then(|process| process.names.resolver.poll_timeout());
+        let wake = bus.into_iter().chain(pool).chain(names).min();
         self.report.facts += 1;
         match (wake, self.agenda.next_at()) {
-            (Some(wake), fact) if fact.is_none_or(|at| wake <= at) => self.wake(wake, bus, pool),
+            (Some(wake), fact) if fact.is_none_or(|at| wake <= at) => self.wake(wake, bus, pool, names),
             (_, Some(_)) => {
                 let Some((at, fact)) = self.agenda.next() else { return false };
                 self.advance(at);
@@ -161,13 +175,16 @@ impl<'a> Simulation<'a> {
         true
     }
 
-    fn wake(&mut self, at: Instant, bus: Option<Instant>, pool: Option<Instant>) {
+    fn wake(&mut self, at: Instant, bus: Option<Instant>, pool: Option<Instant>, names: Option<Instant>) {
         self.advance(at);
         self.note("wake", u64::from(bus == Some(at)), u64::from(pool == Some(at)));
         let moment = self.at();
         let Some(process) = &mut self.process else { return };
         if pool.is_some_and(|due| due <= moment.now) {
             process.pool.handle_timeout(moment.now);
+        }
+        if names.is_some_and(|due| due <= moment.now) {
+            process.names.resolver.handle_timeout(moment.now);
         }
         if bus.is_some_and(|due| due <= moment.now) {
             process.bus.handle_timeout(moment);
@@ -213,8 +230,9 @@ impl<'a> Simulation<'a> {
             Within::Read { host, after, items_max, bytes_max } => {
                 self.on_read(host, after, items_max, bytes_max);
             }
-            Within::Named(errand) => self.on_named(errand),
-            Within::Dialled(conn, is_up) => self.on_dialled(conn, is_up),
+            Within::LookedUp(lookup) => self.on_looked_up(&lookup),
+            Within::Tried(conn, address, is_up) => self.on_tried(conn, address, is_up),
+            Within::RaceStep(conn) => self.try_addresses(conn),
             Within::Shaken(conn) => self.on_shaken(conn),
             Within::Answered { errand, attempt, host, answer } => {
                 self.on_answered(errand, attempt, host, answer);
@@ -234,7 +252,9 @@ impl<'a> Simulation<'a> {
             let Some(process) = &mut self.process else { return };
             if let Some(action) = process.pool.poll() {
                 self.on_pool(action);
-            } else if let Some(action) = process.bus.poll() {
+            } else if self.drain_names() {
+                continue;
+            } else if let Some(action) = self.process.as_mut().and_then(|process| process.bus.poll()) {
                 self.on_bus(action);
             } else {
                 return;
@@ -339,6 +359,7 @@ impl<'a> Simulation<'a> {
         // What is read back is held by those who have a turn: a page, or a transaction that is rendered again.
         let pages = (limits.queue.page_bytes + limits.queue.transaction_bytes_max + 2 * ITEM_BYTES_MAX)
             * limits.sends_max;
+        let waiting_max = self.spec.resolver.waiting_max as usize;
         let bounds = [
             ("sends", counts.sends, limits.sends_max),
             ("items that wait to be accepted", counts.accepting, limits.accepting_max),
@@ -346,6 +367,8 @@ impl<'a> Simulation<'a> {
             ("bytes of volatile EDUs", counts.volatile_bytes, limits.volatile_bytes_max),
             ("queries", counts.queries, limits.queries_max),
             ("transactions carried", process.sends.len(), counts.sends),
+            ("requests admitted", process.admission.usage().in_flight as usize, process.carried.len()),
+            ("names resolved at a time", process.names.resolver.counters().under_way, waiting_max),
         ];
         let usage: PoolUse = process.pool.usage();
         let broken = bounds.into_iter().find(|(_, held, most)| held > most);

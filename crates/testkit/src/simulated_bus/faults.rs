@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use southbridge_bus::externaliser::Externaliser;
+use southbridge_policy::admission::Admission;
+use southbridge_policy::budget::RetryBudget;
 use southbridge_policy::pool::Pool;
+use southbridge_policy::racing::{AddressMemory, AddressMemoryLimits};
 use southbridge_policy::ranker::Ranker;
-use southbridge_words::{Instant, Outbox, Seq, ServerName};
+use southbridge_policy::seeded::Seeded;
+use southbridge_words::{Instant, Outbox, OutboxError, Seq, ServerName};
 
 use super::agenda::{Fact, Trouble};
 use super::driver::{Process, Simulation};
+use super::homes::{DnsFault, WellKnownFault};
+use super::naming::Names;
 use crate::memory_outbox::{Fate, MemoryOutbox};
 
 impl Simulation<'_> {
@@ -22,11 +28,26 @@ impl Simulation<'_> {
             let over = Trouble::Mend { host };
             self.plan_spell(Trouble::Partition { host, out, back }, over);
         }
+        for _ in 0..spec.dns_faults {
+            let (host, fault) = (self.some_host(), DnsFault::draw(&mut self.chance));
+            self.plan_spell(Trouble::Names { host, fault }, Trouble::NamesWell { host });
+        }
+        for _ in 0..spec.well_known_faults {
+            let (host, fault) = (self.some_host(), WellKnownFault::draw(&mut self.chance));
+            self.plan_spell(Trouble::WellKnown { host, fault }, Trouble::WellKnownWell { host });
+        }
+        for _ in 0..spec.moves {
+            let host = self.some_host();
+            self.plan(Trouble::Move(host));
+        }
         for _ in 0..spec.disk_full {
             self.plan_spell(Trouble::DiskFull, Trouble::DiskWell);
         }
         for _ in 0..spec.disk_silent {
             self.plan_spell(Trouble::DiskSilent, Trouble::DiskWell);
+        }
+        for _ in 0..spec.disk_misdirections {
+            self.plan_spell(Trouble::DiskMisdirects, Trouble::DiskWell);
         }
         for _ in 0..spec.disk_failures {
             self.plan_spell(Trouble::DiskFailure, Trouble::Restart);
@@ -76,14 +97,42 @@ impl Simulation<'_> {
         match trouble {
             Trouble::Partition { host, out, back } => {
                 self.note("partition", host as u64, u64::from(out) * 2 + u64::from(back));
+                self.report.touched[host] = true;
                 (self.hosts[host].is_cut_out, self.hosts[host].is_cut_back) = (out, back);
             }
             Trouble::Mend { host } => {
                 self.note("mend", host as u64, 0);
                 (self.hosts[host].is_cut_out, self.hosts[host].is_cut_back) = (false, false);
             }
+            Trouble::Names { host, fault } => {
+                self.note("names fail", host as u64, fault as u64);
+                self.report.touched[host] = true;
+                self.hosts[host].home.dns_fault = Some(fault);
+            }
+            Trouble::NamesWell { host } => {
+                self.note("names well", host as u64, 0);
+                self.hosts[host].home.dns_fault = None;
+            }
+            Trouble::WellKnown { host, fault } => {
+                self.note("well-known fails", host as u64, fault as u64);
+                self.report.touched[host] = true;
+                self.hosts[host].home.well_known_fault = Some(fault);
+            }
+            Trouble::WellKnownWell { host } => {
+                self.note("well-known well", host as u64, 0);
+                self.hosts[host].home.well_known_fault = None;
+            }
+            Trouble::Move(host) => {
+                self.note("moves", host as u64, 0);
+                self.report.touched[host] = true;
+                self.hosts[host].home.relocate(&mut self.chance);
+            }
             Trouble::DiskFull => self.set_disk(Fate::Full),
             Trouble::DiskSilent => self.set_disk(Fate::Unavailable),
+            Trouble::DiskMisdirects => {
+                self.note("disk misdirects", 0, 0);
+                self.disk.misdirect_reads(true);
+            }
             Trouble::DiskWell => self.set_disk(Fate::Kept),
             Trouble::DiskFailure => self.is_failure_due = true,
             Trouble::ClockJump(seconds) => {
@@ -108,6 +157,7 @@ impl Simulation<'_> {
         self.note("disk", fate as u64, 0);
         self.disk_fate = fate;
         self.disk.set_fate_of_all(fate);
+        self.disk.misdirect_reads(false);
     }
 
     fn hear_from(&mut self, host: usize) {
@@ -130,6 +180,7 @@ impl Simulation<'_> {
         self.is_failure_due = false;
         for host in &mut self.hosts {
             (host.is_cut_out, host.is_cut_back) = (false, false);
+            (host.home.dns_fault, host.home.well_known_fault) = (None, None);
         }
         // An operator sees to it that everything runs.
         let has_failed = self.process.as_mut().is_some_and(|process| process.outbox.recover().is_err());
@@ -184,6 +235,11 @@ impl Simulation<'_> {
             bus: Externaliser::new(origin, self.spec.limits.clone(), seed),
             ranker: Ranker::new(self.spec.ranker.clone(), seed ^ 1),
             pool: Pool::new(self.spec.pool.clone()),
+            admission: Admission::new(self.spec.admission.clone(), seed ^ 4),
+            budget: RetryBudget::new(self.spec.budget.clone()),
+            names: Names::new(self.spec.resolver.clone(), seed ^ 5),
+            memory: AddressMemory::new(AddressMemoryLimits::default(), seed ^ 6),
+            seeded: Seeded::new(seed ^ 7),
             outbox,
             carried: BTreeMap::new(),
             sends: BTreeMap::new(),
@@ -205,6 +261,9 @@ impl Simulation<'_> {
         }
         for host in 0..self.hosts.len() {
             let page = outbox.read(&self.hosts[host].name, Seq::START, usize::MAX, usize::MAX);
+            if matches!(page, Err(OutboxError::Damaged { .. })) {
+                continue;
+            }
             let held: Vec<Seq> =
                 page.map(|page| page.items.iter().map(|item| item.seq).collect()).unwrap_or_default();
             let is_whole = self.ledger.waiting(host).eq(held);

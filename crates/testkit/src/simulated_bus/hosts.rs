@@ -7,7 +7,9 @@ use rustc_hash::FxHashMap;
 use southbridge_policy::seeded::Seeded;
 use southbridge_words::{Instant, ServerName, ServiceName};
 
+use super::homes::{Home, Way};
 use super::spec::BusSpec;
+use crate::simulated_names;
 
 /// How a host does until all trouble ceases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ pub(super) struct Host {
     pub(super) service: ServiceName,
     pub(super) ailment: Ailment,
     pub(super) is_in_outage: bool,
+    pub(super) home: Home,
     /// There and back on the wire.
     pub(super) round_trip: Duration,
     /// The largest body it takes, while it is small.
@@ -109,11 +112,14 @@ fn host(index: usize, spec: &BusSpec, chance: &mut Seeded) -> Host {
     let is_ailing = chance.factor(0.0, 1.0) < spec.ailing_share;
     let ailment = AILMENTS[chance.below(AILMENTS.len() as u64) as usize];
     let outage_share = spec.outage.map_or(0.0, |(share, ..)| share);
-    let name = ServerName::parse(&format!("hs{index}.sim")).expect("it is a server name");
+    let home = Home::draw(spec, chance);
+    let port = if home.way == Way::Port { ":8448" } else { "" };
+    let name = ServerName::parse(&format!("hs{index}.sim{port}")).expect("it is a server name");
     Host {
         service: ServiceName::from(&name),
         name,
         ailment: if is_ailing { ailment } else { Ailment::None },
+        home,
         is_in_outage: chance.factor(0.0, 1.0) < outage_share,
         round_trip: Duration::from_millis(10 + chance.below(100)),
         bytes_max: 1_000 + chance.below(40_000) as usize,
@@ -126,6 +132,5 @@ fn host(index: usize, spec: &BusSpec, chance: &mut Seeded) -> Host {
 
 /// The place of the host with this name.
 pub(super) fn index_of(name: &ServerName) -> usize {
-    let index = name.as_str().strip_prefix("hs").and_then(|rest| rest.strip_suffix(".sim"));
-    index.and_then(|index| index.parse().ok()).expect("machines name only hosts they were given")
+    simulated_names::index_of(name.as_str())
 }

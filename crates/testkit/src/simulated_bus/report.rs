@@ -27,6 +27,8 @@ pub struct BusReport {
     pub given_up: u64,
     /// The most of anything at once.
     pub most: Most,
+    /// Hosts that were not well, were cut off, moved, or could not be found for a while.
+    pub touched: Vec<bool>,
     /// When nothing was left to be done.
     pub ended_at: Instant,
     /// Every transaction that went out: when, to which host, and whether it had gone out before.

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use southbridge_bus::externaliser::ExternaliserLimits;
+use southbridge_bus::resolver::ResolverLimits;
+use southbridge_policy::admission::AdmissionLimits;
+use southbridge_policy::budget::BudgetLimits;
 use southbridge_policy::pool::PoolLimits;
 use southbridge_policy::ranker::RankerLimits;
 use southbridge_policy::seeded::Seeded;
@@ -49,6 +52,17 @@ pub struct BusSpec {
     pub stale_permille: u64,
     /// Hosts cut off for a while, one-way or both ways.
     pub partitions: usize,
+    /// The share of hosts that are found by `.well-known`, by SRV or by neither; the others have a port in their names.
+    pub named_share: f64,
+    /// The share of hosts that have an IPv6 address at which nobody answers, besides the good one.
+    pub half_deaf_share: f64,
+    /// Times that the name servers of a host fail for a while: SERVFAIL, silence, REFUSED.
+    pub dns_faults: usize,
+    /// Times that the `.well-known` of a host fails for a while: 500, a page in HTML, silence, a 404.
+    pub well_known_faults: usize,
+    /// Times that a host moves to another address, and perhaps to be found another way. Where it was, nobody is, or a
+    /// stranger.
+    pub moves: usize,
     /// Crashes in all.
     pub crashes: usize,
     /// One out of so many points (writes, syncs, sends, answers) is a crash, while there are some left.
@@ -59,8 +73,12 @@ pub struct BusSpec {
     pub disk_full: usize,
     /// Times that the disk does not answer for a while.
     pub disk_silent: usize,
-    /// Times that a write fails for good; the process goes on without until it is restarted.
+    /// Times that a write or its sync fails for good; the process goes on without until it is restarted.
     pub disk_failures: usize,
+    /// The same for this write, counted from 0 at the start; for stories in which every one fails once.
+    pub disk_failure_at: Option<u64>,
+    /// Times that the disk gives out blocks of other places for a while.
+    pub disk_misdirections: usize,
     /// Times that the wall clock is set by up to twelve hours, forward or back.
     pub clock_jumps: usize,
     /// Times that something is heard from a host.
@@ -81,6 +99,12 @@ pub struct BusSpec {
     pub pool: PoolLimits,
     /// The ranker's.
     pub ranker: RankerLimits,
+    /// The resolver's.
+    pub resolver: ResolverLimits,
+    /// What may be under way.
+    pub admission: AdmissionLimits,
+    /// How many retries there may be.
+    pub budget: BudgetLimits,
 }
 
 impl Default for BusSpec {
@@ -106,12 +130,19 @@ impl Default for BusSpec {
             twice_permille: 0,
             stale_permille: 0,
             partitions: 0,
+            named_share: 0.0,
+            half_deaf_share: 0.0,
+            dns_faults: 0,
+            well_known_faults: 0,
+            moves: 0,
             crashes: 0,
             crash_every: 100,
             crash_at: None,
             disk_full: 0,
             disk_silent: 0,
             disk_failures: 0,
+            disk_failure_at: None,
+            disk_misdirections: 0,
             clock_jumps: 0,
             wakes: 0,
             drops: 0,
@@ -122,6 +153,9 @@ impl Default for BusSpec {
             limits: ExternaliserLimits::default(),
             pool: PoolLimits::default(),
             ranker: RankerLimits::default(),
+            resolver: ResolverLimits::default(),
+            admission: AdmissionLimits::default(),
+            budget: BudgetLimits::default(),
         }
     }
 }
@@ -136,10 +170,10 @@ impl BusSpec {
             seed,
             hosts,
             lasts: Duration::from_secs([30, 120, 900, 7200][drawn.between(0, 3) as usize]),
-            items: drawn.between(10, 90) as usize,
+            items: drawn.between(10, 60) as usize,
             volatile_share: [0.0, 0.3, 0.8][drawn.between(0, 2) as usize],
             destinations_max: drawn.between(1, hosts as u64) as usize,
-            padding_max: [50, 2_000, 60_000][drawn.between(0, 2) as usize],
+            padding_max: [50, 2_000, 2_000, 60_000][drawn.between(0, 3) as usize],
             backlog: drawn.sometimes(4, 150) as usize,
             queries: drawn.between(0, 15) as usize,
             ailing_share: [0.0, 0.3, 0.6][drawn.between(0, 2) as usize],
@@ -150,11 +184,17 @@ impl BusSpec {
             twice_permille: drawn.sometimes(3, 200),
             stale_permille: drawn.sometimes(3, 300),
             partitions: drawn.sometimes(3, 6) as usize,
+            named_share: [0.0, 0.5, 1.0][drawn.between(0, 2) as usize],
+            half_deaf_share: [0.0, 0.0, 0.4][drawn.between(0, 2) as usize],
+            dns_faults: drawn.sometimes(3, 6) as usize,
+            well_known_faults: drawn.sometimes(3, 6) as usize,
+            moves: drawn.sometimes(3, 4) as usize,
             crashes: drawn.sometimes(2, 6) as usize,
             crash_every: drawn.between(20, 200),
             disk_full: drawn.sometimes(4, 3) as usize,
             disk_silent: drawn.sometimes(4, 3) as usize,
-            disk_failures: drawn.sometimes(6, 2) as usize,
+            disk_failures: drawn.sometimes(4, 3) as usize,
+            disk_misdirections: drawn.sometimes(6, 2) as usize,
             clock_jumps: drawn.sometimes(4, 6) as usize,
             wakes: drawn.sometimes(3, 20) as usize,
             drops: drawn.sometimes(5, 3) as usize,

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use southbridge_bus::externaliser::Answer;
+use southbridge_bus::resolver::{WellKnownAnswer, WellKnownResult};
 use southbridge_policy::pool::Returned;
 use southbridge_words::{Outcome, Ticket};
 
 use super::agenda::{Fact, Within};
 use super::carrying::{Carry, Stage};
 use super::driver::Simulation;
+use super::homes::WellKnownFault;
 use super::hosts::{Ailment, Reach};
+use crate::simulated_names::well_known;
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Parcel {
     errand: Ticket,
     attempt: u32,
     host: usize,
+    /// Which of its homes the connection leads to.
+    moves: u32,
     load: Load,
 }
 
@@ -28,19 +33,20 @@ pub(super) struct Parcel {
 pub(super) enum Load {
     Transaction { id: Arc<str>, body: Bytes },
     Query(usize),
+    Fetch,
 }
 
 impl Simulation<'_> {
     /// A request leaves us.
-    pub(super) fn launch(&mut self, errand: Ticket, attempt: u32, host: usize, load: Load) {
+    pub(super) fn launch(&mut self, errand: Ticket, attempt: u32, (host, moves): (usize, u32), load: Load) {
         if self.hosts[host].is_cut_out || self.happens(self.spec.lost_permille) {
             return self.note("lost", host as u64, errand.0);
         }
         let may_repeat = match &load {
-            Load::Transaction { .. } => true,
+            Load::Transaction { .. } | Load::Fetch => true,
             Load::Query(number) => self.questions[*number].is_repeatable,
         };
-        let parcel = Parcel { boot: self.boot, errand, attempt, host, load };
+        let parcel = Parcel { boot: self.boot, errand, attempt, host, moves, load };
         let takes = self.hosts[host].round_trip / 2;
         if may_repeat && self.happens(self.spec.twice_permille) {
             let later = takes + self.millis(0, 100_000);
@@ -55,24 +61,52 @@ impl Simulation<'_> {
     pub(super) fn on_arrived(&mut self, parcel: &Parcel) {
         let host = parcel.host;
         self.note("arrived", host as u64, parcel.errand.0);
+        let has_moved = self.hosts[host].home.moves != parcel.moves;
         match self.hosts[host].reach(self.spec, self.now, self.is_healed) {
+            _ if has_moved => self.cut(parcel),
             Reach::Silent => {}
-            Reach::Refusing => {
-                let (errand, attempt, after) =
-                    (parcel.errand, parcel.attempt, self.hosts[host].round_trip / 2);
-                let cut = Within::Cut { errand, attempt, is_stale: false };
-                self.agenda.add(self.now + after, Fact::Of(parcel.boot, cut));
-            }
+            Reach::Refusing => self.cut(parcel),
             Reach::Open => {
                 let answer = match &parcel.load {
                     Load::Transaction { id, body } => self.answer_transaction(host, id, body),
                     Load::Query(number) => self.answer_query(host, *number),
+                    Load::Fetch => match self.answer_fetch(host) {
+                        Some(answer) => answer,
+                        None => return,
+                    },
                 };
                 if self.breach.is_none() {
                     self.send_answer(parcel, &answer);
                 }
             }
         }
+    }
+
+    /// Whoever is there ends the connection instead of an answer.
+    fn cut(&mut self, parcel: &Parcel) {
+        let (errand, attempt) = (parcel.errand, parcel.attempt);
+        let after = self.hosts[parcel.host].round_trip / 2;
+        let cut = Within::Cut { errand, attempt, is_stale: false };
+        self.agenda.add(self.now + after, Fact::Of(parcel.boot, cut));
+    }
+
+    /// What the `.well-known` host says, if it says anything.
+    fn answer_fetch(&self, host: usize) -> Option<Answer> {
+        let home = &self.hosts[host].home;
+        let is_well = self.is_healed || home.well_known_fault.is_none();
+        let fault = home.well_known_fault.filter(|_| !is_well);
+        let answer = match fault {
+            Some(WellKnownFault::Silent) => return None,
+            Some(WellKnownFault::Failing) => Answer::new(500, "no"),
+            Some(WellKnownFault::CaptivePortal) => Answer::new(200, "<html>welcome"),
+            Some(WellKnownFault::Forgetful) => Answer::new(404, ""),
+            None => {
+                let WellKnownAnswer { status, body, .. } =
+                    well_known(home.delegate(host).as_deref(), self.at().wall);
+                Answer { status, retry_after: None, body: body.into() }
+            }
+        };
+        Some(answer)
     }
 
     fn send_answer(&mut self, parcel: &Parcel, answer: &Answer) {
@@ -208,12 +242,20 @@ impl Simulation<'_> {
             Outcome::Answered { latency }
         };
         self.end_errand(errand, Returned::Reusable, outcome);
+        let at = self.at();
         match load {
             Carry::Transaction => {
                 let name = self.name(host);
                 self.tell_bus(|bus, at| bus.handle_answer(&name, answer, at));
             }
             Carry::Query(ticket, _) => self.tell_bus(|bus, at| bus.handle_query_answer(ticket, answer, at)),
+            Carry::Fetch(id) => {
+                let Some(process) = &mut self.process else { return };
+                let Answer { status, body, .. } = answer;
+                let (body, received_at) = (body.to_vec(), at.wall);
+                let answer = WellKnownAnswer { status, body, received_at, ..WellKnownAnswer::default() };
+                process.names.resolver.handle_well_known(id, WellKnownResult::Answered(answer), at.now);
+            }
         }
     }
 
