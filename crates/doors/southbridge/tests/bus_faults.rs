@@ -1,4 +1,4 @@
-//! Homeservers that fail, and what the bus makes of it (faults rows 16 to 20).
+//! Homeservers that fail, and what the bus makes of it (faults rows 7 and 16 to 20).
 
 mod support;
 
@@ -64,6 +64,30 @@ async fn rows_16_and_17_what_is_no_success_is_repeated_as_it_was() {
         assert_eq!(sent.len(), 5);
         assert!(sent.iter().all(|one| (&one.id, &one.body) == (&sent[0].id, &sent[0].body)));
         assert_eq!(sent.iter().filter(|one| one.processed).count(), 1);
+    })
+    .await;
+}
+
+/// The success is packed, although nobody offered to unpack it. It is not unpacked, so that it cannot be a bomb, and is no success: what
+/// the peer made of the transaction is unknown, and it is sent again as it was.
+#[tokio::test]
+async fn row_07_an_answer_that_is_packed_is_an_unknown_outcome() {
+    in_bus_world(async |world| {
+        let [name] = world.hosts(["a.test"]);
+        let bus = world.open().await;
+        let packed = |encoding: &str| {
+            let canned = Canned { status: 200, headers: Vec::new(), body: GZIP_OF_SUCCESS.into() };
+            OnSend::ProcessAndSay(canned.with("content-encoding", encoding))
+        };
+        world.servers.on_send("a.test", [packed("gzip"), packed("gzip, gzip")]);
+        send(&bus, 1, std::slice::from_ref(&name)).await.expect("there is room");
+        eventually("it is delivered", || bus.queue(&name).is_none()).await;
+        let sent = world.servers.sent_to("a.test");
+        assert_eq!(sent.len(), 3);
+        assert!(sent.iter().all(|one| (&one.id, &one.body) == (&sent[0].id, &sent[0].body)));
+        assert_eq!(world.numbers_at(&name), [1]);
+        let received = world.servers.received_by("a.test");
+        assert!(received.iter().all(|request| !request.headers.contains_key("accept-encoding")));
     })
     .await;
 }
@@ -324,3 +348,9 @@ impl Outbox for Broken {
         self.0.upkeep(now)
     }
 }
+
+/// `{"pdus":{}}`, by gzip.
+const GZIP_OF_SUCCESS: &[u8] = &[
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 42, 72, 41, 45, 86, 178, 170, 174, 173, 5, 0, 235, 179, 222,
+    162, 11, 0, 0, 0,
+];

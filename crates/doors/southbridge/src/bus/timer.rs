@@ -25,6 +25,7 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
             tokio::task::yield_now().await;
         } else {
             tokio::select! {
+                biased;
                 () = rearm.notified() => {}
                 () = tokio::time::sleep_until(clock.to_tokio(next.min(upkeep_at))) => {}
             }

@@ -15,7 +15,7 @@ use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security};
 use southbridge_kernel::mishap::survived;
 use southbridge_kernel::tls::{Alpn, TlsProfile};
-use southbridge_words::{Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
+use southbridge_words::{CertificateName, Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::well_known;
@@ -236,8 +236,15 @@ impl Inner {
             distrusted.retain(|_, at| now.saturating_since(*at) < DISTRUST_EVERY);
         }
         if distrusted.len() < DISTRUSTED_MAX {
+            let mut resolver = self.resolver.borrow_mut();
             self.kernel.dns().distrust(&name.host_lowercase());
-            self.resolver.borrow_mut().handle_distrusted(&name, now);
+            // The records of where it was delegated to may have a day to run, and be wrong as well.
+            if let Some(address) = resolver.known(&name, now)
+                && let CertificateName::Dns(delegate) = &address.certificate
+            {
+                self.kernel.dns().distrust(delegate);
+            }
+            resolver.handle_distrusted(&name, now);
             distrusted.insert(name, now);
         }
     }
@@ -346,6 +353,7 @@ async fn run_timer(inner: Weak<Inner>) {
         // While nothing happens, this task must not be what keeps the resolver, and with it the kernel.
         drop(discovery);
         let is_due = tokio::select! {
+            biased;
             () = rearm.notified() => false,
             () = tokio::time::sleep_until(at) => true,
         };
