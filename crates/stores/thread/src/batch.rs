@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use southbridge_words::{Append, Appended, Mark, OutboxError, Page, Seq, ServerName, WallTime};
+use southbridge_words::{Append, Appended, Mark, OutboxError, Seq, ServerName, WallTime};
 
 use crate::Job;
 
@@ -11,27 +11,36 @@ use crate::Job;
 pub(crate) struct Batch {
     pub(crate) appends: Vec<Append>,
     pub(crate) marks: Vec<Mark>,
-    pub(crate) jobs: Vec<Asked>,
+    pub(crate) jobs: Vec<Asked<What>>,
 }
 
 /// A job without what its write consists of.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<W> {
     /// What it counted for when it was submitted.
     pub(crate) bytes: usize,
-    pub(crate) what: What,
+    pub(crate) what: W,
 }
 
 #[derive(Debug)]
 pub(crate) enum What {
     Write { id: u64, appends: Range<usize>, marks: Range<usize> },
-    Read { destination: ServerName, after: Seq, items_max: usize, bytes_max: usize },
     Recover,
     Upkeep { now: WallTime },
 }
 
+/// A page that is asked for.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) destination: ServerName,
+    pub(crate) after: Seq,
+    pub(crate) items_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
 impl Batch {
-    pub(crate) fn push(&mut self, job: Job, bytes: usize) {
+    /// Adds `job`, or hands it out again when it is a read, which has no part in a commit.
+    pub(crate) fn push(&mut self, job: Job, bytes: usize) -> Option<Asked<Read>> {
         let what = match job {
             Job::Write { id, mut appends, mut marks } => {
                 let (appends_from, marks_from) = (self.appends.len(), self.marks.len());
@@ -41,42 +50,22 @@ impl Batch {
                 What::Write { id, appends, marks: marks_from..self.marks.len() }
             }
             Job::Read { destination, after, items_max, bytes_max } => {
-                What::Read { destination, after, items_max, bytes_max }
+                return Some(Asked { bytes, what: Read { destination, after, items_max, bytes_max } });
             }
             Job::Recover => What::Recover,
             Job::Upkeep { now } => What::Upkeep { now },
         };
         self.jobs.push(Asked { bytes, what });
+        None
     }
 
     pub(crate) fn writes(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         self.jobs.iter().filter_map(|asked| match &asked.what {
             What::Write { appends, marks, .. } => Some((appends.clone(), marks.clone())),
-            _ => None,
+            What::Recover | What::Upkeep { .. } => None,
         })
     }
 }
 
 /// What became of each write of a batch, in their order.
 pub(crate) type Outcomes = Vec<Result<Vec<Appended>, OutboxError>>;
-
-/// The first position that `outcomes` gave out; none when nothing was added.
-pub(crate) fn first_new(outcomes: &[Result<Vec<Appended>, OutboxError>]) -> Option<Seq> {
-    let appended = outcomes.iter().flatten().flatten();
-    let added = appended.filter_map(|appended| match appended {
-        Appended::New(seq) => Some(*seq),
-        Appended::Known(_) => None,
-    });
-    added.min()
-}
-
-/// Takes from `page` what was written by jobs after the one it answers, from `later` on.
-pub(crate) fn without_later(mut page: Page, later: Option<Seq>) -> Page {
-    let kept = page.items.partition_point(|item| later.is_none_or(|later| item.seq < later));
-    if kept < page.items.len() {
-        page.items.truncate(kept);
-        // What was cut off is all there was after them, when the page was asked for.
-        page.more = false;
-    }
-    page
-}

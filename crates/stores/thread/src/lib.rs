@@ -1,7 +1,7 @@
 //! Runs an outbox on a thread of its own.
 //!
 //! An [`Outbox`](southbridge_words::Outbox) blocks while the disk turns; the I/O thread must not. So the I/O
-//! thread hands in [`Job`]s and takes [`Reply`]s, in the same order, and never waits:
+//! thread hands in [`Job`]s and takes [`Reply`]s, and never waits:
 //!
 //! ```
 //! # use southbridge_store_thread::{Job, OutboxThread, Reply, ThreadLimits};
@@ -20,8 +20,10 @@
 //!   more it gets for each sync.
 //! - **Each for itself.** A write that is refused, because the outbox is full, say, takes none of those down
 //!   that it shared the commit with.
-//! - **Order.** A reply tells what was so when its job was submitted: a page never holds an item whose
-//!   [`Reply::Written`] comes later.
+//! - **Writes first.** Callers wait for them. Pages are read between commits, so that many of them hold nobody up,
+//!   and one after each commit at least.
+//! - **Order.** Writes are answered in their order, pages in theirs. A page holds what was there when it was read: all that
+//!   replies before it speak of, and no item whose [`Reply::Written`] comes later.
 //! - **Bounds.** Jobs and bytes under way are limited; a job beyond that is handed back.
 //!
 //! # Source

@@ -95,7 +95,7 @@ impl OutboxThread {
         Ok((Self { jobs, load: Arc::clone(&load), limits }, Replies { replies, load }))
     }
 
-    /// Hands in `job`; never blocks. One reply will come for it, after those of the jobs before it.
+    /// Hands in `job`; never blocks. One reply will come for it, after those of the jobs of its kind before it.
     ///
     /// # Errors
     /// [`Busy`] hands the job back.
@@ -131,7 +131,7 @@ impl OutboxThread {
     }
 }
 
-/// Where replies come out, in the order of their jobs.
+/// Where replies come out, in the order in which jobs were done.
 #[derive(Debug)]
 pub struct Replies {
     replies: mpsc::Receiver<(Reply, usize)>,

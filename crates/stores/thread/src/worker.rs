@@ -1,18 +1,24 @@
-//! The thread: gathers what waits, commits it, answers.
+//! The thread: gathers what waits, commits it, reads, answers.
+//!
+//! Callers wait for writes, and only queues wait for pages: so what is to be written goes first. A page is read
+//! between two commits, one after each at least, and then as many as come before something is to be written again.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
 use southbridge_words::{Appended, Outbox, OutboxError};
 use tokio::sync::mpsc::Sender;
 use tracing::error;
 
-use crate::batch::{Batch, Outcomes, What, first_new, without_later};
+use crate::batch::{Asked, Batch, Outcomes, Read, What};
 use crate::{Job, Reply, ThreadLimits};
 
 pub(crate) struct Worker {
     outbox: Box<dyn Outbox>,
     limits: ThreadLimits,
     replies: Sender<(Reply, usize)>,
+    /// Pages that are still to be read; the bound of jobs under way is theirs, too.
+    reads: VecDeque<Asked<Read>>,
     failed: bool,
 }
 
@@ -22,26 +28,37 @@ impl Worker {
         limits: ThreadLimits,
         replies: Sender<(Reply, usize)>,
     ) -> Self {
-        Self { outbox, limits, replies, failed: false }
+        Self { outbox, limits, replies, reads: VecDeque::new(), failed: false }
     }
 
     /// Works until nobody can hand in a job any more, and all are done.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let batch = self.gather(first, jobs);
+        loop {
+            let batch = self.gather(None, jobs);
+            let batch = if batch.jobs.is_empty() && self.reads.is_empty() {
+                let Ok(first) = jobs.recv() else { return };
+                self.gather(Some(first), jobs)
+            } else {
+                batch
+            };
             self.perform(batch);
+            if let Some(read) = self.reads.pop_front() {
+                self.read(read);
+            }
         }
     }
 
-    /// `first`, and what else is there and may share a commit with it.
-    fn gather(&self, first: Job, jobs: &Receiver<Job>) -> Batch {
+    /// `first`, and what else is there and may share a commit with it. Reads are put aside.
+    fn gather(&mut self, first: Option<Job>, jobs: &Receiver<Job>) -> Batch {
         let mut batch = Batch::default();
         let mut bytes_all = 0;
-        let mut next = Some(first);
+        let mut next = first.or_else(|| jobs.try_recv().ok());
         while let Some(job) = next {
             let (bytes, barrier) = (job.bytes(), job.is_barrier());
             bytes_all += bytes;
-            batch.push(job, bytes);
+            if let Some(read) = batch.push(job, bytes) {
+                self.reads.push_back(read);
+            }
             let full = batch.jobs.len() >= self.limits.commit_jobs_max;
             let enough = barrier || full || bytes_all >= self.limits.commit_bytes_max;
             next = if enough { None } else { jobs.try_recv().ok() };
@@ -50,28 +67,28 @@ impl Worker {
     }
 
     fn perform(&mut self, mut batch: Batch) {
-        let outcomes = self.write(&batch);
-        // For each write, the first position that it or one after it gave out.
-        let mut later: Vec<_> = (0..=outcomes.len()).map(|at| first_new(&outcomes[at..])).collect();
-        later.reverse();
-        let mut outcomes = outcomes.into_iter();
+        let mut outcomes = self.write(&batch).into_iter();
         for asked in batch.jobs.drain(..) {
             let reply = match asked.what {
                 What::Write { id, .. } => {
-                    later.pop();
                     Reply::Written { id, result: outcomes.next().expect("each write has an outcome") }
-                }
-                What::Read { destination, after, items_max, bytes_max } => {
-                    let page = self.outbox.read(&destination, after, items_max, bytes_max);
-                    let result = page.map(|page| without_later(page, later.last().copied().flatten()));
-                    Reply::Page { destination, after, result }
                 }
                 What::Recover => Reply::Recovered(self.outbox.recover()),
                 What::Upkeep { now } => Reply::Upkept(self.outbox.upkeep(now)),
             };
-            // Nobody may be listening any more; what was submitted is done all the same.
-            let _ = self.replies.blocking_send((reply, asked.bytes));
+            self.answer(reply, asked.bytes);
         }
+    }
+
+    fn read(&mut self, asked: Asked<Read>) {
+        let Read { destination, after, items_max, bytes_max } = asked.what;
+        let result = self.outbox.read(&destination, after, items_max, bytes_max);
+        self.answer(Reply::Page { destination, after, result }, asked.bytes);
+    }
+
+    fn answer(&self, reply: Reply, bytes: usize) {
+        // Nobody may be listening any more; what was submitted is done all the same.
+        let _ = self.replies.blocking_send((reply, bytes));
     }
 
     /// Writes all of it at once, or, where a part of it is refused, each for itself.

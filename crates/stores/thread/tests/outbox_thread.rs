@@ -116,25 +116,56 @@ fn a_failure_is_everybodys() {
     assert_eq!(disk.items(), 0);
 }
 
-/// Writes of one commit are done before the reads among them, and yet each reads what stood there when it
-/// asked: an item must not be seen in a page first and be said to be accepted afterwards.
+/// Callers wait for writes: they go before the pages that were asked for earlier, and each page holds just what
+/// was said to be accepted before it, neither less nor more.
 #[test]
-fn a_page_holds_what_was_there_when_it_was_asked_for() {
+fn writes_go_before_reads_and_a_page_holds_what_was_told() {
     let disk = MemoryDisk::default();
     let (thread, replies, open) = gated(&disk, ThreadLimits::default());
-    let jobs =
-        [write(0, "text"), write(1, "text"), read(), write(2, "text"), read(), write(3, "text"), read()];
+    let jobs = [
+        write(0, "text"),
+        read(),
+        read(),
+        write(1, "text"),
+        read(),
+        write(2, "text"),
+        read(),
+        write(3, "text"),
+    ];
     jobs.into_iter().for_each(|job| thread.submit(job).unwrap());
     drop((open, thread));
-    let pages: Vec<_> = all(replies)
-        .into_iter()
-        .filter_map(|reply| match reply {
-            Reply::Page { result, .. } => result.ok(),
-            _ => None,
-        })
-        .map(|page| (page.items.len(), page.more))
-        .collect();
-    assert_eq!(pages, [(2, false), (3, false), (4, false)]);
+    let (mut written, mut told, mut pages) = (0, Vec::new(), 0);
+    for reply in all(replies) {
+        match reply {
+            Reply::Written { id, result } => {
+                assert_eq!((id, result.is_ok()), (written, true));
+                written += 1;
+            }
+            Reply::Page { result, .. } => {
+                let page = result.unwrap();
+                assert_eq!((page.items.len() as u64, page.more), (written, false));
+                pages += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+        told.push(written);
+    }
+    assert_eq!((written, pages), (4, 4));
+    let before_reads = told.iter().position(|before| *before == 4).unwrap();
+    assert!(before_reads <= 4, "at most one page is read between two commits when both wait: {told:?}");
+}
+
+/// However many writes come, one after the other, who asked for a page gets it.
+#[test]
+fn a_page_is_read_between_two_commits() {
+    let limits = ThreadLimits { commit_jobs_max: 1, ..ThreadLimits::default() };
+    let (thread, replies, open) = gated(&MemoryDisk::default(), limits);
+    thread.submit(write(0, "text")).unwrap();
+    (0..3).for_each(|_| thread.submit(read()).unwrap());
+    (1..100).for_each(|id| thread.submit(write(id, "text")).unwrap());
+    drop((open, thread));
+    let last_page = all(replies).iter().rposition(|reply| matches!(reply, Reply::Page { .. }));
+    assert!(last_page.unwrap() <= 8, "{last_page:?}");
 }
 
 /// A disk that stands still must not fill the memory: beyond the bounds a job comes back to its owner.

@@ -1,7 +1,7 @@
 //! The way to the thread of the outbox and back.
 //!
-//! Jobs go out in order and each gets its reply, in that order. What the thread has no room for waits here: the
-//! Externaliser bounds it (one write, and one page for each destination that is being served).
+//! Jobs go out in order and each gets its reply; those of one kind in that order. What the thread has no room for waits
+//! here: the Externaliser bounds it (one write, and one page for each destination that is being served).
 //!
 //! # Source
 //! F16; DESIGN decision 8.
@@ -66,7 +66,11 @@ impl Desk {
 
     /// Notes that `reply` has come, and hands in what has waited for room.
     pub(super) fn taken(&self, reply: &Reply) {
-        self.under_way.borrow_mut().pop_front();
+        let mut under_way = self.under_way.borrow_mut();
+        if let Some(at) = under_way.iter().position(|asked| asked.is_answered_by(reply)) {
+            under_way.remove(at);
+        }
+        drop(under_way);
         if matches!(reply, Reply::Upkept(_)) {
             self.upkeep.set(false);
         }
@@ -127,6 +131,17 @@ impl Asked {
                 Self::Page { destination: destination.clone(), after: *after }
             }
             Job::Recover | Job::Upkeep { .. } => Self::Upkeep,
+        }
+    }
+
+    fn is_answered_by(&self, reply: &Reply) -> bool {
+        match (self, reply) {
+            (Self::Write(id), Reply::Written { id: answered, .. }) => id.0 == *answered,
+            (Self::Page { destination, after }, Reply::Page { destination: of, after: read, .. }) => {
+                after == read && destination == of
+            }
+            (Self::Upkeep, Reply::Upkept(_) | Reply::Recovered(_)) => true,
+            _ => false,
         }
     }
 
