@@ -139,7 +139,10 @@ impl FederationQueue {
             bytes_max: self.sizing.bytes_max(),
         };
         let available = if scene.is_blocked { 0 } else { self.stream.held() };
-        let prefix = Prefix::of(self.stream.items().take(available), &limits);
+        let mut prefix = Prefix::of(self.stream.items().take(available), &limits);
+        if prefix.items < available || self.stream.is_behind() {
+            prefix = prefix.to_end_of_block(self.stream.items().take(available), &limits);
+        }
         let batch = if prefix.items > 0 && self.sizing.is_searching() {
             Batch::default()
         } else {

@@ -54,6 +54,33 @@ impl Prefix {
         prefix
     }
 
+    /// The same, of a destination that has more waiting, ended where a block of positions ends. `items` are those that it
+    /// is a prefix of.
+    ///
+    /// Destinations that are behind by different lengths so come to send the same transactions, and share their bytes.
+    /// Only what is full of PDUs is shortened, and by half at most.
+    #[must_use]
+    pub fn to_end_of_block<'a>(
+        self,
+        items: impl Iterator<Item = &'a Item> + Clone,
+        limits: &TransactionLimits,
+    ) -> Self {
+        if self.pdus < PDUS_MAX || limits.items_max < PDUS_MAX {
+            return self;
+        }
+        let seqs = items.clone().take(self.items + 1).map(|item| item.seq.0);
+        let mut blocks: Vec<u64> = seqs.clone().map(block).collect();
+        if blocks.len() == self.items {
+            // What comes next is not known, but that it stands behind the last.
+            blocks.extend(seqs.last().map(|last| block(last + 1)));
+        }
+        let is_end = |count: &usize| blocks[count - 1] != blocks[*count];
+        match (self.items.div_ceil(2)..=self.items).rev().find(is_end) {
+            Some(count) => items.take(count).fold(Self { bytes: FRAME_BYTES, ..Self::default() }, Self::with),
+            None => self,
+        }
+    }
+
     /// How many volatile EDUs may still go along, and in how many bytes.
     pub fn room(&self, limits: &TransactionLimits) -> (usize, usize) {
         let edus = limits.edus_max.min(EDUS_MAX).saturating_sub(self.edus);
@@ -69,6 +96,11 @@ impl Prefix {
             bytes: self.bytes + item.bytes.len() + 1,
         }
     }
+}
+
+/// The block that a position stands in: as many as a transaction has PDUs. The first position is 1.
+const fn block(seq: u64) -> u64 {
+    seq.saturating_sub(1) / PDUS_MAX as u64
 }
 
 #[cfg(test)]
@@ -110,6 +142,25 @@ mod tests {
         assert_eq!(Prefix::of(&[], &LIMITS).items, 0);
         let reversed = [items[1].clone(), items[0].clone()];
         assert_eq!(Prefix::of(&reversed, &LIMITS).items, 1);
+    }
+
+    /// Two destinations are behind by different lengths: after their next transaction both send the same.
+    #[test]
+    fn who_is_behind_ends_where_others_end() {
+        let from =
+            |first: u64| -> Vec<Item> { (first..first + 60).map(|n| item(n, ItemKind::Pdu, 10)).collect() };
+        let ended = |items: &[Item]| Prefix::of(items, &LIMITS).to_end_of_block(items.iter(), &LIMITS);
+        let last = |items: &[Item]| items[ended(items).items - 1].seq.0;
+        assert_eq!((last(&from(113)), last(&from(120)), last(&from(101))), (150, 150, 150));
+        assert_eq!(ended(&from(113)), Prefix::of(&from(113)[..38], &LIMITS));
+        assert_eq!(ended(&from(131)).items, 50, "it would be less than half");
+        let page = &from(101)[..50];
+        assert_eq!(ended(page).items, 50);
+        let few = &from(120)[..40];
+        assert_eq!(ended(few).items, 40);
+        let searching = TransactionLimits { items_max: 8, ..LIMITS };
+        let items = from(145);
+        assert_eq!(Prefix::of(&items, &searching).to_end_of_block(items.iter(), &searching).items, 8);
     }
 
     proptest! {

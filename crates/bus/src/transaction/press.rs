@@ -73,11 +73,19 @@ impl Press {
     fn keep(&mut self, printed: Printed) {
         self.latest.truncate(LATEST_MAX - 1);
         self.latest.push_front(printed);
+        let mut bytes = 0;
+        let is_within = |printed: &&Printed| {
+            bytes += printed.rendering.body.len();
+            bytes <= BYTES_MAX
+        };
+        self.latest.truncate(self.latest.iter().take_while(is_within).count().max(1));
     }
 }
 
-// A fan-out is of one kind or two at a time: with typing along, and without. Each holds at most a transaction.
-const LATEST_MAX: usize = 4;
+// A fan-out is of one kind or two at a time, with typing along, and without; destinations that are behind send a few
+// different ones at a time.
+const LATEST_MAX: usize = 16;
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

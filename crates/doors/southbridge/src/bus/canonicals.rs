@@ -41,8 +41,8 @@ impl Canonicals {
     }
 }
 
-/// A fan-out is of a few bodies at a time.
-const KEPT_MAX: usize = 8;
+/// A fan-out is of a few bodies at a time, and so is what those are sent that are behind.
+const KEPT_MAX: usize = 16;
 /// Larger ones are seldom the same for two.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
