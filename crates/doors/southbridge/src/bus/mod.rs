@@ -34,7 +34,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use southbridge_bus::externaliser::{Lost, QueueView};
+use southbridge_bus::externaliser::{Externaliser, Lost, Moment, QueueView};
 use southbridge_bus::outgoing::{
     FederationErrorResponse, FederationQueryResponse, OutgoingEdu, OutgoingPdu, OutgoingQuery,
 };
@@ -78,11 +78,7 @@ impl SideBus {
         destinations: Arc<[ServerName]>,
         key: Option<Arc<str>>,
     ) -> Result<Acknowledgement, SendError> {
-        let ticket = self.open_ticket()?;
-        let tell = self.inner.waiting.sending(ticket);
-        let _place = Place { bus: self, ticket };
-        self.inner.tell(|machine, at| machine.send_pdu(ticket, pdu, destinations, key, at))?;
-        tell.await.unwrap_or(Err(SendError::Closing))
+        self.accept(|machine, ticket, at| machine.send_pdu(ticket, pdu, destinations, key, at)).await
     }
 
     /// Hands in one EDU for all its destinations: typing, presence and receipts are acknowledged as
@@ -96,11 +92,7 @@ impl SideBus {
         destinations: Arc<[ServerName]>,
         key: Option<Arc<str>>,
     ) -> Result<Acknowledgement, SendError> {
-        let ticket = self.open_ticket()?;
-        let tell = self.inner.waiting.sending(ticket);
-        let _place = Place { bus: self, ticket };
-        self.inner.tell(|machine, at| machine.send_edu(ticket, edu, destinations, key, at))?;
-        tell.await.unwrap_or(Err(SendError::Closing))
+        self.accept(|machine, ticket, at| machine.send_edu(ticket, edu, destinations, key, at)).await
     }
 
     /// Asks `destination`; transient errors are retried until `timeout` has passed (zero: for ever), where
@@ -192,6 +184,18 @@ impl SideBus {
                 inner.expose(out);
             }
         })
+    }
+
+    /// Hands something in, and waits for its acknowledgement.
+    async fn accept(
+        &self,
+        hand_in: impl FnOnce(&mut Externaliser, Ticket, Moment) -> Result<(), SendError>,
+    ) -> Result<Acknowledgement, SendError> {
+        let ticket = self.open_ticket()?;
+        let tell = self.inner.waiting.sending(ticket);
+        let _place = Place { bus: self, ticket };
+        self.inner.tell(|machine, at| hand_in(machine, ticket, at))?;
+        tell.await.unwrap_or(Err(SendError::Closing))
     }
 
     fn open_ticket(&self) -> Result<Ticket, SendError> {
