@@ -19,6 +19,11 @@ pub struct EduLimits {
     /// The largest part. A larger one is dropped at once: it would not fit where hosts insist on small
     /// transactions. Default 16 KiB; a receipt has 200 bytes.
     pub part_bytes_max: usize,
+    /// Parts that wait to be spread over their destinations; beyond that presence is dropped, then the oldest. Default
+    /// 20,000: what a large homeserver says in some seconds, collapsed.
+    pub broadcast_parts_max: usize,
+    /// Bytes of those parts, and of the lists of their destinations. Default 32 MiB.
+    pub broadcast_bytes_max: usize,
     /// How long typing is worth sending. Default 60 s: after that the receiver has forgotten it by itself.
     pub typing_age_max: Duration,
     /// How long presence is worth sending. Default 30 min: homeservers repeat it about that often, and
@@ -43,6 +48,8 @@ impl Default for EduLimits {
             parts_max: 500,
             bytes_max: 256 * 1024,
             part_bytes_max: 16 * 1024,
+            broadcast_parts_max: 20_000,
+            broadcast_bytes_max: 32 * 1024 * 1024,
             typing_age_max: MINUTE,
             presence_age_max: MINUTE.saturating_mul(30),
             receipt_age_max: MINUTE.saturating_mul(24 * 60),

@@ -15,7 +15,8 @@
 //! expendable as its type.
 //!
 //! [`EduReader`] reads an EDU once; the [`VolatileEdu`] it makes is pushed to each destination's [`WaitingEdus`],
-//! which share its bytes. [`WaitingEdus::take`] composes a [`Batch`] for one transaction.
+//! which share its bytes. [`WaitingEdus::take`] composes a [`Batch`] for one transaction. Where there are too many to
+//! be pushed at once, they wait in [`Broadcast`] and are collapsed there, once for all their destinations.
 //!
 //! # Units
 //! Sizes are bytes of JSON. Ages run on the wall clock, from the creation of the EDU.
@@ -24,6 +25,7 @@
 //! F8; Matrix specification v1.19, Server-Server API, "Typing Notifications", "Presence", "Receipts".
 
 mod batch;
+mod broadcast;
 mod compose;
 mod content;
 mod limits;
@@ -35,6 +37,7 @@ mod typing_memory;
 mod waiting;
 
 pub use batch::Batch;
+pub use broadcast::{Broadcast, Spread};
 pub use limits::EduLimits;
 pub use reader::{EduReader, NotVolatile, VolatileEdu};
 pub use shed::Shed;

@@ -10,6 +10,7 @@ use super::content::{Piece, pieces};
 use super::limits::EduLimits;
 use super::part::{Key, Part, Typing, hash_of};
 use super::shed::Shed;
+use super::slots::Slot;
 use super::typing_memory::TypingMemory;
 use crate::outgoing::{EduKind, OutgoingEdu};
 
@@ -23,7 +24,7 @@ pub struct EduReader {
 /// An EDU that was read. Cheap to clone; destinations share it.
 #[derive(Clone, Debug)]
 pub struct VolatileEdu {
-    pub(super) parts: Arc<[Arc<Part>]>,
+    pub(super) slots: Arc<[Slot]>,
     /// What was left out because it is too large, or too much for any destination.
     pub(super) left_out: Shed,
 }
@@ -34,6 +35,23 @@ pub struct VolatileEdu {
 pub struct NotVolatile {
     /// Its kind.
     pub kind: EduKind,
+}
+
+impl VolatileEdu {
+    /// A single part of one.
+    pub(super) fn of(slot: Slot) -> Self {
+        Self { slots: [slot].into(), left_out: Shed::default() }
+    }
+
+    /// How many things with a state of their own it speaks of.
+    pub fn parts(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What was left out of it, for want of room for it anywhere.
+    pub fn left_out(&self) -> Shed {
+        self.left_out
+    }
 }
 
 impl EduReader {
@@ -63,7 +81,8 @@ impl EduReader {
             None => vec![whole(edu, created_at)],
         };
         let left_out = self.bound(&mut parts, kind);
-        Ok(VolatileEdu { parts: parts.into_iter().map(Arc::new).collect(), left_out })
+        let slots = parts.into_iter().map(|part| Slot::new(Arc::new(part))).collect();
+        Ok(VolatileEdu { slots, left_out })
     }
 
     fn parts(

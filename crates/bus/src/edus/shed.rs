@@ -36,6 +36,11 @@ impl Shed {
         self.total() == 0
     }
 
+    /// The same, for each of `count` destinations.
+    pub const fn times(&self, count: u64) -> Self {
+        Self { typing: self.typing * count, presence: self.presence * count, receipts: self.receipts * count }
+    }
+
     pub(super) fn add(&mut self, kind: EduKind, count: u64) {
         match kind {
             EduKind::Typing => self.typing += count,

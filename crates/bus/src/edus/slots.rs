@@ -13,14 +13,12 @@ use crate::outgoing::EduKind;
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) part: Arc<Part>,
-    /// Beside the part, for it is what others are found by.
-    hash: u64,
     /// What it says of typing to this destination.
     typing: Typing,
 }
 
 /// What becomes of a part that meets a later one of the same key.
-enum Meeting {
+pub(super) enum Meeting {
     /// Both are void: nobody has seen the start that is taken back.
     Cancelled,
     /// The later one stands in for both.
@@ -29,10 +27,15 @@ enum Meeting {
 
 impl Slot {
     pub(super) fn new(part: Arc<Part>) -> Self {
-        Self { hash: part.hash, typing: part.typing, part }
+        Self { typing: part.typing, part }
     }
 
-    fn meet(&self, mut later: Self) -> Meeting {
+    /// The print that it is looked for by.
+    fn print(&self) -> u32 {
+        print_of(&self.part)
+    }
+
+    pub(super) fn meet(&self, mut later: Self) -> Meeting {
         match (self.typing, later.typing) {
             (Typing::FirstStart, Typing::Stop) => Meeting::Cancelled,
             (Typing::FirstStart, Typing::Start) => {
@@ -48,6 +51,8 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     list: Vec<Slot>,
+    /// A part of each one's hash: a thousand destinations are looked through for one EDU, and these lie close together.
+    prints: Vec<u32>,
     bytes: usize,
 }
 
@@ -67,8 +72,7 @@ impl Slots {
     /// Adds what was said last. Says how many parts it has saved.
     pub(super) fn push(&mut self, slot: Slot) -> u64 {
         let Some(at) = self.find(&slot.part) else {
-            self.bytes += slot.part.alone_bytes();
-            self.list.push(slot);
+            self.keep(slot);
             return 0;
         };
         // It keeps its place: who changes a state all the time must not wait for ever.
@@ -104,6 +108,7 @@ impl Slots {
             }
         }
         front.append(&mut self.list);
+        self.prints = front.iter().map(Slot::print).collect();
         self.list = front;
         saved
     }
@@ -111,21 +116,24 @@ impl Slots {
     /// Everything, in order; nothing is left.
     pub(super) fn take_all(&mut self) -> Vec<Slot> {
         self.bytes = 0;
+        self.prints.clear();
         std::mem::take(&mut self.list)
     }
 
     /// The earliest.
     pub(super) fn take_first(&mut self) -> Option<Slot> {
         (!self.list.is_empty()).then(|| {
+            self.prints.remove(0);
             let slot = self.list.remove(0);
             self.bytes -= slot.part.alone_bytes();
             slot
         })
     }
 
-    /// Adds at the end what was taken and is of no key that is there.
+    /// Adds at the end what is of no key that is there.
     pub(super) fn keep(&mut self, slot: Slot) {
         self.bytes += slot.part.alone_bytes();
+        self.prints.push(slot.print());
         self.list.push(slot);
     }
 
@@ -163,21 +171,34 @@ impl Slots {
     }
 
     fn drop_if(&mut self, mut is_dropped: impl FnMut(&Part) -> bool, shed: &mut Shed) {
-        let mut bytes = 0;
-        self.list.retain(|slot| {
+        let Self { list, prints, bytes } = self;
+        let mut kept = 0;
+        list.retain(|slot| {
             let is_dropped = is_dropped(&slot.part);
             if is_dropped {
                 shed.add(slot.part.kind, 1);
-                bytes += slot.part.alone_bytes();
+                *bytes -= slot.part.alone_bytes();
+            } else {
+                prints[kept] = slot.print();
+                kept += 1;
             }
             !is_dropped
         });
-        self.bytes -= bytes;
+        prints.truncate(kept);
     }
 
     fn find(&self, part: &Part) -> Option<usize> {
         part.key.as_ref()?;
-        self.list.iter().position(|slot| slot.hash == part.hash && slot.part.key == part.key)
+        let print = print_of(part);
+        let mut from = 0;
+        while let Some(found) = position(&self.prints[from..], print) {
+            let at = from + found;
+            if self.list[at].part.key == part.key {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+        None
     }
 
     fn replace(&mut self, at: usize, slot: Slot) {
@@ -186,7 +207,23 @@ impl Slots {
     }
 
     fn remove(&mut self, at: usize) {
+        self.prints.remove(at);
         let slot = self.list.remove(at);
         self.bytes -= slot.part.alone_bytes();
     }
 }
+
+const fn print_of(part: &Part) -> u32 {
+    // The upper half: the lower bits of this kind of hash are the weaker ones.
+    (part.hash >> 32) as u32
+}
+
+/// Where `print` stands first. Whole chunks are compared without a branch, many prints at a time.
+fn position(prints: &[u32], print: u32) -> Option<usize> {
+    let is_in = |chunk: &[u32]| chunk.iter().fold(false, |found, other| found | (*other == print));
+    let before = prints.chunks(CHUNK).position(is_in)? * CHUNK;
+    let within = prints[before..].iter().position(|other| *other == print)?;
+    Some(before + within)
+}
+
+const CHUNK: usize = 32;

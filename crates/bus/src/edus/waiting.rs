@@ -1,7 +1,5 @@
 //! What is volatile for one destination.
 
-use std::sync::Arc;
-
 use southbridge_words::WallTime;
 
 use super::batch::Batch;
@@ -9,7 +7,7 @@ use super::compose::Composer;
 use super::limits::EduLimits;
 use super::reader::VolatileEdu;
 use super::shed::Shed;
-use super::slots::{Slot, Slots};
+use super::slots::Slots;
 use crate::outgoing::EduKind;
 
 /// The volatile EDUs that wait for one destination. One pointer, and nothing behind it while nothing waits.
@@ -53,12 +51,12 @@ impl WaitingEdus {
     /// `edu` is to be sent, and stands in for what it supersedes.
     pub fn push(&mut self, edu: &VolatileEdu, limits: &EduLimits, wall: WallTime) -> Pushed {
         let mut pushed = Pushed { collapsed: 0, shed: edu.left_out };
-        if edu.parts.is_empty() {
+        if edu.slots.is_empty() {
             return pushed;
         }
         let slots = self.0.get_or_insert_default();
-        for part in &*edu.parts {
-            pushed.collapsed += slots.push(Slot::new(Arc::clone(part)));
+        for slot in &*edu.slots {
+            pushed.collapsed += slots.push(slot.clone());
         }
         self.bound(limits, wall, &mut pushed.shed);
         pushed
@@ -152,7 +150,11 @@ impl WaitingEdus {
                 slots.expire(limits, wall, shed);
             }
             if is_over(slots) {
-                slots.drop_oldest(limits.parts_max, limits.bytes_max, shed);
+                // An eighth less than the bound, so that the next one does not start it all again.
+                let within = |held: usize, most: usize| if held > most { most - most / 8 } else { most };
+                let parts_max = within(slots.len(), limits.parts_max);
+                let bytes_max = within(slots.bytes(), limits.bytes_max);
+                slots.drop_oldest(parts_max, bytes_max, shed);
             }
             self.tidy();
         }

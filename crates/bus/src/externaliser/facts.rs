@@ -68,6 +68,7 @@ impl Externaliser {
         }
         let (queries, mut scene) = self.query_scene(at);
         queries.handle_timeout(&mut scene);
+        self.spread(at);
         self.fill(at);
     }
 

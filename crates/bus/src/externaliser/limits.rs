@@ -33,7 +33,8 @@ pub struct ExternaliserLimits {
     pub accepting_patience: Duration,
     /// How long the outbox is left alone after it was full or did not answer; doubles up to a minute. Default 1 s.
     pub outbox_retry: Duration,
-    /// Transactions asked for or under way. Default 4096: as many as the pool has connections.
+    /// Transactions asked for or under way. Default 4096: as many as the pool has connections. At most a quarter of them
+    /// for the sake of volatile EDUs alone.
     pub sends_max: usize,
     /// How many of those for hosts that did not answer last time, or were never asked. Default 1536: three
     /// eighths, so that dead hosts cannot hold what live ones could use, and a cold start still fills the pool's
@@ -49,6 +50,12 @@ pub struct ExternaliserLimits {
     /// (presence first, then the oldest). Default 256 MiB: some million parts of about 30 bytes each in truth, for
     /// destinations share what they say.
     pub volatile_bytes_max: usize,
+    /// How many destinations are given a volatile EDU in a second, each counted for each of its parts. Default 400,000: an
+    /// eighth of the I/O thread. What is beyond that waits and is collapsed.
+    pub spreads_per_second: u32,
+    /// How many transactions a second may begin for the sake of volatile EDUs alone. Default 1,000: an eighth of the I/O
+    /// thread. The fewer begin, the more of them share one.
+    pub volatile_sends_per_second: u32,
     /// Destinations without a queue of which something is remembered (a smaller byte limit, or that they answered
     /// last time). Default 50,000, at some 60 bytes each.
     pub remembered_max: usize,
@@ -87,6 +94,8 @@ impl Default for ExternaliserLimits {
             catch_up_sends_max: 256,
             memory_bytes_max: 64 * 1024 * 1024,
             volatile_bytes_max: 256 * 1024 * 1024,
+            spreads_per_second: 400_000,
+            volatile_sends_per_second: 1_000,
             remembered_max: 50_000,
             first_contacts_per_second: 500,
             retries: BudgetLimits { window: Duration::from_secs(2), ..BudgetLimits::default() },
@@ -123,7 +132,7 @@ impl ExternaliserLimits {
         unless(first <= most, "query_retry_max", "must be at least query_retry_first")
     }
 
-    fn counts(&self) -> [(&'static str, usize); 14] {
+    fn counts(&self) -> [(&'static str, usize); 16] {
         [
             ("destinations_max", self.destinations_max),
             ("accepting_max", self.accepting_max),
@@ -136,6 +145,8 @@ impl ExternaliserLimits {
             ("catch_up_sends_max", self.catch_up_sends_max),
             ("memory_bytes_max", self.memory_bytes_max),
             ("volatile_bytes_max", self.volatile_bytes_max),
+            ("spreads_per_second", self.spreads_per_second as usize),
+            ("volatile_sends_per_second", self.volatile_sends_per_second as usize),
             ("first_contacts_per_second", self.first_contacts_per_second as usize),
             ("queries_max", self.queries_max),
             ("queries_per_destination_max", self.queries_per_destination_max),

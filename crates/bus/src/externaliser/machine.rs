@@ -12,11 +12,12 @@ use super::action::Action;
 use super::event::{Acknowledgement, Event, Lost};
 use super::limits::ExternaliserLimits;
 use super::moment::Moment;
+use super::pace::Pace;
 use super::queries::{Queries, QueryScene};
 use super::queues::{QueueKey, Queues};
 use super::refused::Refused;
 use super::writing::{Accepting, Writing};
-use crate::edus::{EduReader, Shed};
+use crate::edus::{Broadcast, EduReader, Shed};
 use crate::outgoing::{OutgoingEdu, OutgoingPdu, OutgoingQuery};
 use crate::queue::{FederationQueue, Meter, QueueState, QueueView, Scene, TransactionIds};
 use crate::transaction::Press;
@@ -43,6 +44,9 @@ pub struct Externaliser {
     /// Volatile EDUs dropped at the door.
     pub(super) shed: Shed,
     pub(super) reader: EduReader,
+    /// Volatile EDUs that there was no time for yet.
+    pub(super) broadcast: Broadcast,
+    pub(super) spreading: Pace,
     pub(super) is_closing: bool,
     pub(super) actions: VecDeque<Action>,
 }
@@ -64,6 +68,8 @@ pub struct Counts {
     pub item_bytes: usize,
     /// Bytes of volatile EDUs in memory.
     pub volatile_bytes: usize,
+    /// Parts of volatile EDUs that wait to be spread over their destinations.
+    pub broadcast_parts: usize,
     /// Queries under way.
     pub queries: usize,
     /// Expendable EDUs dropped so far for want of room or of a host that answers, by type, and not told in
@@ -83,7 +89,7 @@ impl Externaliser {
         Self {
             origin,
             ids: TransactionIds::new(seeded.next_u64()),
-            queues: Queues::new(seeded.next_u64()),
+            queues: Queues::new(seeded.next_u64(), &limits),
             queries: Queries::new(seeded.next_u64()),
             writing: Writing::default(),
             budget: RetryBudget::new(limits.retries.clone()),
@@ -93,6 +99,8 @@ impl Externaliser {
             volatile_bytes: 0,
             shed: Shed::default(),
             reader: EduReader::new(limits.queue.edus.clone()),
+            broadcast: Broadcast::new(seeded.next_u64()),
+            spreading: Pace::new(limits.spreads_per_second, SPREAD_AHEAD),
             is_closing: false,
             actions: VecDeque::new(),
             seeded,
@@ -141,7 +149,7 @@ impl Externaliser {
             return self.writing.accept(Accepting { ticket, append, since: at.now }, &self.limits);
         }
         let volatile = self.reader.read(&edu, at.now, at.wall).expect("its kind was looked at");
-        self.push_volatile(&destinations, &volatile, at);
+        self.broadcast(&destinations, &volatile, at);
         let acknowledgement = Acknowledgement::Volatile;
         self.actions.push_back(Action::Tell(Event::Accepted { ticket, acknowledgement }));
         self.fill(at);
@@ -216,7 +224,8 @@ impl Externaliser {
     /// When to call [`handle_timeout`](Self::handle_timeout), if nothing is told before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timeouts = [
-            self.queues.poll_timeout(),
+            self.queues.poll_timeout(&self.limits).filter(|_| !self.is_closing),
+            self.spread_timeout(),
             self.queries.poll_timeout(),
             self.writing.poll_timeout(self.limits.accepting_patience),
         ];
@@ -248,6 +257,7 @@ impl Externaliser {
             accepting: self.writing.accepting().0,
             item_bytes: self.meter.bytes(),
             volatile_bytes: self.volatile_bytes,
+            broadcast_parts: self.broadcast.parts(),
             queries: self.queries.len(),
             shed: self.shed,
         }
@@ -334,3 +344,6 @@ impl Externaliser {
         self.queues.find_or_add(destination, &self.limits)
     }
 }
+
+// What an even pace does in this time is done at once: four thousand pushes, a millisecond and a half.
+const SPREAD_AHEAD: Duration = Duration::from_millis(10);

@@ -10,11 +10,16 @@
 //!  query ─────▶ Queries ──▶ Ask
 //! ```
 //!
+//! Volatile EDUs that are for more destinations than there is time for wait in the broadcast (`edus::Broadcast`)
+//! first, and are collapsed there.
+//!
 //! # Rules
 //! - **Durable before acknowledged.** PDUs and EDUs that must not be lost are in the outbox before they are accepted, and
 //!   a transaction that holds some is on record before its first byte goes out (F16).
 //! - **In order.** Each destination sees its durable items in the order of their positions.
 //! - **Bounded.** Whatever the backlog, so many items are in memory, so many sends asked for, so many queries under way.
+//! - **Messages first.** Whoever has only volatile EDUs waiting comes after all others, and no more than so many of those
+//!   begin in a second; what volatile EDUs cost is bounded, however many there are.
 //! - **No herd.** All waits are jittered, retries draw on a budget, first contacts after a start are spread.
 //! - **Never silently.** What is accepted ends as `Delivered` or `GivenUp`; what is expendable is counted when it is shed.
 //!
@@ -44,6 +49,7 @@ mod lines;
 mod machine;
 mod moment;
 mod outbox_facts;
+mod pace;
 mod pressure;
 mod queries;
 mod queues;
@@ -57,7 +63,7 @@ pub use answer::{Answer, Failure};
 pub use event::{Acknowledgement, Event, GivenUp, Hold, Lost, ShedReason};
 pub use limits::ExternaliserLimits;
 pub(crate) use limits::unless;
-pub(crate) use lines::Line;
+pub(crate) use lines::{Line, Urgency};
 pub use machine::{Counts, Externaliser};
 pub use moment::Moment;
 pub(crate) use queues::QueueKey;

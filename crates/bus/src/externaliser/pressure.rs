@@ -1,5 +1,9 @@
 //! Volatile EDUs: in, and out again when there are too many.
 //!
+//! They come in at a pace. What an EDU for few destinations costs is nothing, and it is given to their queues at
+//! once; of what goes beyond the pace, each part waits in the broadcast, is collapsed there, and is spread when its turn
+//! comes.
+//!
 //! What is stale goes first. Then presence: it is most of the volume, and homeservers repeat it within half an hour.
 //! Then, of every queue, the older half of what waits, until there is room again: by then that is mostly receipts, and
 //! some typing that lapses by itself. Queues whose oldest part is older go before others. Nothing here is ever
@@ -8,7 +12,9 @@
 //! # Source
 //! F8, F19; faults row 27.
 
-use southbridge_words::ServerName;
+use std::sync::Arc;
+
+use southbridge_words::{Instant, ServerName};
 
 use super::event::{Event, ShedReason};
 use super::machine::Externaliser;
@@ -18,8 +24,33 @@ use crate::edus::{Shed, VolatileEdu, WaitingEdus};
 use crate::outgoing::EduKind;
 
 impl Externaliser {
-    /// A volatile EDU for each of `destinations`.
-    pub(super) fn push_volatile(&mut self, destinations: &[ServerName], edu: &VolatileEdu, at: Moment) {
+    /// A volatile EDU for each of `destinations`: at once, if there is time for it, and nothing waits that came before.
+    pub(super) fn broadcast(&mut self, destinations: &Arc<[ServerName]>, edu: &VolatileEdu, at: Moment) {
+        let pushes = edu.parts() * destinations.len();
+        if self.broadcast.is_empty() && pushes <= SLICE_MAX && self.spreading.is_open(at.now) {
+            self.spreading.spend(pushes, at.now);
+            return self.push_volatile(destinations, edu, at);
+        }
+        self.shed += self.broadcast.push(edu, destinations, &self.limits.queue.edus).shed;
+        self.spread(at);
+    }
+
+    /// Spreads what waits, as far as the pace allows.
+    pub(super) fn spread(&mut self, at: Moment) {
+        while self.spreading.is_open(at.now)
+            && let Some(spread) = self.broadcast.next(SLICE_MAX)
+        {
+            self.spreading.spend(spread.destinations().len(), at.now);
+            self.push_volatile(spread.destinations(), &spread.edu, at);
+        }
+    }
+
+    /// When something may be spread again, if anything waits.
+    pub(super) fn spread_timeout(&self) -> Option<Instant> {
+        (!self.broadcast.is_empty()).then(|| self.spreading.opens_at())
+    }
+
+    fn push_volatile(&mut self, destinations: &[ServerName], edu: &VolatileEdu, at: Moment) {
         for destination in destinations {
             let key = self.queue_of(destination);
             let shed = self.visit(key, at, |queue, scene| queue.push_volatile(edu, scene));
@@ -69,3 +100,6 @@ impl Externaliser {
         }
     }
 }
+
+// A third of a millisecond.
+const SLICE_MAX: usize = 1_000;

@@ -30,6 +30,8 @@ pub(crate) struct Place {
     generation: u32,
     /// The line that it stands in.
     lined: Option<Line>,
+    /// The lines that name it still; it has left all of them but one.
+    named: u8,
     timer: Option<Instant>,
 }
 
@@ -55,14 +57,14 @@ pub(crate) struct Queues {
 
 impl Queues {
     /// None yet. `seed` keys the hash of the names.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, limits: &ExternaliserLimits) -> Self {
         Self {
             known: SeededMap::with_hasher(SeededState::new(seed)),
             names: VecDeque::new(),
             places: Slab::new(),
             generation: 0,
             timers: BTreeSet::new(),
-            lines: Lines::default(),
+            lines: Lines::new(limits),
         }
     }
 
@@ -158,14 +160,18 @@ impl Queues {
                 self.timers.insert((*new, key));
             });
         }
-        if phase != Phase::Ready || place.lined.is_some() {
+        if phase != Phase::Ready {
             return;
         }
         if place.queue.has_work(is_blocked) {
+            // What has come may be more urgent than what it stands in line for.
             let line = place.queue.line(&limits.queue, is_memory_short, at);
             place.lined = Some(line);
-            self.lines.push(line, key);
-        } else if place.queue.is_over() {
+            if place.named & line.bit() == 0 {
+                place.named |= line.bit();
+                self.lines.push(line, key);
+            }
+        } else if place.lined.is_none() && place.queue.is_over() {
             self.remove(key);
         }
     }
@@ -178,8 +184,9 @@ impl Queues {
         limits: &ExternaliserLimits,
         at: Moment,
     ) -> Option<(Line, QueueKey)> {
-        while let Some((line, key)) = self.lines.pop(limits) {
+        while let Some((line, key)) = self.lines.pop(limits, at.now) {
             let Some(place) = self.get_mut(key) else { continue };
+            place.named &= !line.bit();
             if place.lined.take_if(|lined| *lined == line).is_none() {
                 continue;
             }
@@ -189,7 +196,7 @@ impl Queues {
                 continue;
             }
             place.sends = Some(line);
-            self.lines.begin(line);
+            self.lines.begin(line, at.now);
             return Some((line, key));
         }
         None
@@ -206,9 +213,10 @@ impl Queues {
         Some(key)
     }
 
-    /// When the next wait is over.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+    /// When the next wait is over, or somebody's turn comes by the time.
+    pub(crate) fn poll_timeout(&self, limits: &ExternaliserLimits) -> Option<Instant> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.lines.poll_timeout(limits)).min()
     }
 
     fn remove(&mut self, key: QueueKey) {
@@ -237,7 +245,7 @@ impl Queues {
 }
 
 fn add(places: &mut Slab<Place>, queue: FederationQueue, generation: u32) -> u32 {
-    let place = Place { queue, sends: None, generation, lined: None, timer: None };
+    let place = Place { queue, sends: None, generation, lined: None, named: 0, timer: None };
     u32::try_from(places.insert(place)).expect("fewer than four thousand million queues fit into memory")
 }
 

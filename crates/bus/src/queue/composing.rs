@@ -143,7 +143,7 @@ impl FederationQueue {
         if prefix.items < available || self.stream.is_behind() {
             prefix = prefix.to_end_of_block(self.stream.items().take(available), &limits);
         }
-        let batch = if prefix.items > 0 && self.sizing.is_searching() {
+        let batch = if prefix.items > 0 && (self.sizing.is_searching() || self.do_edus_wait(scene)) {
             Batch::default()
         } else {
             let (edus_max, bytes_max) = prefix.room(&limits);
@@ -157,6 +157,13 @@ impl FederationQueue {
         let record = open.upto().is_some().then(|| open.record.clone());
         self.open = Some(Box::new(open));
         record
+    }
+
+    /// Whether there are too many volatile EDUs to go along with items; every other time they do all the same.
+    fn do_edus_wait(&mut self, scene: &Scene<'_>) -> bool {
+        let are_many = self.edus.bytes() > scene.limits.along_bytes_max;
+        self.are_edus_due = are_many && !self.are_edus_due;
+        self.are_edus_due
     }
 
     fn render(&self, prefix: Prefix, batch: Batch, scene: &mut Scene<'_>) -> Open {

@@ -18,6 +18,10 @@ pub struct QueueLimits {
     pub page_bytes: usize,
     /// How much that is volatile waits, and how long.
     pub edus: EduLimits,
+    /// Bytes of volatile EDUs, as if each part were alone, that go along with items. Default 4 KiB: what a message costs
+    /// itself, and twenty of its EDUs. If more wait, none of them goes along: the message goes out without delay, as
+    /// the same bytes to everybody, and the EDUs with the next transaction.
+    pub along_bytes_max: usize,
     /// The size of a transaction's body. Default 1 MiB: hosts behind a CDN answer larger ones with 520
     /// (synapse #17035).
     pub transaction_bytes_max: usize,
@@ -58,6 +62,7 @@ impl Default for QueueLimits {
             items_max: 100,
             page_items: 50,
             page_bytes: 512 * 1024,
+            along_bytes_max: 4 * 1024,
             edus: EduLimits::default(),
             transaction_bytes_max: 1024 * 1024,
             transaction_bytes_min: 32 * 1024,

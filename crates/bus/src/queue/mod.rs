@@ -1,7 +1,8 @@
 //! The Federation Queue: what one destination is to be sent, and how far that has come (F6, F7, F9, F15).
 //!
 //! A queue exists only while it has work or state. One transaction is under way at a time; it holds a strict
-//! prefix of the durable items, then volatile EDUs, and no more than was queued when the connection was granted. From
+//! prefix of the durable items, then volatile EDUs, and no more than was queued when the connection was granted. A few
+//! EDUs go along with items; many of them would hold up a message, and follow it instead. From
 //! then on it is immutable: the same id and bytes until the destination's 200, unless it was surely not processed.
 //!
 //! ```text
@@ -39,7 +40,7 @@ use southbridge_words::Instant;
 use southbridge_words::{Backlog, Mark, Seq, ServerName};
 
 use crate::edus::{Shed, WaitingEdus};
-use crate::externaliser::{Action, Line, Moment, QueueKey};
+use crate::externaliser::{Action, Line, Moment, QueueKey, Urgency};
 use crate::transaction::Press;
 
 mod answering;
@@ -74,6 +75,8 @@ pub(crate) struct FederationQueue {
     sizing: Sizing,
     /// Marks that are not on record yet.
     unwritten: u32,
+    /// Whether volatile EDUs had to wait while items went: they go along with the next.
+    are_edus_due: bool,
 }
 
 /// What a queue does; see the graph in the [module](self).
@@ -139,6 +142,7 @@ impl FederationQueue {
             health,
             sizing,
             unwritten: 0,
+            are_edus_due: false,
         }
     }
 
@@ -204,7 +208,12 @@ impl FederationQueue {
     pub(crate) fn line(&self, limits: &QueueLimits, is_memory_short: bool, at: Moment) -> Line {
         let is_backlog = self.stream.is_backlog(limits.items_max, limits.live_age, at.wall)
             || (is_memory_short && self.stream.is_behind());
-        Line::new(is_backlog, self.health.is_good)
+        let urgency = match (self.stream.is_empty(), is_backlog) {
+            (true, _) => Urgency::Volatile,
+            (false, true) => Urgency::Backlog,
+            (false, false) => Urgency::Fresh,
+        };
+        Line::new(urgency, self.health.is_good)
     }
 
     /// Whether its next attempt is one after another that came to nothing.

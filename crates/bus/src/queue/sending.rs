@@ -145,7 +145,7 @@ impl FederationQueue {
 
 const fn class_of(line: Line) -> Class {
     match line {
-        Line::Live | Line::Doubtful => Class::Live,
+        Line::Live | Line::Doubtful | Line::Volatile | Line::DoubtfulVolatile => Class::Live,
         Line::CatchUp | Line::DoubtfulCatchUp => Class::Backfill,
     }
 }

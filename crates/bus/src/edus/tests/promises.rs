@@ -9,7 +9,7 @@ use crate::outgoing::EduKind;
 
 /// What a homeserver says. Names are numbers.
 #[derive(Clone, Debug)]
-enum Saying {
+pub(super) enum Saying {
     Typing(u8, u8, bool),
     Presence(Vec<u8>),
     Receipts(Vec<(u8, u8, Option<u8>)>),
@@ -26,7 +26,7 @@ enum Step {
     Refused,
 }
 
-fn saying() -> impl Strategy<Value = Saying> {
+pub(super) fn saying() -> impl Strategy<Value = Saying> {
     prop_oneof![
         (0..2_u8, 0..3_u8, any::<bool>()).prop_map(|(room, user, is)| Saying::Typing(room, user, is)),
         prop::collection::vec(0..5_u8, 1..4).prop_map(Saying::Presence),
@@ -43,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn content(saying: &Saying, version: usize) -> (&'static str, Value) {
+pub(super) fn content(saying: &Saying, version: usize) -> (&'static str, Value) {
     match saying {
         Saying::Typing(room, user, is) => {
             let content = json!({ "room_id": format!("!{room}"), "user_id": format!("@{user}"), "typing": is, "v": version });
@@ -184,7 +184,7 @@ proptest! {
         for (version, saying) in sayings.iter().enumerate() {
             let (edu_type, content) = content(saying, version);
             let edu = read(&mut reader, &edu(edu_type, &content));
-            came += edu.parts.len() as u64 + edu.left_out.total();
+            came += edu.parts() as u64 + edu.left_out.total();
             let pushed = waiting.push(&edu, &limits, WALL);
             collapsed += pushed.collapsed;
             shed += pushed.shed.total();

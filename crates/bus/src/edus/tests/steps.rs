@@ -237,10 +237,11 @@ fn a_flood_leaves_the_latest() {
         let content = json!({ "push": push }).to_string();
         dropped += world.push_edu(&OutgoingEdu::new("m.presence", content, wall).unwrap()).1.presence;
     }
-    assert_eq!(dropped, 100 * 50 - 60);
+    // An eighth less than may wait.
+    assert_eq!(dropped, 100 * 50 - 53);
     let sent = world.take();
     assert!(
-        !sent.contains("\"@98.39\"") && sent.contains("\"@98.40\"") && sent.contains("\"@99.0\""),
+        !sent.contains("\"@98.46\"") && sent.contains("\"@98.47\"") && sent.contains("\"@99.0\""),
         "{sent}"
     );
     assert!(sent.find("@98.49") < sent.find("@99.0"));

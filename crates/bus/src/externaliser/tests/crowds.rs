@@ -40,6 +40,7 @@ fn row_27_under_pressure_presence_goes_first_and_nothing_durable() {
     (0..10).for_each(|user| world.edu("m.receipt", &receipt(user), &to));
     for user in 0..400 {
         world.edu("m.presence", &presence(user), &to);
+        world.pass(Duration::from_millis(1));
         assert!(world.bus.counts().volatile_bytes <= 100_000);
     }
     let mut shed = crate::edus::Shed::default();
@@ -53,10 +54,67 @@ fn row_27_under_pressure_presence_goes_first_and_nothing_durable() {
     for host in to {
         let transaction = world.grant(host).unwrap();
         assert_eq!(said(&transaction), ["durable"]);
-        let edus = edus(&transaction);
-        assert_eq!(edus[0], "m.direct_to_device");
-        assert!(edus.contains(&"m.receipt".to_owned()));
+        let mut sent = edus(&transaction);
+        assert_eq!(sent[0], "m.direct_to_device");
+        // What is left of presence may be too much to go along.
+        world.ok(host);
+        sent.extend(world.grant(host).iter().flat_map(edus));
+        assert!(sent.contains(&"m.receipt".to_owned()), "{sent:?}");
     }
+}
+
+/// The users whose presence is in `transaction`.
+fn users(transaction: &crate::transaction::Transaction) -> Vec<String> {
+    let body: serde_json::Value = serde_json::from_slice(&transaction.body).unwrap();
+    let pushes = body["edus"].as_array().unwrap().iter().filter_map(|edu| edu["content"]["push"].as_array());
+    pushes.flatten().map(|push| push["user_id"].to_string()).collect()
+}
+
+/// Sixty people come on line again and again, for three hundred servers; then somebody says something. The pushes for
+/// which there is no time wait and are collapsed, the message is sent to everybody at once, and the EDUs follow at their
+/// pace: the last state of each, and nobody is left out.
+#[test]
+fn row_27_a_message_passes_ten_times_too_many_edus() {
+    let limits = ExternaliserLimits {
+        spreads_per_second: 20_000,
+        volatile_sends_per_second: 100,
+        ..ExternaliserLimits::default()
+    };
+    let mut world = World::new(limits);
+    let hosts = hosts(300);
+    let to = refs(&hosts);
+    for _ in 0..10 {
+        (0..60).for_each(|user| world.edu("m.presence", &presence(user), &to));
+    }
+    let before = world.bus.counts();
+    assert!(before.sends <= 11 && before.broadcast_parts <= 60, "{before:?}");
+    world.pdu("hello", &to);
+    assert_eq!(world.bus.counts().sends, 300, "the message for everybody, or what was begun before");
+    let mut heard = std::collections::BTreeMap::<_, (usize, std::collections::BTreeSet<String>)>::new();
+    let mut turns = 0;
+    while world.view_any() || world.bus.counts().broadcast_parts > 0 {
+        let sends: Vec<_> = std::mem::take(&mut world.done)
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Send { destination, .. } => Some(destination),
+                _ => None,
+            })
+            .collect();
+        assert!(turns == 0 || sends.len() <= 11 + 2, "{} begun in 20 ms for EDUs alone", sends.len());
+        for host in sends {
+            let transaction = world.grant(host.as_str()).unwrap();
+            let (messages, seen) = heard.entry(host.clone()).or_default();
+            *messages += said(&transaction).len();
+            seen.extend(users(&transaction));
+            world.ok(host.as_str());
+        }
+        world.pass(Duration::from_millis(20));
+        turns += 1;
+        assert!(turns < 2000, "they never end");
+    }
+    assert_eq!(heard.len(), 300);
+    assert!(heard.values().all(|(messages, seen)| *messages == 1 && seen.len() == 60));
+    assert_eq!(world.bus.counts().shed, crate::edus::Shed::default());
 }
 
 /// A host that has been out of reach for five minutes gets no typing and presence any more; they are counted.

@@ -55,6 +55,11 @@ fn expose_queues(counts: &Counts, out: &mut Exposition) {
         ("southbridge_bus_accepting", counts.accepting, "Items that wait to be on the disk."),
         ("southbridge_bus_item_bytes", counts.item_bytes, "Bytes of durable items in memory."),
         ("southbridge_bus_volatile_bytes", counts.volatile_bytes, "Bytes of volatile EDUs in memory."),
+        (
+            "southbridge_bus_broadcast_parts",
+            counts.broadcast_parts,
+            "Parts of volatile EDUs that wait to be spread over their destinations.",
+        ),
     ];
     for (name, value, help) in gauges {
         out.head(name, "gauge", help);
