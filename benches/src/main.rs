@@ -85,7 +85,10 @@ enum Benchmark {
     /// Two thousand new connections a second on the unix socket.
     Local,
     /// The Federation Side Bus: fan-out, acceptance, backlogs, memory, signing, a storm.
-    Bus,
+    Bus {
+        /// Only this one.
+        part: Option<bus::Part>,
+    },
     /// A federation in a process of its own; the other benchmarks start it.
     #[command(hide = true)]
     Peers(PeersSpec),
@@ -148,8 +151,9 @@ async fn run(benchmark: &Benchmark, options: &Options, report: &mut Report) -> D
     if is(|benchmark| matches!(benchmark, Benchmark::Local)) {
         local::run(options, report).await?;
     }
-    if is(|benchmark| matches!(benchmark, Benchmark::Bus)) {
-        bus::run(report).await?;
+    if is(|benchmark| matches!(benchmark, Benchmark::Bus { .. })) {
+        let part = if let Benchmark::Bus { part } = benchmark { *part } else { None };
+        bus::run(part, report).await?;
     }
     Ok(())
 }

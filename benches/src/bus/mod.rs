@@ -19,15 +19,46 @@ use crate::report::Report;
 
 pub use idle::{fill_outbox, known_destinations};
 
-/// All of it, one after the other.
+/// One of its benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Signing a transaction request.
+    Signing,
+    /// One message to nine thousand hosts.
+    FanOut,
+    /// Two thousand messages a second to two hundred hosts, for a minute.
+    Sustained,
+    /// A start with ten thousand backlogs.
+    Restart,
+    /// A hundred thousand known destinations.
+    Idle,
+    /// Dead hosts, slow hosts, and ten times too many EDUs.
+    Storm,
+}
+
+/// `part` of it, or all, one after the other.
 ///
 /// # Errors
 /// The peers, the disk or a request failed.
-pub async fn run(report: &mut Report) -> Done {
-    signing::run(report)?;
-    fan_out::run(report).await?;
-    sustained::run(report).await?;
-    restart::run(report).await?;
-    idle::run(report)?;
-    storm::run(report).await
+pub async fn run(part: Option<Part>, report: &mut Report) -> Done {
+    let is = |wanted| part.is_none_or(|part| part == wanted);
+    if is(Part::Signing) {
+        signing::run(report)?;
+    }
+    if is(Part::FanOut) {
+        fan_out::run(report).await?;
+    }
+    if is(Part::Sustained) {
+        sustained::run(report).await?;
+    }
+    if is(Part::Restart) {
+        restart::run(report).await?;
+    }
+    if is(Part::Idle) {
+        idle::run(report)?;
+    }
+    if is(Part::Storm) {
+        storm::run(report).await?;
+    }
+    Ok(())
 }

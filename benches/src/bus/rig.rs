@@ -9,6 +9,7 @@ use southbridge::bus::{BusConfig, Delivery, Results, SideBus};
 use southbridge_bus::externaliser::Event;
 use southbridge_bus::outgoing::OutgoingPdu;
 use southbridge_bus::signing::{KeyId, Signer, SigningKey, SigningKeys};
+use southbridge_kernel::stats::Exposition;
 use southbridge_policy::pool::PoolLimits;
 use southbridge_store_sqlite::{OutboxOptions, SqliteOutbox};
 use southbridge_words::ServerName;
@@ -41,6 +42,15 @@ impl Rig {
         let outbox = Box::new(outbox);
         let bus = SideBus::open_on(&bridge.kernel, bridge.discovery(), outbox, signer(), config).await?;
         Ok(Self { bridge, bus })
+    }
+
+    /// What the metrics page of the bus says under `name`; zero when it says nothing.
+    pub fn metric(&self, name: &str) -> u64 {
+        let mut page = Exposition::default();
+        (self.bus.metrics())(&mut page);
+        let page = page.into_text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     }
 }
 

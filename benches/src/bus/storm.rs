@@ -51,6 +51,17 @@ pub async fn run(report: &mut Report) -> Done {
     for number in 0..STORM_ROUNDS {
         storm.extend(round(&rig, &destinations, &healthy, &mut results, number, &noise).await?);
     }
+    let ended = Instant::now();
+    while is_any_left(&rig, &healthy) && ended.elapsed() < ROUND_MAX {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    report.add(
+        "bus",
+        "the last EDU to healthy hosts, after the storm",
+        "s",
+        None,
+        &[ended.elapsed().as_secs_f64()],
+    );
     let calm_slowest = percentile(&mut calm, 99);
     let in_time = storm.iter().filter(|took| **took <= calm_slowest * 2).count();
     let late = 100.0 - 100.0 * in_time as f64 / storm.len() as f64;
@@ -99,6 +110,12 @@ async fn round(
         Err(_) => took.resize(healthy.len(), ROUND_MAX),
     }
     Ok(took)
+}
+
+/// Whether EDUs wait for any of `healthy`.
+fn is_any_left(rig: &Rig, healthy: &[ServerName]) -> bool {
+    rig.metric("southbridge_bus_broadcast_parts") > 0
+        || healthy.iter().any(|name| rig.bus.queue(name).is_some_and(|queue| queue.volatile > 0))
 }
 
 fn delivered_to(event: &Event) -> Option<(&ServerName, Seq)> {
