@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(pace.opens_at(), now + Duration::from_millis(10));
         let mut count = 0;
         for _ in 0..1000 {
-            now = now + Duration::from_millis(1);
+            now += Duration::from_millis(1);
             while pace.is_open(now) {
                 pace.spend(1, now);
                 count += 1;
