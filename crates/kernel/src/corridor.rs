@@ -13,14 +13,17 @@ mod outgoing;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::http::{Method, Response};
+use ::http::{Method, Request, Response};
 use hyper::body::Incoming;
 use southbridge_policy::lane::Lane;
 use southbridge_policy::ranker::Advice;
 use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
-use crate::exchange::{Call, Compose, ExchangeError};
-use crate::http::{Ending, FromPeer, Loss, Pace, ResponseBody, check_framing, ends_connection};
+use crate::exchange::{Call, ExchangeError, Manner};
+use crate::http::{
+    Ending, FromPeer, Loss, Pace, RequestBody, ResponseBody, SendFailure, StreamedBody, check_framing,
+    ends_connection,
+};
 use crate::kernel::Shared;
 use crate::pool::{LendError, Lent, Need};
 use crate::underway::Mark;
@@ -33,16 +36,16 @@ impl Shared {
     pub(crate) async fn exchange(
         self: Rc<Self>,
         call: Call,
-        composer: Option<&dyn Compose>,
+        manner: Manner<'_>,
     ) -> Result<Response<ResponseBody>, ExchangeError> {
-        if composer.is_none() {
+        if manner.composer.is_none() {
             check_request(&call.request)?;
         }
         let mut passage = self.admit(&call)?;
         let lane = self.rank(&call, &mut passage)?;
         let deadline = self.clock.to_tokio(call.deadline);
         let outcome =
-            tokio::time::timeout_at(deadline, self.attempts(&call, composer, lane, &passage.mark)).await;
+            tokio::time::timeout_at(deadline, self.attempts(&call, &manner, lane, &passage.mark)).await;
         match outcome {
             Ok(Ok(answered)) => Ok(self.deliver(&call, passage, answered)),
             Ok(Err(error)) => Err(passage.fail(error)),
@@ -114,7 +117,7 @@ impl Shared {
     async fn attempts(
         &self,
         call: &Call,
-        composer: Option<&dyn Compose>,
+        manner: &Manner<'_>,
         lane: Lane,
         mark: &Mark,
     ) -> Result<Answered, ExchangeError> {
@@ -122,15 +125,17 @@ impl Shared {
         let mut attempt = 1;
         loop {
             let ticket = if attempt == 1 { mark.ticket() } else { self.underway.next_ticket() };
-            let need = Need { ticket, class: call.class, lane, deadline: call.deadline, fresh };
-            let failed = match self.attempt(call, composer, need, mark).await {
+            let deadline = manner.connect_by.map_or(call.deadline, |by| by.min(call.deadline));
+            let need = Need { ticket, class: call.class, lane, deadline, fresh };
+            let failed = match self.attempt(call, manner, need, mark).await {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
             };
             let now = self.clock.now();
             let may_repeat = failed.may_repeat(call.repeat) && attempt < ATTEMPTS_MAX;
             let spent = || failed.burdened_peer() && self.budget.borrow_mut().handle_retry(now).is_err();
-            if !may_repeat || spent() {
+            let is_gone = || manner.body.as_ref().is_some_and(|body| !body.rewind());
+            if !may_repeat || is_gone() || spent() {
                 return Err(failed.into_error(call, now.saturating_since(mark.started_at())));
             }
             self.stats.retries.add(1);
@@ -143,12 +148,12 @@ impl Shared {
     async fn attempt(
         &self,
         call: &Call,
-        composer: Option<&dyn Compose>,
+        manner: &Manner<'_>,
         need: Need,
         mark: &Mark,
     ) -> Result<Answered, Failed> {
         mark.reach(Step::Discovery);
-        let route = call.discovery.discover(&call.service, call.deadline).await.map_err(Failed::Discovery)?;
+        let route = call.discovery.discover(&call.service, need.deadline).await.map_err(Failed::Discovery)?;
         mark.reach(Step::Connect);
         let borrowed = self.lending.borrow(&route, need, mark).await;
         if let Err(LendError::Failed(why)) = &borrowed
@@ -159,7 +164,7 @@ impl Shared {
         let mut lent = borrowed.map_err(Failed::Lend)?;
         mark.sent_to(lent.remote());
         mark.reach(Step::Request);
-        let composed = match composer {
+        let composed = match manner.composer {
             None => None,
             Some(composer) => match composer.compose().await {
                 Some(composed) => Some(composed),
@@ -171,7 +176,8 @@ impl Shared {
             return Err(Failed::Stale);
         }
         let method = request.method().clone();
-        let request = outgoing(request, &route, lent.is_http2()).map_err(Failed::Request)?;
+        let streamed = manner.body.as_ref();
+        let request = outgoing(request, streamed, &route, lent.is_http2()).map_err(Failed::Request)?;
         let request_bytes = text_bytes(&request);
         let sent_at = self.clock.now();
         if call.ranked {
@@ -179,23 +185,51 @@ impl Shared {
         }
         self.stats.sent(call.class, sent_at.saturating_since(mark.started_at()));
         mark.reach(Step::Response);
-        let response = lent.send(request, self.head_bytes_max).await;
+        let response = self.answer(&mut lent, request, manner).await;
         let latency = self.clock.now().saturating_since(sent_at);
         let (failed, loss) = match response {
-            Ok(response) => match judge(&method, &response, &mut lent, request_bytes) {
+            Ok(response) => match judge(&method, &response, &mut lent, request_bytes, streamed) {
                 Ok(()) => return Ok(Answered { response, lent, latency }),
                 Err(failed) => (failed, Loss::Connection),
             },
-            Err(failure) => {
+            Err(Unanswered::Failed(failure)) => {
                 let loss = failure.loss;
                 (lent.explain(failure), loss)
             }
+            // What becomes of the connection is for the lease to say, as when the caller gives up.
+            Err(Unanswered::Silent { waited }) => return Err(Failed::Silent { waited }),
         };
         if failed.wants_http1() {
             self.lending.avoid_http2(&route);
         }
         lent.lose(loss);
         Err(failed)
+    }
+
+    /// Sends `request` and waits for the head of its answer, for as long as the peer takes or gives anything.
+    async fn answer(
+        &self,
+        lent: &mut Lent,
+        request: Request<RequestBody>,
+        manner: &Manner<'_>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let gauge = Rc::clone(lent.gauge());
+        // What moves on a connection that many share says nothing about one of them.
+        let is_own = !lent.is_http2() || manner.body.is_some();
+        let sending = lent.send(request, self.head_bytes_max);
+        let Some(waited) = manner.silence_max else { return sending.await.map_err(Unanswered::Failed) };
+        let mut sending = std::pin::pin!(sending);
+        let (mut seen, mut looks) = ((gauge.read(), gauge.written()), 0);
+        while looks < LOOKS {
+            match tokio::time::timeout(waited / LOOKS, &mut sending).await {
+                Ok(answer) => return answer.map_err(Unanswered::Failed),
+                Err(_) if is_own && seen != (gauge.read(), gauge.written()) => {
+                    (seen, looks) = ((gauge.read(), gauge.written()), 0);
+                }
+                Err(_) => looks += 1,
+            }
+        }
+        Err(Unanswered::Silent { waited })
     }
 
     fn deliver(
@@ -212,7 +246,8 @@ impl Shared {
         let from = FromPeer {
             incoming,
             gauge: Rc::clone(lent.gauge()),
-            pace: Pace::new(self.body_rate_min, call.deadline),
+            remote: lent.remote(),
+            pace: Some(Pace::new(self.body_rate_min, call.deadline)),
             clock: self.clock,
             service: call.service.clone(),
             rate_min: self.body_rate_min,
@@ -229,12 +264,14 @@ fn judge(
     response: &Response<Incoming>,
     lent: &mut Lent,
     request_bytes: u64,
+    streamed: Option<&StreamedBody>,
 ) -> Result<(), Failed> {
     let (version, status, headers) = (response.version(), response.status(), response.headers());
     check_framing(version, status, headers).map_err(Failed::Violation)?;
     // An answer that came before the end of the request may belong to another one, and a peer that has
     // stopped reading will never make room for the next.
-    let early = !lent.is_http2() && lent.sent_bytes_when_answered() < request_bytes;
+    let is_being_made = streamed.is_some_and(|body| !body.has_ended());
+    let early = !lent.is_http2() && (is_being_made || lent.sent_bytes_when_answered() < request_bytes);
     if early || ends_connection(version, method, status, headers) {
         lent.spend();
     }
@@ -296,6 +333,12 @@ impl Ending for Delivery {
     }
 }
 
+/// Why a request has no answer.
+enum Unanswered {
+    Failed(SendFailure),
+    Silent { waited: Duration },
+}
+
 struct Answered {
     response: Response<Incoming>,
     lent: Lent,
@@ -304,3 +347,6 @@ struct Answered {
 
 /// The first attempt, one for a connection that had gone stale, one for what the peer refused to look at.
 const ATTEMPTS_MAX: u32 = 3;
+/// How often a peer that may be silent is looked at before it counts as such: one that said something right after
+/// the first look is borne for a quarter longer.
+const LOOKS: u32 = 4;

@@ -27,22 +27,35 @@ impl Drop for Declared {
     }
 }
 
-pub(crate) fn declare(shared: &Rc<Shared>, service: ServiceName, discovery: Rc<dyn Discover>) -> Declared {
+/// Declares `service`; `tell` is told what came of every visit.
+pub(crate) fn declare(
+    shared: &Rc<Shared>,
+    service: ServiceName,
+    discovery: Rc<dyn Discover>,
+    tell: impl Fn(Result<(), String>) + 'static,
+) -> Declared {
     let weak = Rc::downgrade(shared);
-    Declared { task: tokio::task::spawn_local(keep(weak, service, discovery)) }
+    Declared { task: tokio::task::spawn_local(keep(weak, service, discovery, tell)) }
 }
 
-async fn keep(shared: Weak<Shared>, service: ServiceName, discovery: Rc<dyn Discover>) {
+async fn keep(
+    shared: Weak<Shared>,
+    service: ServiceName,
+    discovery: Rc<dyn Discover>,
+    tell: impl Fn(Result<(), String>),
+) {
     let mut failures = 0_u32;
     loop {
         let Some(strong) = shared.upgrade() else { return };
-        match visit(&strong, &service, &discovery).await {
+        let visited = visit(&strong, &service, &discovery).await;
+        match &visited {
             Ok(()) => failures = 0,
             Err(reason) => {
                 failures += 1;
                 tracing::debug!(%service, reason, failures, "declared service not connected");
             }
         }
+        tell(visited);
         drop(strong);
         let pause = if failures == 0 { VISIT_EVERY } else { RETRY_FIRST * (1 << failures.min(6)) };
         tokio::time::sleep(pause.min(VISIT_EVERY)).await;
@@ -61,7 +74,7 @@ async fn visit(
     let route = discovery.discover(service, deadline).await.map_err(|error| error.to_string())?;
     let need =
         Need { ticket: mark.ticket(), class: Class::Backfill, lane: Lane::Limited, deadline, fresh: false };
-    let mut lent = shared.lending.borrow(&route, need, &mark).await.map_err(|error| format!("{error:?}"))?;
+    let mut lent = shared.lending.borrow(&route, need, &mark).await.map_err(|error| error.to_string())?;
     // Given back unused; a connection that has died is noticed here and replaced at the next visit.
     if lent.ready().await { Ok(()) } else { Err("its connection was gone".to_owned()) }
 }

@@ -10,7 +10,7 @@ use southbridge_policy::ranker::{Demand, Down};
 use southbridge_words::{Class, Instant, Outcome, ServiceName, Step};
 
 use crate::discovery::{Discover, DiscoveryError};
-use crate::http::Violation;
+use crate::http::{StreamedBody, Violation};
 use crate::net::ConnectError;
 
 /// A request on its way in.
@@ -40,6 +40,21 @@ pub trait Compose {
     /// What is to be sent now; none when nothing is any more. Asked once for each attempt: what may have reached
     /// the peer must come out the same again.
     fn compose(&self) -> Composing<'_>;
+}
+
+/// How a call is carried, where it is not the usual way.
+#[derive(Default)]
+pub struct Manner<'a> {
+    /// Makes what is sent once there is a connection; of the call's request, nothing is sent then. What it makes is
+    /// not counted among the bytes of bodies held in memory: its maker has bounds of its own.
+    pub composer: Option<&'a dyn Compose>,
+    /// The body, where it comes in pieces; that of the call's request is empty then.
+    pub body: Option<StreamedBody>,
+    /// By when there must be a connection. Default: by the call's deadline.
+    pub connect_by: Option<Instant>,
+    /// How long the peer may neither take a byte nor give one before the head of its response is there. Default:
+    /// until the call's deadline.
+    pub silence_max: Option<Duration>,
 }
 
 /// A request in the making. It should be quick: a connection is held meanwhile.

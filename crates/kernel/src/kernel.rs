@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::declared::{Declared, declare};
 use crate::discovery::{Discover, DiscoveryError, dns_failed};
 use crate::dns::{Dns, DnsConfig, DnsConfigError};
-use crate::exchange::{Call, Compose, ExchangeError};
+use crate::exchange::{Call, Compose, ExchangeError, Manner};
 use crate::http::ResponseBody;
 use crate::net::{self, AddressPolicy, ConnectError, Stream};
 use crate::pool::{Lending, Opener, OpeningConfig, PeerView};
@@ -155,12 +155,10 @@ impl Kernel {
         &self,
         call: Call,
     ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
-        Rc::clone(&self.shared).exchange(call, None)
+        Rc::clone(&self.shared).exchange(call, Manner::default())
     }
 
-    /// Like [`Kernel::exchange`], but what is sent is made by `composer` once there is a connection (F6). Of
-    /// `call.request`, nothing is sent. What it makes is not counted among the bytes of bodies held in memory:
-    /// its maker has bounds of its own.
+    /// Like [`Kernel::exchange`], but what is sent is made by `composer` once there is a connection (F6).
     ///
     /// # Errors
     /// As [`Kernel::exchange`]; [`ExchangeError::Withdrawn`] when `composer` had nothing any more.
@@ -170,13 +168,35 @@ impl Kernel {
         composer: &dyn Compose,
     ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
         // Not an `async fn`, which would hold the call twice: thousands of these wait at a time.
-        Rc::clone(&self.shared).exchange(call, Some(composer))
+        Rc::clone(&self.shared).exchange(call, Manner { composer: Some(composer), ..Manner::default() })
+    }
+
+    /// Like [`Kernel::exchange`], in its own manner.
+    ///
+    /// # Errors
+    /// As [`Kernel::exchange`]; [`ExchangeError::Withdrawn`] when the manner's composer had nothing any more.
+    pub fn exchange_as(
+        &self,
+        call: Call,
+        manner: Manner<'_>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
+        Rc::clone(&self.shared).exchange(call, manner)
     }
 
     /// Declares `service`: it is connected now, before the first request, and kept connected for as long as
     /// the answer is held (K7).
     pub fn declare(&self, service: ServiceName, discovery: Rc<dyn Discover>) -> Declared {
-        declare(&self.shared, service, discovery)
+        declare(&self.shared, service, discovery, |_| ())
+    }
+
+    /// Like [`Kernel::declare`]; `tell` is told of every visit whether there was a connection, or why not (K12).
+    pub fn declare_telling(
+        &self,
+        service: ServiceName,
+        discovery: Rc<dyn Discover>,
+        tell: impl Fn(Result<(), String>) + 'static,
+    ) -> Declared {
+        declare(&self.shared, service, discovery, tell)
     }
 
     /// Opens a TCP connection to `host:port` under the address policy, for a tunnel (CONNECT).

@@ -14,7 +14,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use southbridge_kernel::port::Port as KernelPort;
+use southbridge::client::Port as KernelPort;
 use southbridge_words::Ticket;
 
 use crate::process::Own;

@@ -12,7 +12,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use southbridge_kernel::port::{KernelThread, Port};
+use southbridge::Southbridge;
+use southbridge::client::Port;
+use southbridge_kernel::port::KernelThread;
 
 use crate::errors;
 use crate::ffi;
@@ -60,7 +62,7 @@ struct House {
 
 enum Stage {
     NotStarted,
-    Running(KernelThread),
+    Running(KernelThread<Southbridge>),
     Stopped,
 }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 use southbridge::Southbridge;
+use southbridge::client::{Answer, ClientError, Port};
 use southbridge::federation::FederationConfig;
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::exchange::Repeat;
 use southbridge_kernel::net::AddressPolicy;
-use southbridge_kernel::port::{KernelThread, Port, PortError, PortRequest, StartError, SubmitError};
+use southbridge_kernel::port::{KernelThread, PortRequest, StartError, SubmitError};
 use southbridge_policy::ranker::Demand;
 use southbridge_words::{Class, ServiceName, Ticket};
 use url::Url;
@@ -67,7 +68,7 @@ pub struct Failure {
 ///
 /// # Errors
 /// [`StartError`] when there is no thread to be had.
-pub fn start() -> Result<KernelThread, StartError> {
+pub fn start() -> Result<KernelThread<Southbridge>, StartError> {
     let everywhere = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("well-formed"));
     let kernel = KernelConfig { addresses: AddressPolicy::new(everywhere, []), ..KernelConfig::default() };
     Southbridge::start(kernel, FederationConfig::default())
@@ -87,7 +88,15 @@ pub fn drain(
     completions_max: usize,
     mut take: impl FnMut(Ticket, Result<http::Response<Bytes>, Failure>),
 ) -> usize {
-    port.drain(completions_max, |done| take(done.ticket, done.result.map_err(failed)))
+    port.drain(completions_max, |done| {
+        let ticket = done.ticket;
+        match done.answer() {
+            Some(Ok(Answer::Plain(response))) => take(ticket, Ok(*response)),
+            Some(Err(error)) => take(ticket, Err(failed(error))),
+            // Nothing else is asked for here.
+            Some(Ok(_)) | None => {}
+        }
+    })
 }
 
 /// The answer to `outgoing`.
@@ -136,12 +145,13 @@ fn refused(error: SubmitError) -> Failure {
     Failure { name, step: "admission", is_repeatable: true, message: error.to_string() }
 }
 
-fn failed(error: PortError) -> Failure {
-    let name = match error.message.as_str() {
-        "the kernel has stopped" => "KernelStopped",
+fn failed(error: ClientError) -> Failure {
+    let name = match error {
+        ClientError::Stopped => "KernelStopped",
         _ => "Request",
     };
-    Failure { name, step: error.step.name(), is_repeatable: error.is_repeatable, message: error.message }
+    let (step, is_repeatable) = (error.step().name(), error.is_repeatable());
+    Failure { name, step, is_repeatable, message: error.to_string() }
 }
 
 fn bad(message: String) -> Failure {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use southbridge::Southbridge;
+use southbridge::client::Answer;
 use southbridge::federation::FederationConfig;
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::exchange::Repeat;
@@ -40,9 +41,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         port.wait(Duration::from_secs(1));
         port.drain(64, |completion| {
             let Some(name) = waiting.remove(&completion.ticket) else { return };
-            match completion.result {
-                Ok(response) => println!("{name}: {}", String::from_utf8_lossy(response.body())),
-                Err(error) => println!("{name}: {error}"),
+            match completion.answer() {
+                Some(Ok(Answer::Plain(response))) => {
+                    println!("{name}: {}", String::from_utf8_lossy(response.body()));
+                }
+                Some(Err(error)) => println!("{name}: {error}"),
+                _ => {}
             }
         });
     }

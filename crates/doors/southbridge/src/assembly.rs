@@ -7,11 +7,12 @@ use std::rc::Rc;
 
 use southbridge_kernel::admin::MoreMetrics;
 use southbridge_kernel::discovery::{Discover, DnsDiscovery};
-use southbridge_kernel::port::{KernelThread, Schemes, StartError};
+use southbridge_kernel::port::{Desk, KernelThread, StartError};
 use southbridge_kernel::stats::Exposition;
 use southbridge_kernel::tls::Alpn;
 use southbridge_kernel::{Kernel, KernelConfig, KernelError};
 
+use crate::client::{Answer, ClientError, Clients, Files, Services};
 use crate::federation::{FederationConfig, FederationDiscovery};
 
 /// Southbridge on the I/O thread. Cheap to clone; all clones are one.
@@ -22,6 +23,9 @@ pub struct Southbridge {
     matrix: Rc<dyn Discover>,
     https: Rc<dyn Discover>,
     http: Rc<dyn Discover>,
+    clients: Rc<Clients>,
+    services: Rc<Services>,
+    files: Rc<Files>,
 }
 
 impl Southbridge {
@@ -44,16 +48,22 @@ impl Southbridge {
             http: Rc::new(DnsDiscovery::http(dns)),
             federation,
             kernel,
+            clients: Rc::default(),
+            services: Rc::default(),
+            files: Rc::default(),
         }
     }
 
-    /// Southbridge on an I/O thread of its own, for programs that attach ports. Ports name the schemes
-    /// `matrix` (server names), `https` and `http` (`host` or `host:port`).
+    /// Southbridge on an I/O thread of its own, for programs that attach ports. Plain requests name the schemes
+    /// `matrix` (server names), `https` and `http` (`host` or `host:port`); for all else there is [`crate::client`].
     ///
     /// # Errors
     /// [`StartError`] when there is no thread to be had or the configuration does not work.
-    pub fn start(kernel: KernelConfig, federation: FederationConfig) -> Result<KernelThread, StartError> {
-        KernelThread::start(kernel, move |kernel| Self::on(kernel.clone(), federation).schemes())
+    pub fn start(
+        kernel: KernelConfig,
+        federation: FederationConfig,
+    ) -> Result<KernelThread<Self>, StartError> {
+        KernelThread::start(kernel, move |kernel| Self::on(kernel.clone(), federation))
     }
 
     /// The kernel.
@@ -81,9 +91,19 @@ impl Southbridge {
         Rc::clone(&self.http)
     }
 
-    /// The ways of finding routes that ports may name.
-    pub fn schemes(&self) -> Schemes {
-        [("matrix", self.matrix()), ("https", self.https()), ("http", self.http())].into_iter().collect()
+    /// What is kept for clients.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// The services that programs have declared.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The thread that reads and writes files.
+    pub(crate) fn files(&self) -> &Rc<Files> {
+        &self.files
     }
 
     /// What the resolver and DNS count, for the metrics page.
@@ -120,5 +140,23 @@ impl Southbridge {
         }
         out.head("southbridge_names_under_way", "gauge", "Server names being resolved.");
         out.value("southbridge_names_under_way", &[], resolver.under_way);
+    }
+}
+
+impl Desk for Southbridge {
+    type Answer = Answer;
+    type Error = ClientError;
+
+    fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    fn scheme(&self, name: &str) -> Option<Rc<dyn Discover>> {
+        match name {
+            "matrix" => Some(self.matrix()),
+            "https" => Some(self.https()),
+            "http" => Some(self.http()),
+            _ => None,
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod assembly;
 pub mod bus;
 pub mod bus_door;
+pub mod client;
 pub mod federation;
 pub mod forward_proxy;
 pub mod local_http;

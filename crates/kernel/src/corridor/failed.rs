@@ -22,6 +22,10 @@ pub(crate) enum Failed {
     Withdrawn,
     Request(String),
     Violation(Violation),
+    /// The peer neither took anything nor gave anything for so long.
+    Silent {
+        waited: Duration,
+    },
     Send {
         failure: SendFailure,
         /// Nothing came back, on a connection that had served before.
@@ -80,6 +84,9 @@ impl Failed {
             }
             Self::Withdrawn => ExchangeError::Withdrawn { service },
             Self::Request(reason) => ExchangeError::BadRequest { reason },
+            Self::Silent { waited } => {
+                ExchangeError::DeadlinePassed { service, step: Step::Response, waited }
+            }
             Self::Violation(violation) => ExchangeError::PeerMisbehaved { service, violation },
             Self::Send { failure, .. } => {
                 ExchangeError::Cut { service, step: Step::Response, reason: failure.reason }

@@ -1,15 +1,16 @@
 //! The request as it goes out.
 //!
 //! # Source
-//! K19; RFC 9112 §3 and §6, RFC 9113 §8.3; faults row 10.
+//! K19; RFC 9112 §3 (absolute-form to proxies) and §6, RFC 9113 §8.3; faults row 10.
 
 use ::http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use ::http::{Method, Request, Uri, Version};
 use bytes::Bytes;
 use http_body_util::Full;
 
-use crate::discovery::Route;
+use crate::discovery::{Proxy, Route};
 use crate::exchange::ExchangeError;
+use crate::http::{RequestBody, StreamedBody};
 
 /// What can be seen to be wrong with a request before anybody is asked for anything.
 pub(super) fn check_request(request: &Request<Bytes>) -> Result<(), ExchangeError> {
@@ -23,14 +24,19 @@ pub(super) fn check_request(request: &Request<Bytes>) -> Result<(), ExchangeErro
     Ok(())
 }
 
-/// `request` as it goes out along `route`.
+/// `request` as it goes out along `route`, with `streamed` for its body where there is one.
 pub(super) fn outgoing(
     request: &Request<Bytes>,
+    streamed: Option<&StreamedBody>,
     route: &Route,
     http2: bool,
-) -> Result<Request<Full<Bytes>>, String> {
+) -> Result<Request<RequestBody>, String> {
     let target = request.uri().path_and_query().ok_or("it has no path")?.clone();
-    let mut out = Request::new(Full::new(request.body().clone()));
+    let body = match streamed {
+        Some(streamed) => RequestBody::Streamed(streamed.clone()),
+        None => RequestBody::Whole(Full::new(request.body().clone())),
+    };
+    let mut out = Request::new(body);
     *out.method_mut() = request.method().clone();
     let mut headers = request.headers().clone();
     for name in KERNELS_OWN {
@@ -44,18 +50,51 @@ pub(super) fn outgoing(
         *out.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
         *out.version_mut() = Version::HTTP_2;
     } else {
-        *out.uri_mut() = Uri::from(target);
+        *out.uri_mut() = match route.proxy() {
+            Some(Proxy::Forward { authorization }) => {
+                if let Some(authorization) = authorization {
+                    headers.insert(::http::header::PROXY_AUTHORIZATION, authorization.clone());
+                }
+                absolute(route, target)?
+            }
+            _ => Uri::from(target),
+        };
         headers.insert(HOST, host_value(route)?);
-        if !request.body().is_empty() || !matches!(*request.method(), Method::GET | Method::HEAD) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body().len()));
-        }
+        frame(&mut headers, request, streamed);
     }
     *out.headers_mut() = headers;
     Ok(out)
 }
 
-/// How many bytes `request` takes as HTTP/1.1 text, body included.
-pub(super) fn text_bytes(request: &Request<Full<Bytes>>) -> u64 {
+/// Says in `headers` where the body ends.
+fn frame(headers: &mut HeaderMap, request: &Request<Bytes>, streamed: Option<&StreamedBody>) {
+    let announces = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let bytes = match streamed {
+        Some(streamed) => streamed.bytes(),
+        None => Some(request.body().len() as u64),
+    };
+    match bytes {
+        Some(0) if !announces => {}
+        Some(bytes) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+        }
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// `target` as a proxy wants to hear it.
+fn absolute(route: &Route, target: ::http::uri::PathAndQuery) -> Result<Uri, String> {
+    let mut parts = ::http::uri::Parts::default();
+    parts.scheme = Some(::http::uri::Scheme::HTTP);
+    parts.authority = Some(route.authority.parse().map_err(|_| "its authority is not one".to_owned())?);
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).map_err(|error| error.to_string())
+}
+
+/// How many bytes `request` takes as HTTP/1.1 text, body included, at the least.
+pub(super) fn text_bytes(request: &Request<RequestBody>) -> u64 {
     let line = request.method().as_str().len() + request.uri().path().len() + " HTTP/1.1\r\n".len() + 1;
     let query = request.uri().query().map_or(0, |query| 1 + query.len());
     let head = line + query + header_bytes(request.headers()) + "\r\n".len();

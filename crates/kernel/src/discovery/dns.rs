@@ -64,6 +64,7 @@ impl DnsDiscovery {
             endpoints,
             profile: TlsProfile::Modern,
             alpn: self.alpn,
+            way: None,
         }))
     }
 }

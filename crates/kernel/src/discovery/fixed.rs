@@ -22,7 +22,7 @@ impl StaticDiscovery {
         let peer_key = format!("static:{authority}@{address}").into();
         let endpoints = [Endpoint::new(address)].into();
         let (authority, profile, alpn) = (authority.into(), TlsProfile::Modern, Alpn::Http2OrHttp1);
-        Self { route: Rc::new(Route { peer_key, security, authority, endpoints, profile, alpn }) }
+        Self { route: Rc::new(Route { peer_key, security, authority, endpoints, profile, alpn, way: None }) }
     }
 }
 

@@ -12,6 +12,7 @@ mod authority;
 mod dns;
 mod fixed;
 mod srv;
+mod way;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use authority::{certificate_name, split_authority};
 pub use dns::{DnsDiscovery, dns_failed};
 pub use fixed::StaticDiscovery;
 pub use srv::SrvDiscovery;
+pub use way::{Proxy, Way};
 
 /// Where a service is, and whom to expect there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,16 @@ pub struct Route {
     pub profile: TlsProfile,
     /// Which protocols to offer.
     pub alpn: Alpn,
+    /// How connections are opened, where that is not the kernel's usual way. Its own part of `peer_key` keeps them
+    /// apart from the usual ones.
+    pub way: Option<Rc<Way>>,
+}
+
+impl Route {
+    /// Who stands between, if anybody does.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.way.as_ref()?.proxy.as_ref()
+    }
 }
 
 /// How the bytes travel.

@@ -51,6 +51,7 @@ impl SrvDiscovery {
             endpoints: endpoints.into(),
             profile: TlsProfile::Modern,
             alpn: Alpn::Http2OrHttp1,
+            way: None,
         }))
     }
 

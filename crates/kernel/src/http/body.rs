@@ -7,6 +7,7 @@
 //! K4, K15, K19; faults rows 4, 5, 6.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -26,6 +27,7 @@ pub struct ResponseBody {
     source: Source,
     bytes_max: Option<u64>,
     received: u64,
+    remote: Option<SocketAddr>,
 }
 
 enum Source {
@@ -38,7 +40,9 @@ enum Source {
 pub(crate) struct FromPeer {
     pub(crate) incoming: Incoming,
     pub(crate) gauge: Rc<Gauge>,
-    pub(crate) pace: Pace,
+    pub(crate) remote: SocketAddr,
+    /// None where it may come as slowly as it likes.
+    pub(crate) pace: Option<Pace>,
     pub(crate) clock: Clock,
     pub(crate) service: ServiceName,
     pub(crate) rate_min: u64,
@@ -56,16 +60,17 @@ pub(crate) trait Ending {
 
 impl ResponseBody {
     pub(crate) fn from_peer(from: FromPeer) -> Self {
+        let remote = Some(from.remote);
         if from.incoming.is_end_stream() {
             from.ending.complete(0);
-            return Self { source: Source::Ended, bytes_max: None, received: 0 };
+            return Self { source: Source::Ended, bytes_max: None, received: 0, remote };
         }
-        Self { source: Source::Peer(Box::new(from)), bytes_max: None, received: 0 }
+        Self { source: Source::Peer(Box::new(from)), bytes_max: None, received: 0, remote }
     }
 
     /// A body of our own making.
     pub fn own(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Own(Some(bytes.into())), bytes_max: None, received: 0 }
+        Self { source: Source::Own(Some(bytes.into())), bytes_max: None, received: 0, remote: None }
     }
 
     /// Fails with [`Violation::TooLarge`] past `bytes_max` bytes.
@@ -73,6 +78,20 @@ impl ResponseBody {
     pub fn limit(mut self, bytes_max: u64) -> Self {
         self.bytes_max = Some(bytes_max);
         self
+    }
+
+    /// Lets the body come as slowly as it likes: its reader has a patience of its own.
+    #[must_use]
+    pub fn unpaced(mut self) -> Self {
+        if let Source::Peer(from) = &mut self.source {
+            from.pace = None;
+        }
+        self
+    }
+
+    /// The address it comes from, if it comes from anywhere.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
     }
 
     /// Bytes received so far.
@@ -175,8 +194,8 @@ impl FromPeer {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 // What was delivered, and as much again for its framing, may come once more.
                 self.gauge.allow(2 * bytes);
-                if self.timer.is_some() {
-                    self.pace.handle_bytes(bytes, self.clock.now());
+                if let Some(pace) = self.pace.as_mut().filter(|_| self.timer.is_some()) {
+                    pace.handle_bytes(bytes, self.clock.now());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -187,16 +206,17 @@ impl FromPeer {
     }
 
     fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(pace) = &mut self.pace else { return Poll::Pending };
         loop {
             let now = self.clock.now();
-            self.pace.handle_waiting(now);
-            if self.pace.handle_timeout(now).is_err() {
+            pace.handle_waiting(now);
+            if pace.handle_timeout(now).is_err() {
                 let violation = Violation::TooSlow { rate_min: self.rate_min };
                 let error = ExchangeError::PeerMisbehaved { service: self.service.clone(), violation };
                 // It may be the way that is slow, and all other streams on it.
                 return Poll::Ready(Some(Err((error, Loss::Connection))));
             }
-            let Some(at) = self.pace.poll_timeout() else { return Poll::Pending };
+            let Some(at) = pace.poll_timeout() else { return Poll::Pending };
             let at = self.clock.to_tokio(at);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if timer.deadline() != at {

@@ -8,6 +8,7 @@ mod framing;
 mod gauge;
 mod head_watch;
 mod pace;
+mod request_body;
 mod transport;
 
 pub use body::ResponseBody;
@@ -16,6 +17,7 @@ pub use framing::{check_framing, ends_connection};
 pub use gauge::{Gauge, Gauged};
 pub use head_watch::{HeadFault, HeadWatch};
 pub use pace::{Pace, TooSlow};
+pub use request_body::{BodyStopped, Pieces, RequestBody, StreamedBody};
 pub(crate) use transport::STREAM_WINDOW;
 pub use transport::{Driver, End, HttpLimits, Loss, SendFailure, Sender, Sent, explain, open};
 

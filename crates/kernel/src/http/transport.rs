@@ -8,22 +8,20 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Gauge, Gauged};
+use super::{Gauge, Gauged, RequestBody};
 
 /// Sends requests on one connection.
 #[derive(Debug)]
 pub enum Sender {
     /// One at a time.
-    Http1(http1::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<RequestBody>),
     /// Many at a time; clones share the connection.
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<RequestBody>),
 }
 
 /// Why a request on a connection got no response head.
@@ -92,7 +90,7 @@ impl Sender {
     /// [`SendFailure`] says whether the peer may have processed it.
     pub async fn send(
         &mut self,
-        request: ::http::Request<Full<Bytes>>,
+        request: ::http::Request<RequestBody>,
     ) -> Result<::http::Response<Incoming>, SendFailure> {
         let failed = match self {
             Self::Http1(sender) => sender.try_send_request(request).await,

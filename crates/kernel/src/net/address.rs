@@ -65,6 +65,12 @@ impl AddressPolicy {
         Self { allow: longest_first(allow), deny: longest_first(deny) }
     }
 
+    /// A policy that lets a program reach whatever it names: loopback and private networks, too. For names that the
+    /// program itself has chosen; never for those that a stranger chose.
+    pub fn everything() -> Self {
+        Self::new([IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())], [])
+    }
+
     /// Whether `address` may be dialled. Allocates nothing.
     ///
     /// # Errors

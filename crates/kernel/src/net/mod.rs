@@ -66,6 +66,14 @@ pub enum ConnectError {
         /// How long it was waited.
         waited: Duration,
     },
+    /// The proxy in between would not, or could not, open a tunnel.
+    #[error("the proxy at {address} opens no tunnel: {reason}")]
+    Proxy {
+        /// The proxy.
+        address: SocketAddr,
+        /// What it said.
+        reason: String,
+    },
     /// Our own side ran out of something (descriptors, ports, memory).
     #[error("this machine cannot open a connection: {reason}")]
     Exhausted {

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use southbridge_policy::pool::{Lease, Returned};
 
 use super::Inner;
 use crate::corridor::Failed;
-use crate::http::{Gauge, Loss, STREAM_WINDOW, SendFailure, Sender, Sent, Violation};
+use crate::http::{Gauge, Loss, RequestBody, STREAM_WINDOW, SendFailure, Sender, Sent, Violation};
 
 /// The use of one connection for one request.
 pub(crate) struct Lent {
@@ -66,7 +64,7 @@ impl Lent {
     /// Sends `request`; its response must be read to the end, or the connection is spent.
     pub(crate) async fn send(
         &mut self,
-        request: ::http::Request<Full<Bytes>>,
+        request: ::http::Request<RequestBody>,
         head_bytes_max: u32,
     ) -> Result<::http::Response<Incoming>, SendFailure> {
         let (read, written) = (self.gauge.read(), self.gauge.written());

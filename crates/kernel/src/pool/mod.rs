@@ -9,6 +9,7 @@ mod failing;
 mod lent;
 mod opening;
 mod peers;
+mod tunnel;
 mod view;
 
 use std::cell::{Cell, RefCell};
@@ -115,13 +116,16 @@ pub(crate) struct Need {
 }
 
 /// Why no connection was lent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LendError {
     /// Too many wait.
+    #[error("{0}")]
     Full(PoolFull),
     /// It cannot be reached.
+    #[error("{0}")]
     Failed(Rc<ConnectError>),
     /// The deadline came first; `step` says whether anybody had begun to connect.
+    #[error("no connection in time, at the step {step}")]
     DeadlinePassed { step: Step },
 }
 

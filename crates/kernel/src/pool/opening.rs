@@ -9,10 +9,12 @@ use southbridge_policy::racing;
 use southbridge_words::{ConnId, PeerId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+use super::tunnel::open_tunnel;
 use super::{Connection, Inner, OpenConnection, Opening, Stage};
 use crate::Surroundings;
-use crate::discovery::{Route, Security};
+use crate::discovery::{Proxy, Route, Security};
 use crate::http::{self, Driver, End, Gauge, HttpLimits, Sender};
 use crate::net::{self, AddressPolicy, ConnectError, DialOptions, Stream};
 use crate::stats::Stats;
@@ -135,9 +137,16 @@ impl Inner {
         go: oneshot::Receiver<()>,
     ) -> Result<Opened, ConnectError> {
         let Plan { route, alpn, .. } = plan;
-        let (tcp, remote) = self.dial(route).await?;
+        let (mut tcp, remote) = self.dial(route).await?;
         self.handle_dialled(conn, remote);
         go.await.map_err(|_| ConnectError::Exhausted { reason: "the pool was closed".to_owned() })?;
+        if let Some(Proxy::Tunnel { target, authorization }) = route.proxy() {
+            let opening = open_tunnel(&mut tcp, target, authorization.as_ref());
+            let opened = timeout(self.opener.config.handshake_max, opening).await;
+            opened
+                .unwrap_or_else(|_| Err("it did not answer in time".to_owned()))
+                .map_err(|reason| ConnectError::Proxy { address: remote, reason })?;
+        }
         let gauge = Rc::new(Gauge::default());
         match &route.security {
             Security::Plain => self.speak(tcp, false, gauge, remote).await,
@@ -145,7 +154,9 @@ impl Inner {
                 let timeout = self.opener.config.handshake_max;
                 let (profile, alpn) = (route.profile, *alpn);
                 let handshake = Handshake { address: remote, name, profile, alpn, timeout };
-                let (stream, negotiated) = self.opener.tls.connect(tcp, &handshake).await?;
+                let own = route.way.as_ref().and_then(|way| way.tls.as_deref());
+                let tls = own.unwrap_or(&self.opener.tls);
+                let (stream, negotiated) = tls.connect(tcp, &handshake).await?;
                 self.opener.stats.handshakes.add(1);
                 self.opener.stats.handshakes_resumed.add(u64::from(negotiated.resumed));
                 self.speak(stream, negotiated.alpn_h2, gauge, remote).await
@@ -175,7 +186,8 @@ impl Inner {
         let lost = |address| self.memory.borrow_mut().handle_failed(address, self.clock.now());
         let (options, around) = (&self.opener.config.dial, &self.opener.around);
         // An address that failed or was overtaken is tried last for a while (faults row 3).
-        let dialled = net::dial_telling(&addresses, &self.opener.policy, options, around, lost).await;
+        let policy = route.way.as_ref().and_then(|way| way.addresses.as_ref()).unwrap_or(&self.opener.policy);
+        let dialled = net::dial_telling(&addresses, policy, options, around, lost).await;
         if let Ok((_, remote)) = &dialled {
             self.memory.borrow_mut().handle_connected(*remote, self.clock.now());
         }

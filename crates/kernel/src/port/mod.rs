@@ -15,7 +15,10 @@
 //! # Source
 //! K1–K3, K15; DESIGN decision 2.
 
+mod desk;
+mod plain;
 mod queue;
+mod stream;
 mod thread;
 
 use std::fmt;
@@ -23,55 +26,41 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use southbridge_policy::ranker::Demand;
-use southbridge_words::{Class, ServiceName, Step, Ticket};
+use southbridge_words::Ticket;
 
-use crate::exchange::Repeat;
 use queue::Shared;
 
-pub use thread::{KernelThread, Schemes, StartError};
+pub use desk::{Desk, Errand, Line, Reply, Started, Unanswered};
+pub use plain::{PortError, PortRequest};
+pub use stream::{Draw, Drawn, Fed, Feed, Flow, Gone, Pushed, Taken};
+pub use thread::{KernelThread, StartError};
 
-/// What an application hands in.
-#[derive(Debug)]
-pub struct PortRequest {
-    /// How the service's name becomes a route: one of the names in [`Schemes`].
-    pub scheme: &'static str,
-    /// To whom.
-    pub service: ServiceName,
-    /// Method, path-and-query, headers and body.
-    pub request: http::Request<Bytes>,
-    /// How urgent it is.
-    pub class: Class,
-    /// Whether to refuse at once when the host is down.
-    pub demand: Demand,
-    /// Whether it may be sent twice.
-    pub repeat: Repeat,
-    /// How long the whole exchange may take, the body included.
-    pub timeout: Duration,
-    /// The most bytes of body to take.
-    pub body_bytes_max: u64,
-}
-
-/// What became of a submission.
-#[derive(Debug)]
-pub struct Completion {
+/// Something that an application is told about a submission.
+pub struct Completion<D: Desk> {
     /// Which submission.
     pub ticket: Ticket,
-    /// The whole response, or why there is none.
-    pub result: Result<http::Response<Bytes>, PortError>,
+    /// What there is to be told.
+    pub news: News<D>,
 }
 
-/// Why a submission completed without a response. Unlike `ExchangeError`, it may cross threads.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct PortError {
-    /// How far the request had come.
-    pub step: Step,
-    /// Whether asking again cannot make the peer do the work twice.
-    pub is_repeatable: bool,
-    /// What happened, in a sentence.
-    pub message: String,
+/// What an application is told.
+pub enum News<D: Desk> {
+    /// The answer, or why there is none: once for every submission.
+    Done(Result<D::Answer, D::Error>),
+    /// There is something to draw again, after [`Drawn::Pending`].
+    Readable,
+    /// There is room to feed again, after [`Pushed::Full`].
+    Writable,
+}
+
+impl<D: Desk> Completion<D> {
+    /// The answer, if this is one.
+    pub fn answer(self) -> Option<Result<D::Answer, D::Error>> {
+        match self.news {
+            News::Done(result) => Some(result),
+            News::Readable | News::Writable => None,
+        }
+    }
 }
 
 /// A submission was not taken.
@@ -90,17 +79,41 @@ pub enum SubmitError {
 }
 
 /// One application thread's side of a port. `Send`, not `Clone`: one loop, one port.
-pub struct Port {
-    shared: Arc<Shared>,
+pub struct Port<D: Desk> {
+    shared: Arc<Shared<D>>,
 }
 
-impl Port {
-    /// Hands `request` in. Never blocks.
+/// Makes the streams of a submission that is about to be handed in.
+pub struct Opening<'a, D: Desk> {
+    shared: &'a Arc<Shared<D>>,
+    ticket: Ticket,
+}
+
+impl<D: Desk> Port<D> {
+    /// Hands `errand` in. Never blocks.
     ///
     /// # Errors
-    /// [`SubmitError`] when the port is full or the kernel gone; the request is then dropped.
-    pub fn submit(&self, request: PortRequest) -> Result<Ticket, SubmitError> {
-        self.shared.submit(request)
+    /// [`SubmitError`] when the port is full or the kernel gone; the errand is then dropped.
+    pub fn submit(&self, errand: impl Errand<D>) -> Result<Ticket, SubmitError> {
+        let ticket = self.shared.reserve(1)?;
+        self.shared.submit(ticket, Box::new(errand))?;
+        Ok(ticket)
+    }
+
+    /// Hands in an errand with streams of its own: `make` makes the errand, and what the application keeps. Each
+    /// stream takes a place for as long as one of its ends is held.
+    ///
+    /// # Errors
+    /// [`SubmitError`] when the port is full or the kernel gone; the errand is then dropped.
+    pub fn open<E: Errand<D>, T>(
+        &self,
+        make: impl FnOnce(&Opening<'_, D>) -> Result<(E, T), SubmitError>,
+    ) -> Result<(Ticket, T), SubmitError> {
+        let ticket = self.shared.reserve(1)?;
+        let (errand, kept) =
+            make(&Opening { shared: &self.shared, ticket }).inspect_err(|_| self.shared.release(1))?;
+        self.shared.submit(ticket, Box::new(errand))?;
+        Ok((ticket, kept))
     }
 
     /// Gives up `ticket`: its exchange is cancelled in the kernel. Its completion may still come, if it
@@ -110,7 +123,7 @@ impl Port {
     }
 
     /// Takes at most `completions_max` completions that are ready.
-    pub fn drain(&self, completions_max: usize, mut take: impl FnMut(Completion)) -> usize {
+    pub fn drain(&self, completions_max: usize, mut take: impl FnMut(Completion<D>)) -> usize {
         let mut taken = 0;
         while taken < completions_max {
             let Some(completion) = self.shared.take_completion() else { break };
@@ -138,26 +151,46 @@ impl Port {
         self.shared.wait(timeout)
     }
 
-    /// Submissions under way, completions not yet drained included.
+    /// Places taken: by submissions whose answer has not been drained, and by streams.
     pub fn held(&self) -> usize {
         self.shared.held()
     }
 }
 
-impl AsFd for Port {
+impl<D: Desk> Opening<'_, D> {
+    /// A stream to the application with room for `bytes_max`.
+    ///
+    /// # Errors
+    /// [`SubmitError::QueueFull`] when the port has no place for it.
+    pub fn downward(&self, bytes_max: usize) -> Result<(Flow<D>, Draw<D>), SubmitError> {
+        self.shared.reserve(1)?;
+        Ok(stream::downward(self.shared, self.ticket, bytes_max))
+    }
+
+    /// A stream from the application with room for `bytes_max`.
+    ///
+    /// # Errors
+    /// [`SubmitError::QueueFull`] when the port has no place for it.
+    pub fn upward(&self, bytes_max: usize) -> Result<(Feed<D>, Fed<D>), SubmitError> {
+        self.shared.reserve(1)?;
+        Ok(stream::upward(self.shared, self.ticket, bytes_max))
+    }
+}
+
+impl<D: Desk> AsFd for Port<D> {
     /// The descriptor to watch for reading.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.as_fd()
     }
 }
 
-impl Drop for Port {
+impl<D: Desk> Drop for Port<D> {
     fn drop(&mut self) {
         self.shared.detach();
     }
 }
 
-impl fmt::Debug for Port {
+impl<D: Desk> fmt::Debug for Port<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port").field("held", &self.held()).finish_non_exhaustive()
     }

@@ -1,8 +1,9 @@
 //! The two queues of a port and the bell between them.
 //!
 //! # Architecture Invariant
-//! With [`crate::stats`] the only place where threads meet. Both queues are bounded by the number of
-//! submissions a port may hold, so the kernel can always complete what it has taken.
+//! With [`crate::stats`] the only place where threads meet. Both queues are bounded by the places of a port, so the
+//! kernel can always say what it has to say: a submission takes one place for its answer, and each of its streams
+//! one for the word that it can go on.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -11,21 +12,30 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use southbridge_words::{Step, Ticket};
+use southbridge_words::Ticket;
 use tokio::sync::Notify;
 
-use super::{Completion, PortError, PortRequest, SubmitError};
+use super::desk::{Desk, Errand, Unanswered};
+use super::stream::Pipe;
+use super::{Completion, News, SubmitError};
 
 /// What goes into the kernel.
-pub(super) enum Submission {
-    Request(Ticket, Box<PortRequest>),
+pub(super) enum Submission<D: Desk> {
+    Errand(Ticket, Box<dyn Errand<D>>),
     Cancel(Ticket),
 }
 
+/// What comes out.
+enum Word<D: Desk> {
+    Done(Ticket, Result<D::Answer, D::Error>),
+    /// A stream can go on.
+    Ready(Arc<Pipe<D>>),
+}
+
 /// Both sides of one port.
-pub(super) struct Shared {
-    submissions: ArrayQueue<Submission>,
-    completions: ArrayQueue<Completion>,
+pub(super) struct Shared<D: Desk> {
+    submissions: ArrayQueue<Submission<D>>,
+    completions: ArrayQueue<Word<D>>,
     held: AtomicUsize,
     held_max: usize,
     ticket_next: AtomicU64,
@@ -39,7 +49,7 @@ pub(super) struct Shared {
     finished: AtomicBool,
 }
 
-impl Shared {
+impl<D: Desk> Shared<D> {
     pub(super) fn new(
         held_max: usize,
         kernel: Arc<Notify>,
@@ -62,22 +72,33 @@ impl Shared {
         })
     }
 
-    pub(super) fn submit(&self, request: PortRequest) -> Result<Ticket, SubmitError> {
+    /// Takes `places`, and a number for what they are taken for.
+    pub(super) fn reserve(&self, places: usize) -> Result<Ticket, SubmitError> {
         if self.stopped.load(Ordering::Acquire) {
             return Err(SubmitError::Stopped);
         }
-        let held = self.held.fetch_add(1, Ordering::AcqRel);
-        if held >= self.held_max {
-            self.held.fetch_sub(1, Ordering::AcqRel);
+        let held = self.held.fetch_add(places, Ordering::AcqRel);
+        if held + places > self.held_max {
+            self.release(places);
             return Err(SubmitError::QueueFull { held });
         }
-        let ticket = Ticket(self.ticket_next.fetch_add(1, Ordering::Relaxed));
-        if self.submissions.push(Submission::Request(ticket, Box::new(request))).is_err() {
-            self.held.fetch_sub(1, Ordering::AcqRel);
+        Ok(Ticket(self.ticket_next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Gives `places` back.
+    pub(super) fn release(&self, places: usize) {
+        self.held.fetch_sub(places, Ordering::AcqRel);
+    }
+
+    /// Hands `errand` in, for whose answer a place is reserved.
+    pub(super) fn submit(&self, ticket: Ticket, errand: Box<dyn Errand<D>>) -> Result<(), SubmitError> {
+        if self.submissions.push(Submission::Errand(ticket, errand)).is_err() {
+            let held = self.held();
+            self.release(1);
             return Err(SubmitError::QueueFull { held });
         }
         self.kernel.notify_one();
-        Ok(ticket)
+        Ok(())
     }
 
     pub(super) fn cancel(&self, ticket: Ticket) {
@@ -87,17 +108,22 @@ impl Shared {
         }
     }
 
-    pub(super) fn take_completion(&self) -> Option<Completion> {
-        let completion = self.completions.pop().or_else(|| self.take_orphan())?;
-        self.held.fetch_sub(1, Ordering::AcqRel);
-        Some(completion)
+    pub(super) fn take_completion(&self) -> Option<Completion<D>> {
+        let word = self.completions.pop().or_else(|| self.take_orphan())?;
+        Some(match word {
+            Word::Done(ticket, result) => {
+                self.release(1);
+                Completion { ticket, news: News::Done(result) }
+            }
+            Word::Ready(pipe) => pipe.take_word(),
+        })
     }
 
     /// A submission that came when the kernel had looked for the last time: nobody else will answer it.
-    fn take_orphan(&self) -> Option<Completion> {
+    fn take_orphan(&self) -> Option<Word<D>> {
         while self.finished.load(Ordering::Acquire) {
-            if let Submission::Request(ticket, _) = self.submissions.pop()? {
-                return Some(Completion { ticket, result: Err(stopped()) });
+            if let Submission::Errand(ticket, _) = self.submissions.pop()? {
+                return Some(Word::Done(ticket, Err(Unanswered::Stopped.into())));
             }
         }
         None
@@ -108,7 +134,8 @@ impl Shared {
         // The kernel pushes first and looks at the flag second; we set the flag first and look second.
         // One of the two sees the other.
         std::sync::atomic::fence(Ordering::SeqCst);
-        let ready = !self.completions.is_empty() || (self.finished.load(Ordering::SeqCst) && self.held() > 0);
+        let orphaned = || self.finished.load(Ordering::SeqCst) && !self.submissions.is_empty();
+        let ready = !self.completions.is_empty() || orphaned();
         !ready || !self.armed.swap(false, Ordering::SeqCst)
     }
 
@@ -136,27 +163,49 @@ impl Shared {
     }
 
     pub(super) fn detach(&self) {
-        self.detached.store(true, Ordering::Release);
+        self.detached.store(true, Ordering::SeqCst);
+        self.clear();
         self.kernel.notify_one();
     }
 
     /// Kernel side: the next submission.
-    pub(super) fn take_submission(&self) -> Option<Submission> {
+    pub(super) fn take_submission(&self) -> Option<Submission<D>> {
         self.submissions.pop()
     }
 
-    /// Kernel side: `completion` is ready.
-    pub(super) fn complete(&self, completion: Completion) {
-        let pushed = self.completions.push(completion);
-        debug_assert!(pushed.is_ok(), "there is room for every submission that is held");
+    /// Kernel side: the answer to `ticket` is there.
+    pub(super) fn complete(&self, ticket: Ticket, result: Result<D::Answer, D::Error>) {
+        self.say(Word::Done(ticket, result));
+    }
+
+    /// Kernel side: a stream can go on.
+    pub(super) fn signal(&self, pipe: Arc<Pipe<D>>) {
+        self.say(Word::Ready(pipe));
+    }
+
+    fn say(&self, word: Word<D>) {
+        let pushed = self.completions.push(word);
+        debug_assert!(pushed.is_ok(), "there is room for everything that has a place");
         std::sync::atomic::fence(Ordering::SeqCst);
+        if self.is_detached() {
+            self.clear();
+        }
         self.ring();
     }
 
     /// Kernel side: it will not look at this port again.
     pub(super) fn finish(&self) {
         self.finished.store(true, Ordering::SeqCst);
+        if self.is_detached() {
+            self.clear();
+        }
         self.ring();
+    }
+
+    /// Nobody drains any more. What lies in the queues may hold the port itself, and would keep it for ever.
+    fn clear(&self) {
+        while self.completions.pop().is_some() {}
+        while self.finished.load(Ordering::SeqCst) && self.submissions.pop().is_some() {}
     }
 
     fn ring(&self) {
@@ -168,18 +217,12 @@ impl Shared {
 
     /// Kernel side: whether the application has let go of the port.
     pub(super) fn is_detached(&self) -> bool {
-        self.detached.load(Ordering::Acquire)
+        self.detached.load(Ordering::SeqCst)
     }
 }
 
-impl AsFd for Shared {
+impl<D: Desk> AsFd for Shared<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
-}
-
-/// What every submission is told once the kernel has stopped.
-pub(super) fn stopped() -> PortError {
-    let message = "the kernel has stopped".to_owned();
-    PortError { step: Step::Admission, is_repeatable: false, message }
 }

@@ -3,33 +3,31 @@
 //! # Source
 //! K1, K2; DESIGN decisions 1 and 2.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use rustc_hash::FxHashMap;
-use southbridge_words::{Step, Ticket};
+use southbridge_words::Ticket;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::LocalSet;
 
-use super::queue::{Shared, Submission, stopped};
-use super::{Completion, Port, PortError, PortRequest};
-use crate::discovery::Discover;
-use crate::exchange::{Call, ExchangeError};
+use super::Port;
+use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
+use super::queue::{Shared, Submission};
 use crate::kernel::{Kernel, KernelConfig};
 
-/// The ways of finding routes that ports may name.
-pub type Schemes = FxHashMap<&'static str, Rc<dyn Discover>>;
-
 /// A kernel on a thread of its own. Dropping it stops and joins the thread.
-pub struct KernelThread {
+pub struct KernelThread<D: Desk> {
     kernel: Arc<Notify>,
     stopped: Arc<AtomicBool>,
-    attaching: Arc<Mutex<Vec<Arc<Shared>>>>,
+    attaching: Attaching<D>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Ports that the I/O thread has not seen yet.
+type Attaching<D> = Arc<Mutex<Vec<Arc<Shared<D>>>>>;
 
 /// Why the I/O thread did not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +41,14 @@ pub enum StartError {
     Kernel(String),
 }
 
-impl KernelThread {
-    /// Starts the I/O thread with a kernel of `config`; `schemes` makes its discoveries on that thread.
+impl<D: Desk> KernelThread<D> {
+    /// Starts the I/O thread with a kernel of `config`; `desk` makes what stands behind the ports, on that thread.
     ///
     /// # Errors
     /// [`StartError`] when there is no thread to be had or the configuration does not work.
     pub fn start(
         config: KernelConfig,
-        schemes: impl FnOnce(&Kernel) -> Schemes + Send + 'static,
+        desk: impl FnOnce(&Kernel) -> D + Send + 'static,
     ) -> Result<Self, StartError> {
         let kernel = Arc::new(Notify::new());
         let stopped = Arc::new(AtomicBool::new(false));
@@ -63,7 +61,7 @@ impl KernelThread {
         };
         let thread = std::thread::Builder::new()
             .name("southbridge-io".to_owned())
-            .spawn(move || side.run(config, schemes, &report))?;
+            .spawn(move || side.run(config, desk, &report))?;
         let outcome = started.recv().unwrap_or_else(|_| Err("the I/O thread died at its start".to_owned()));
         outcome.map_err(StartError::Kernel)?;
         Ok(Self { kernel, stopped, attaching, thread: Some(thread) })
@@ -73,7 +71,7 @@ impl KernelThread {
     ///
     /// # Errors
     /// When the system has no descriptor left.
-    pub fn attach(&self, held_max: usize) -> std::io::Result<Port> {
+    pub fn attach(&self, held_max: usize) -> std::io::Result<Port<D>> {
         let shared = Shared::new(held_max, Arc::clone(&self.kernel), Arc::clone(&self.stopped))?;
         let shared = Arc::new(shared);
         self.attaching.lock().expect("no holder of this lock panics").push(Arc::clone(&shared));
@@ -82,7 +80,7 @@ impl KernelThread {
     }
 }
 
-impl Drop for KernelThread {
+impl<D: Desk> Drop for KernelThread<D> {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);
         self.kernel.notify_one();
@@ -93,23 +91,23 @@ impl Drop for KernelThread {
     }
 }
 
-struct KernelSide {
+struct KernelSide<D: Desk> {
     bell: Arc<Notify>,
     stopped: Arc<AtomicBool>,
-    attaching: Arc<Mutex<Vec<Arc<Shared>>>>,
+    attaching: Attaching<D>,
 }
 
 /// One port, seen from the I/O thread.
-struct Attached {
-    shared: Arc<Shared>,
-    tasks: Rc<RefCell<FxHashMap<Ticket, AbortHandle>>>,
+struct Attached<D: Desk> {
+    shared: Arc<Shared<D>>,
+    tasks: Rc<Tasks>,
 }
 
-impl KernelSide {
+impl<D: Desk> KernelSide<D> {
     fn run(
         self,
         config: KernelConfig,
-        schemes: impl FnOnce(&Kernel) -> Schemes,
+        desk: impl FnOnce(&Kernel) -> D,
         report: &mpsc::Sender<Result<(), String>>,
     ) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -127,20 +125,21 @@ impl KernelSide {
                     return;
                 }
             };
-            let schemes = schemes(&kernel);
+            let desk = Rc::new(desk(&kernel));
+            drop(kernel);
             let _starter_gone = report.send(Ok(()));
-            self.serve(&kernel, &schemes).await;
+            self.serve(&desk).await;
         });
     }
 
-    async fn serve(&self, kernel: &Kernel, schemes: &Schemes) {
-        let mut ports: Vec<Attached> = Vec::new();
+    async fn serve(&self, desk: &Rc<D>) {
+        let mut ports: Vec<Attached<D>> = Vec::new();
         loop {
             let notified = self.bell.notified();
             let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
             ports.extend(new.into_iter().map(|shared| Attached { shared, tasks: Rc::default() }));
             for port in &ports {
-                port.take_all(kernel, schemes);
+                port.take_all(desk);
             }
             ports.retain(|port| !port.is_over());
             if self.stopped.load(Ordering::Acquire) {
@@ -151,38 +150,32 @@ impl KernelSide {
     }
 }
 
-impl Attached {
-    fn take_all(&self, kernel: &Kernel, schemes: &Schemes) {
+impl<D: Desk> Attached<D> {
+    fn take_all(&self, desk: &Rc<D>) {
         while let Some(submission) = self.shared.take_submission() {
             match submission {
-                Submission::Request(ticket, request) => self.start(ticket, *request, kernel, schemes),
+                Submission::Errand(ticket, errand) => self.start(ticket, errand, desk),
                 Submission::Cancel(ticket) => self.cancel(ticket),
             }
         }
     }
 
-    fn start(&self, ticket: Ticket, request: PortRequest, kernel: &Kernel, schemes: &Schemes) {
-        let Some(discovery) = schemes.get(request.scheme).map(Rc::clone) else {
-            let message = format!("no discovery is called {:?}", request.scheme);
-            let error = PortError { step: Step::Discovery, is_repeatable: true, message };
-            self.shared.complete(Completion { ticket, result: Err(error) });
-            return;
-        };
-        let owed = Owed { ticket, shared: Arc::clone(&self.shared), tasks: Rc::clone(&self.tasks) };
-        let kernel = kernel.clone();
-        let task = tokio::task::spawn_local(async move {
-            let result = carry(&kernel, request, discovery).await;
-            owed.give(result);
-        });
-        self.tasks.borrow_mut().insert(ticket, task.abort_handle());
+    fn start(&self, ticket: Ticket, errand: Box<dyn Errand<D>>, desk: &Rc<D>) {
+        let line = Line { ticket, shared: Arc::clone(&self.shared), tasks: Rc::clone(&self.tasks) };
+        let _started = errand.start(desk, line);
     }
 
     fn cancel(&self, ticket: Ticket) {
-        if let Some(task) = self.tasks.borrow_mut().remove(&ticket) {
-            task.abort();
-            let message = "cancelled by the application".to_owned();
-            let error = PortError { step: Step::Admission, is_repeatable: false, message };
-            self.shared.complete(Completion { ticket, result: Err(error) });
+        let task = self.tasks.borrow_mut().remove(&ticket);
+        if let Some(task) = task {
+            self.end(ticket, &task, Unanswered::Cancelled);
+        }
+    }
+
+    fn end(&self, ticket: Ticket, task: &Task, why: Unanswered) {
+        task.abort.abort();
+        if task.owed {
+            self.shared.complete(ticket, Err(why.into()));
         }
     }
 
@@ -190,89 +183,31 @@ impl Attached {
     fn is_over(&self) -> bool {
         let over = self.shared.is_detached();
         if over {
-            self.take_tasks().values().for_each(AbortHandle::abort);
+            self.take_tasks().values().for_each(|task| task.abort.abort());
         }
         over
     }
 
-    fn take_tasks(&self) -> FxHashMap<Ticket, AbortHandle> {
+    fn take_tasks(&self) -> FxHashMap<Ticket, Task> {
         std::mem::take(&mut *self.tasks.borrow_mut())
     }
 }
 
-impl Drop for Attached {
+impl<D: Desk> Drop for Attached<D> {
     /// However the I/O thread ends, in order or by a panic: an error can be handled, and a hang cannot.
     fn drop(&mut self) {
         for (ticket, task) in self.take_tasks() {
-            task.abort();
-            self.shared.complete(Completion { ticket, result: Err(stopped()) });
+            self.end(ticket, &task, Unanswered::Stopped);
         }
         self.shared.finish();
     }
 }
 
-impl Drop for KernelSide {
+impl<D: Desk> Drop for KernelSide<D> {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);
         let never_seen = std::mem::take(&mut *self.attaching.lock().unwrap_or_else(PoisonError::into_inner));
         never_seen.iter().for_each(|shared| shared.finish());
-    }
-}
-
-/// A completion that an application waits for. When its task ends without a word, by a panic, it fails.
-struct Owed {
-    ticket: Ticket,
-    shared: Arc<Shared>,
-    tasks: Rc<RefCell<FxHashMap<Ticket, AbortHandle>>>,
-}
-
-impl Owed {
-    fn give(&self, result: Result<http::Response<bytes::Bytes>, PortError>) {
-        // Who is not listed any more has been answered: it was cancelled, or this was said before.
-        if self.tasks.borrow_mut().remove(&self.ticket).is_some() {
-            self.shared.complete(Completion { ticket: self.ticket, result });
-        }
-    }
-}
-
-impl Drop for Owed {
-    fn drop(&mut self) {
-        let message = "the kernel failed in the middle of the request; its log says where".to_owned();
-        self.give(Err(PortError { step: Step::Response, is_repeatable: false, message }));
-    }
-}
-
-async fn carry(
-    kernel: &Kernel,
-    request: PortRequest,
-    discovery: Rc<dyn Discover>,
-) -> Result<http::Response<bytes::Bytes>, PortError> {
-    let deadline = kernel.deadline(request.timeout);
-    let service = request.service;
-    let call = Call {
-        service: service.clone(),
-        discovery,
-        request: request.request,
-        class: request.class,
-        demand: request.demand,
-        deadline,
-        repeat: request.repeat,
-        ranked: true,
-    };
-    let response = kernel.exchange(call).await.map_err(|error| port_error(&error))?;
-    let (parts, body) = response.into_parts();
-    let collecting = body.collect_all(request.body_bytes_max);
-    let collected = tokio::time::timeout_at(kernel.clock().to_tokio(deadline), collecting).await;
-    let overdue = ExchangeError::DeadlinePassed { service, step: Step::Body, waited: request.timeout };
-    let body = collected.unwrap_or(Err(overdue)).map_err(|error| port_error(&error))?;
-    Ok(http::Response::from_parts(parts, body))
-}
-
-fn port_error(error: &ExchangeError) -> PortError {
-    PortError {
-        step: error.step(),
-        is_repeatable: error.is_repeatable(),
-        message: crate::http::explain(error),
     }
 }
 
@@ -284,13 +219,37 @@ mod tests {
 
     use futures_util::future::LocalBoxFuture;
     use southbridge_policy::ranker::Demand;
-    use southbridge_words::{Class, Instant, ServiceName};
+    use southbridge_words::{Class, Instant, ServiceName, Step};
 
     use super::*;
-    use crate::discovery::{DiscoveryError, DnsDiscovery, Route};
+    use crate::discovery::{Discover, DiscoveryError, DnsDiscovery, Route};
     use crate::dns::DnsConfig;
     use crate::exchange::Repeat;
     use crate::net::AddressPolicy;
+    use crate::port::{PortError, PortRequest};
+
+    /// A desk that knows two ways of finding routes.
+    struct Plain {
+        kernel: Kernel,
+        http: Rc<dyn Discover>,
+    }
+
+    impl Desk for Plain {
+        type Answer = http::Response<bytes::Bytes>;
+        type Error = PortError;
+
+        fn kernel(&self) -> &Kernel {
+            &self.kernel
+        }
+
+        fn scheme(&self, name: &str) -> Option<Rc<dyn Discover>> {
+            match name {
+                "http" => Some(Rc::clone(&self.http)),
+                "broken" => Some(Rc::new(Broken)),
+                _ => None,
+            }
+        }
+    }
 
     /// A way of finding routes that is broken.
     struct Broken;
@@ -305,18 +264,17 @@ mod tests {
         }
     }
 
-    fn start() -> KernelThread {
+    fn start() -> KernelThread<Plain> {
         let config = KernelConfig {
             dns: DnsConfig { servers: vec!["127.0.0.1:9".parse().unwrap()], ..DnsConfig::default() },
             addresses: AddressPolicy::new(["127.0.0.0/8".parse().unwrap()], []),
             ..KernelConfig::default()
         };
-        let schemes = |kernel: &Kernel| {
-            let http: Rc<dyn Discover> = Rc::new(DnsDiscovery::http(kernel.dns().clone()));
-            let broken: Rc<dyn Discover> = Rc::new(Broken);
-            [("http", http), ("broken", broken)].into_iter().collect()
+        let desk = |kernel: &Kernel| Plain {
+            http: Rc::new(DnsDiscovery::http(kernel.dns().clone())),
+            kernel: kernel.clone(),
         };
-        KernelThread::start(config, schemes).expect("the I/O thread starts")
+        KernelThread::start(config, desk).expect("the I/O thread starts")
     }
 
     fn ask(scheme: &'static str, name: &str) -> PortRequest {
@@ -332,9 +290,9 @@ mod tests {
         }
     }
 
-    fn wait(port: &Port) -> Result<http::Response<bytes::Bytes>, PortError> {
+    fn wait(port: &Port<Plain>) -> Result<http::Response<bytes::Bytes>, PortError> {
         let mut result = None;
-        while port.drain(1, |completion| result = Some(completion.result)) == 0 {
+        while port.drain(1, |completion| result = completion.answer()) == 0 {
             assert!(port.wait(Duration::from_secs(30)), "it completes");
         }
         result.expect("one was drained")

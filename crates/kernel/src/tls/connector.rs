@@ -27,11 +27,19 @@ pub struct TlsConfig {
     /// For how many hosts a session is remembered, so that meeting again costs half. Default 1024: a session holds
     /// the peer's certificates, some 2 to 4 KiB.
     pub sessions_max: usize,
+    /// PEM files with our own certificate chain and its key, shown to peers that ask for them. Default none.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { ca_files: Vec::new(), use_system_roots: true, legacy: false, sessions_max: 1024 }
+        Self {
+            ca_files: Vec::new(),
+            use_system_roots: true,
+            legacy: false,
+            sessions_max: 1024,
+            certificate: None,
+        }
     }
 }
 
@@ -104,7 +112,7 @@ impl TlsConnector {
         Ok(Self {
             #[cfg(feature = "legacy-tls")]
             legacy: config.legacy.then(|| Legacy::new(&roots.certificates)).transpose()?,
-            modern: Modern::new(roots.anchors, config.sessions_max, clock)?,
+            modern: Modern::new(roots.anchors, config.sessions_max, config.certificate.as_ref(), clock)?,
         })
     }
 

@@ -3,6 +3,7 @@
 //! Everything that can be shared by connections is made once: the verifier, the configuration of each ALPN offer, the
 //! session stores. A handshake allocates its connection and its name, and nothing else.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,7 +13,8 @@ use rustls::{
     CertificateError, CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind,
     OtherError, ProtocolVersion, RootCertStore, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use southbridge_words::CertificateName;
 
 use super::explain::{Rejected, explain};
@@ -32,17 +34,24 @@ impl Modern {
     pub(super) fn new(
         anchors: RootCertStore,
         sessions_max: usize,
+        certificate: Option<&(PathBuf, PathBuf)>,
         clock: Clock,
     ) -> Result<Self, TlsConfigError> {
         let setup = |reason: String| TlsConfigError::Setup { reason };
         let provider = Arc::new(provider());
         let verifier = Verifier::new(anchors, &provider).map_err(setup)?;
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| setup(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match certificate {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let (chain, key) = identity(chain, key)?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| setup(error.to_string()))?
+            }
+        };
         config.time_provider = Arc::new(clock);
         // A name's API and its side errands are often answered by different programs, which cannot read each
         // other's tickets: each kind has a store of its own.
@@ -70,6 +79,24 @@ impl Modern {
         let negotiated = negotiated(stream.get_ref().1);
         Ok((TlsStream::modern(stream), negotiated))
     }
+}
+
+/// Our own certificate and its key, from their files.
+fn identity(
+    chain: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsConfigError> {
+    let unusable = |file: &Path, reason: String| TlsConfigError::Setup {
+        reason: format!("{}: {reason}", file.display()),
+    };
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(chain, error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable(chain, "it holds no certificate".to_owned()));
+    }
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error.to_string()))?;
+    Ok((certificates, key_der))
 }
 
 /// The library's choice of algorithms, with AES-128 offered before AES-256, as browsers do: the hash that comes

@@ -159,6 +159,7 @@ impl FederationDiscovery {
             endpoints: self.endpoints(address),
             profile,
             alpn: if legacy { Alpn::Http1 } else { Alpn::Http2OrHttp1 },
+            way: None,
         }
     }
 }

@@ -214,6 +214,7 @@ fn known(host: &str, addresses: Vec<SocketAddr>, security: Security, alpn: Alpn)
         endpoints: addresses.into_iter().zip(0..).map(endpoint).collect(),
         profile: TlsProfile::Modern,
         alpn,
+        way: None,
     };
     Known(Rc::new(RefCell::new(Rc::new(route))))
 }

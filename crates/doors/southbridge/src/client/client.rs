@@ -1,0 +1,135 @@
+//! The client, as a program holds it.
+
+use std::sync::Arc;
+
+use http::Method;
+use southbridge_words::Ticket;
+use url::Url;
+
+use super::config::ClientConfig;
+use super::errands::{Cookies, Fetch, Stream, WithCookies};
+use super::request::{Body, Request};
+use super::settings::Settings;
+use super::{ClientError, Draw, Feed, Port};
+
+/// An HTTP client: settings, and cookies of its own. Cheap to clone, and all clones are one; any thread may use it,
+/// each with a port of its own. Connections are the kernel's, and shared with all others.
+#[derive(Clone)]
+pub struct Client {
+    settings: Arc<Settings>,
+}
+
+/// A request whose bodies are in pieces.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its number; the answer to it is the head of the response.
+    pub ticket: Ticket,
+    /// Where the body of the response is drawn.
+    pub draw: Draw,
+    /// Where the body of the request is fed, if it is fed.
+    pub feed: Option<Feed>,
+}
+
+impl Client {
+    /// A client with these settings. Reads the files that they name, and the environment where they say so.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidSetting`] names the first that does not work.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        Ok(Self { settings: Arc::new(Settings::new(config)?) })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ClientConfig {
+        &self.settings.config
+    }
+
+    /// A request for `url`, which may be relative to the client's base URL.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidRequest`] when it is no URL.
+    pub fn request(&self, method: Method, url: &str) -> Result<Request, ClientError> {
+        match &self.settings.config.base_url {
+            None => Request::new(method, url),
+            Some(base) => {
+                let url = base
+                    .join(url)
+                    .map_err(|error| ClientError::invalid(format!("{url:?} is no URL: {error}")))?;
+                Ok(Request::at(method, url))
+            }
+        }
+    }
+
+    /// Hands `request` in at `port`; the answer is `Answer::Response`. Never blocks.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidRequest`], or [`ClientError::Overloaded`] when the port is full.
+    pub fn submit(&self, port: &Port, request: Request) -> Result<Ticket, ClientError> {
+        let prepared = Box::new(request.prepare(&self.settings.config, None)?);
+        Ok(port.submit(Fetch { settings: Arc::clone(&self.settings), prepared })?)
+    }
+
+    /// Hands `request` in at `port`; the answer is `Answer::Head`, and the bodies go in pieces. Takes two places at the
+    /// port, or three where the body of the request is fed (`Body::Stream`). Never blocks.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub fn open(&self, port: &Port, request: Request) -> Result<Opened, ClientError> {
+        let room = self.settings.config.limits.buffer_bytes;
+        let is_fed = matches!(request.body, Body::Stream { .. });
+        // Its faults are found before a place is taken; what it needs of the port comes after.
+        let mut invalid = None;
+        let opened = port.open(|opening| {
+            let (flow, draw) = opening.downward(room)?;
+            let (feed, fed) = if is_fed { Some(opening.upward(room)?) } else { None }.unzip();
+            let settings = Arc::clone(&self.settings);
+            match request.prepare(&settings.config, fed) {
+                Ok(prepared) => Ok((Stream { settings, prepared: Box::new(prepared), flow }, (draw, feed))),
+                Err(error) => {
+                    invalid = Some(error);
+                    Err(southbridge_kernel::port::SubmitError::Stopped)
+                }
+            }
+        });
+        match (opened, invalid) {
+            (_, Some(invalid)) => Err(invalid),
+            (Err(error), None) => Err(error.into()),
+            (Ok((ticket, (draw, feed))), None) => Ok(Opened { ticket, draw, feed }),
+        }
+    }
+
+    /// Asks for the cookies; the answer is `Answer::Cookies`.
+    ///
+    /// # Errors
+    /// [`ClientError::Overloaded`] when the port is full.
+    pub fn cookies(&self, port: &Port) -> Result<Ticket, ClientError> {
+        self.with_cookies(port, WithCookies::Show)
+    }
+
+    /// Forgets all cookies; the answer is `Answer::Done`.
+    ///
+    /// # Errors
+    /// As [`Client::cookies`].
+    pub fn clear_cookies(&self, port: &Port) -> Result<Ticket, ClientError> {
+        self.with_cookies(port, WithCookies::Clear)
+    }
+
+    /// Keeps a cookie as if `url` had set it with `line` (`name=value; Path=/…`); the answer is `Answer::Done`, or
+    /// [`ClientError::InvalidRequest`] when it may not be kept.
+    ///
+    /// # Errors
+    /// As [`Client::cookies`].
+    pub fn set_cookie(&self, port: &Port, url: &Url, line: &str) -> Result<Ticket, ClientError> {
+        self.with_cookies(port, WithCookies::Set { url: url.clone(), line: line.to_owned() })
+    }
+
+    fn with_cookies(&self, port: &Port, what: WithCookies) -> Result<Ticket, ClientError> {
+        Ok(port.submit(Cookies { settings: Arc::clone(&self.settings), what })?)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("id", &self.settings.id).finish_non_exhaustive()
+    }
+}

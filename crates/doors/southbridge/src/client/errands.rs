@@ -1,0 +1,141 @@
+//! What the client has done on the I/O thread.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use southbridge_kernel::port::{Errand, Gone, Line, Reply, Started};
+use southbridge_words::Step;
+use url::Url;
+
+use super::cookies::Jar;
+use super::incoming::Incoming;
+use super::journey::{Arrived, Journey};
+use super::request::Prepared;
+use super::response::Answer;
+use super::settings::Settings;
+use super::{ClientError, Flow};
+use crate::Southbridge;
+
+/// Asks, and brings the whole response.
+pub(super) struct Fetch {
+    pub(super) settings: Arc<Settings>,
+    pub(super) prepared: Box<Prepared>,
+}
+
+impl Errand<Southbridge> for Fetch {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let Self { settings, prepared } = *self;
+        let bytes_max = prepared.body_bytes_max;
+        let journey = Journey::new(Rc::clone(desk), settings, *prepared);
+        line.carry(move |reply| async move { reply.give(fetch(journey, bytes_max).await) })
+    }
+}
+
+async fn fetch(journey: Journey, bytes_max: u64) -> Result<Answer, ClientError> {
+    let watch = journey.watch();
+    let Arrived { mut response, mut incoming } = journey.arrive().await?;
+    response.body = incoming.collect(bytes_max).await?;
+    response.trailers = incoming.take_trailers();
+    response.timing.total = watch.clock.now().saturating_since(watch.started_at);
+    Ok(Answer::Response(Box::new(response)))
+}
+
+/// Asks, answers with the head, and lets the body flow.
+pub(super) struct Stream {
+    pub(super) settings: Arc<Settings>,
+    pub(super) prepared: Box<Prepared>,
+    pub(super) flow: Flow,
+}
+
+impl Errand<Southbridge> for Stream {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let Self { settings, prepared, mut flow } = *self;
+        let journey = Journey::new(Rc::clone(desk), settings, *prepared);
+        line.carry(move |reply| async move {
+            let arriving = unless_gone(&flow, journey.arrive());
+            match arriving.await {
+                Err(Gone) => reply.give(Err(ClientError::Cancelled)),
+                Ok(Err(error)) => {
+                    reply.give(Err(error.clone()));
+                    flow.end(Err(error));
+                }
+                Ok(Ok(Arrived { response, incoming })) => {
+                    reply.give(Ok(Answer::Head(Box::new(response))));
+                    if let Ok(result) = pump(incoming, &mut flow).await {
+                        flow.end(result);
+                    }
+                }
+            }
+        })
+    }
+}
+
+type Ended = Result<Option<http::HeaderMap>, ClientError>;
+
+/// Lets `incoming` flow until its end; [`Gone`] when nobody draws any more.
+async fn pump(mut incoming: Incoming, flow: &mut Flow) -> Result<Ended, Gone> {
+    loop {
+        let room = incoming.in_time(Step::Body, poll_fn(|cx| flow.poll_room(cx))).await;
+        match room {
+            Err(error) => return Ok(Err(error)),
+            Ok(gone) => gone?,
+        }
+        match unless_gone(flow, incoming.next()).await? {
+            Ok(Some(piece)) => flow.give(piece),
+            Ok(None) => return Ok(Ok(incoming.take_trailers())),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
+/// Does `work` for as long as somebody draws.
+async fn unless_gone<T>(flow: &Flow, work: impl Future<Output = T>) -> Result<T, Gone> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if flow.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Gone));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+/// Does something with a client's cookies.
+pub(super) struct Cookies {
+    pub(super) settings: Arc<Settings>,
+    pub(super) what: WithCookies,
+}
+
+/// What is done with cookies.
+pub(super) enum WithCookies {
+    Show,
+    Clear,
+    Set { url: Url, line: String },
+}
+
+impl Errand<Southbridge> for Cookies {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let state = desk.clients().state(&self.settings);
+        line.carry(move |reply: Reply<Southbridge>| async move {
+            let result = self.what.perform(&mut state.jar.borrow_mut());
+            reply.give(result);
+        })
+    }
+}
+
+impl WithCookies {
+    fn perform(self, jar: &mut Jar) -> Result<Answer, ClientError> {
+        match self {
+            Self::Show => return Ok(Answer::Cookies(jar.views())),
+            Self::Clear => jar.clear(),
+            Self::Set { url, line } => {
+                jar.set(line.as_bytes(), &url)
+                    .map_err(|refused| ClientError::invalid(refused.to_string()))?;
+            }
+        }
+        Ok(Answer::Done)
+    }
+}

@@ -1,0 +1,69 @@
+//! An HTTP client for programs: what people know of one, done on the I/O thread.
+//!
+//! A program holds a [`Client`] and a [`Port`]. It hands a [`Request`] in and takes an [`Answer`] out; what is in
+//! between (names, connections, redirects, cookies, decoding, deadlines) happens on the I/O thread, by the same
+//! corridor as everything else.
+//!
+//! | file | what is there |
+//! | --- | --- |
+//! | `client`, `request`, `multipart`, `config`, `settings` | what a program says |
+//! | `errands`, `journey`, `incoming`, `uploading` | what the I/O thread does |
+//! | `redirect`, `cookies`, `decode`, `proxy` | rules, without a socket |
+//! | `routes`, `services` | where requests go |
+//! | `response`, `error` | what a program is told |
+//!
+//! # Source
+//! K4, K7, K12, K14–K16, K19, F11; issue 4, items 2 and 4.
+
+#[expect(clippy::module_inception, reason = "the client is what the room is named for")]
+mod client;
+mod clients;
+mod config;
+mod cookies;
+mod decode;
+mod errands;
+mod error;
+mod files;
+mod incoming;
+mod journey;
+mod multipart;
+mod proxy;
+mod redirect;
+mod request;
+mod response;
+mod routes;
+mod services;
+mod settings;
+mod uploading;
+
+use crate::Southbridge;
+
+pub use client::{Client, Opened};
+pub(crate) use clients::Clients;
+pub use config::{Auth, BodyLimits, ClientConfig, ClientTls, Downgrade, ProxyChoice, Reach, Timeouts};
+pub use cookies::{CookieRefused, CookieView, Jar};
+pub use decode::{DecodeError, Decoder};
+pub use error::{ClientError, Patience};
+pub(crate) use files::Files;
+pub use multipart::{Content, Multipart, Part};
+pub use proxy::{ProxyRules, ProxyServer};
+pub use redirect::{Turn, turn};
+pub use request::{Body, Request};
+pub use response::{Answer, Response, Saved, Timing, Visited};
+pub(crate) use services::Services;
+pub use services::{Readiness, Service, ServiceDiscovery, ServiceView, declare, push, ready, withdraw};
+
+/// A port of this house.
+pub type Port = southbridge_kernel::port::Port<Southbridge>;
+/// What such a port tells.
+pub type Completion = southbridge_kernel::port::Completion<Southbridge>;
+/// Where the body of a response is drawn.
+pub type Draw = southbridge_kernel::port::Draw<Southbridge>;
+/// Where the body of a request is fed.
+pub type Feed = southbridge_kernel::port::Feed<Southbridge>;
+/// What was drawn.
+pub type Drawn = southbridge_kernel::port::Drawn<ClientError>;
+pub use southbridge_kernel::port::Pushed;
+
+type Flow = southbridge_kernel::port::Flow<Southbridge>;
+type Fed = southbridge_kernel::port::Fed<Southbridge>;
