@@ -185,7 +185,11 @@ impl Shared {
         }
         self.stats.sent(call.class, sent_at.saturating_since(mark.started_at()));
         mark.reach(Step::Response);
-        let response = self.answer(&mut lent, request, manner).await;
+        let response = match manner.silence_max {
+            None => lent.send(request, self.head_bytes_max).await.map_err(Unanswered::Failed),
+            // Boxed, so that those without such a bound (thousands of transactions) need no room for it.
+            Some(silence_max) => Box::pin(self.answer(&mut lent, request, manner, silence_max)).await,
+        };
         let latency = self.clock.now().saturating_since(sent_at);
         let (failed, loss) = match response {
             Ok(response) => match judge(&method, &response, &mut lent, request_bytes, streamed) {
@@ -212,16 +216,15 @@ impl Shared {
         lent: &mut Lent,
         request: Request<RequestBody>,
         manner: &Manner<'_>,
+        silence_max: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
         let gauge = Rc::clone(lent.gauge());
         // What moves on a connection that many share says nothing about one of them.
         let is_own = !lent.is_http2() || manner.body.is_some();
-        let sending = lent.send(request, self.head_bytes_max);
-        let Some(waited) = manner.silence_max else { return sending.await.map_err(Unanswered::Failed) };
-        let mut sending = std::pin::pin!(sending);
+        let mut sending = std::pin::pin!(lent.send(request, self.head_bytes_max));
         let (mut seen, mut looks) = ((gauge.read(), gauge.written()), 0);
         while looks < LOOKS {
-            match tokio::time::timeout(waited / LOOKS, &mut sending).await {
+            match tokio::time::timeout(silence_max / LOOKS, &mut sending).await {
                 Ok(answer) => return answer.map_err(Unanswered::Failed),
                 Err(_) if is_own && seen != (gauge.read(), gauge.written()) => {
                     (seen, looks) = ((gauge.read(), gauge.written()), 0);
@@ -229,7 +232,7 @@ impl Shared {
                 Err(_) => looks += 1,
             }
         }
-        Err(Unanswered::Silent { waited })
+        Err(Unanswered::Silent { waited: silence_max })
     }
 
     fn deliver(

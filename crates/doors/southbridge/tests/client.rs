@@ -203,7 +203,7 @@ fn a_response_is_drawn_in_pieces() {
     assert_eq!(program.head(&opened).expect("a head").status, StatusCode::OK);
     assert_eq!(program.draw(&mut opened.draw).unwrap().unwrap(), "one");
     assert_eq!(program.draw(&mut opened.draw).unwrap().unwrap(), "two");
-    let trailers = program.pump_until(|_| match opened.draw.next() {
+    let trailers = program.pump_until(|_| match opened.draw.take() {
         southbridge::client::Drawn::End(trailers) => Some(trailers),
         southbridge::client::Drawn::Pending => None,
         other => panic!("{other:?}"),
@@ -262,7 +262,7 @@ fn a_form_with_a_file_is_sent() {
     request.body = Body::Multipart(form);
     assert_eq!(program.fetch(request).expect("an answer").body, "thanks");
     let got = received(&peer, 0);
-    assert!(got.contains("content-length: 2002") && got.matches('y').count() >= 200_000);
+    assert!(got.contains("content-length: 2001") && got.matches('y').count() >= 200_000);
     let mut request = Request::new(Method::POST, &url(peer.address(), "/")).unwrap();
     request.body = Body::File("/nowhere/at/all".into());
     let error = program.fetch(request).unwrap_err();
@@ -332,7 +332,8 @@ fn a_service_is_asked_by_its_name() {
         }
         since = Some(readiness.version);
     }
-    assert_eq!(one.connections(), 1, "it is connected before it is asked");
+    // It is connected before it is asked; its own thread may be a moment late to see it.
+    program.pump_until(|_| (one.connections() == 1).then_some(()));
     let response = program.get("http://orders/x").expect("an answer");
     assert_eq!(response.body, "one");
     assert!(received(&one, 0).contains("host: orders\r\n"));

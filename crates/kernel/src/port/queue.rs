@@ -204,8 +204,10 @@ impl<D: Desk> Shared<D> {
 
     /// Nobody drains any more. What lies in the queues may hold the port itself, and would keep it for ever.
     fn clear(&self) {
-        while self.completions.pop().is_some() {}
-        while self.finished.load(Ordering::SeqCst) && self.submissions.pop().is_some() {}
+        std::iter::from_fn(|| self.completions.pop()).for_each(drop);
+        if self.finished.load(Ordering::SeqCst) {
+            std::iter::from_fn(|| self.submissions.pop()).for_each(drop);
+        }
     }
 
     fn ring(&self) {

@@ -213,7 +213,7 @@ impl<D: Desk> Drop for Pipe<D> {
 
 impl<D: Desk> Draw<D> {
     /// What there is next. After `End` or `Failed` there is nothing more.
-    pub fn next(&mut self) -> Drawn<D::Error> {
+    pub fn take(&mut self) -> Drawn<D::Error> {
         if self.is_over {
             return Drawn::End(self.trailers.take());
         }

@@ -163,7 +163,7 @@ impl Jar {
             .map(|cookie| Ok::<_, std::convert::Infallible>(cookie.clone()))
             .collect();
         self.count = good.len();
-        let Ok(store) = CookieStore::from_cookies(good.into_iter(), false);
+        let Ok(store) = CookieStore::from_cookies(good, false);
         self.store = store;
     }
 }

@@ -69,6 +69,9 @@ impl Origins {
     }
 }
 
+/// Addresses, and the route that they make.
+type Found = (Arc<[IpAddr]>, Rc<Route>);
+
 /// Finds one origin by the address records of its host, or of the proxy before it.
 struct OriginDiscovery {
     dns: Dns,
@@ -82,7 +85,7 @@ struct OriginDiscovery {
     alpn: Alpn,
     way: Rc<Way>,
     /// The route of before, while its addresses are the same.
-    last: RefCell<Option<(Arc<[IpAddr]>, Rc<Route>)>>,
+    last: RefCell<Option<Found>>,
 }
 
 impl OriginDiscovery {

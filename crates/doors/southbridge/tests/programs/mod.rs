@@ -130,7 +130,7 @@ impl Program {
 
     /// Draws the next piece; `None` at the end.
     pub fn draw(&mut self, draw: &mut Draw) -> Result<Option<Bytes>, ClientError> {
-        self.pump_until(|_| match draw.next() {
+        self.pump_until(|_| match draw.take() {
             Drawn::Data(bytes) => Some(Ok(Some(bytes))),
             Drawn::End(_) => Some(Ok(None)),
             Drawn::Failed(error) => Some(Err(error)),
