@@ -5,7 +5,8 @@ The kernel names its failures, and the exception of a name is that name and ``Er
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+# Not from `typing`, which takes longer to import than all of this package.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from southbridge._kernel import Response
@@ -22,13 +23,8 @@ class RequestError(SouthbridgeError):
     ``response`` or ``body``. ``is_repeatable`` says whether asking again cannot make the peer do the work twice.
     """
 
-    def __init__(self, message: str, *, step: str = "admission", is_repeatable: bool = False) -> None:
-        super().__init__(message)
-        self.step = step
-        self.is_repeatable = is_repeatable
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _again, (type(self), str(self), self.step, self.is_repeatable)
+    step: str = "admission"
+    is_repeatable: bool = False
 
 
 class BadRequestError(RequestError, ValueError):
@@ -61,7 +57,3 @@ class StatusError(SouthbridgeError):
     def __init__(self, response: Response) -> None:
         super().__init__(f"{response.url} answered {response.status} {response.reason}".rstrip())
         self.response = response
-
-
-def _again(kind: type[RequestError], message: str, step: str, is_repeatable: bool) -> RequestError:
-    return kind(message, step=step, is_repeatable=is_repeatable)

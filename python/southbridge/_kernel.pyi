@@ -38,6 +38,7 @@ _HeaderFields: TypeAlias = (
 )
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Content: TypeAlias = str | _Bytes
+_Callback: TypeAlias = Callable[[AsyncioWaiter], object]
 
 def after_fork_in_child() -> None:
     """What a child does first: whatever the parent had is not its own."""
@@ -265,8 +266,13 @@ class Port:
     def cancel(self, ticket: int) -> None:
         """Give ``ticket`` up: nobody will be told of it, and the kernel stops working on it."""
 
-    def drain(self, completions_max: int = 64) -> bool:
-        """Tell those whose answers are here, ``completions_max`` at most. True: call again soon."""
+    def drain(self, completions_max: int = 64) -> list[Callable[[], object]]:
+        """What is to be called now, ``completions_max`` at most. As many as that: drain again soon."""
+
+    def drain_tasks(
+        self, completions_max: int = 64
+    ) -> list[tuple[Callable[[_Callback, AsyncioWaiter], object], _Callback, AsyncioWaiter]]:
+        """The same for tasks of asyncio: each is to be called back by ``run(callback, waiter)``."""
 
 @final
 class AsyncioWaiter:

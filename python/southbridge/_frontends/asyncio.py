@@ -7,6 +7,9 @@ from weakref import WeakKeyDictionary, ref
 
 from southbridge._kernel import Port
 
+# How many tasks are called back before the loop has its turn again.
+DRAIN_MAX = 64
+
 _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, Port] = WeakKeyDictionary()
 
 
@@ -25,9 +28,22 @@ class _Reader:
     """What the loop calls when completions are ready. Does not keep the loop alive."""
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
-        self._drain = port.drain
+        self._drain = port.drain_tasks
         self._loop = ref(loop)
 
     def __call__(self) -> None:
-        if self._drain() and (loop := self._loop()) is not None:
-            loop.call_soon(self)
+        ready = self._drain(DRAIN_MAX)
+        called = 0
+        try:
+            # At once and not by `call_soon`: this is a callback of the loop already.
+            for run, callback, waiter in ready:
+                called += 1
+                run(callback, waiter)
+        finally:
+            loop = self._loop()
+            if loop is not None:
+                # A task may end the loop by an exception, and those behind it have been answered all the same.
+                for run, callback, waiter in ready[called:]:
+                    loop.call_soon(run, callback, waiter)
+                if len(ready) == DRAIN_MAX:
+                    loop.call_soon(self)

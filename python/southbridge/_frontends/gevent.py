@@ -12,6 +12,9 @@ from gevent.hub import Hub, Waiter
 
 from southbridge._kernel import Port, Response
 
+# How many greenlets are switched to before the hub has its turn again.
+DRAIN_MAX = 64
+
 _watches: WeakKeyDictionary[Hub, _Watch] = WeakKeyDictionary()
 
 
@@ -57,5 +60,9 @@ class _Watch:
             self._watcher.ref = self._waiting > 0
 
     def _drain(self) -> None:
-        if self.port.drain():
+        ready = self.port.drain(DRAIN_MAX)
+        for switch in ready:
+            # It handles what the greenlet raises.
+            switch()
+        if len(ready) == DRAIN_MAX:
             self._run_callback(self._drain)

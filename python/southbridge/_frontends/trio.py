@@ -9,6 +9,9 @@ import trio
 
 from southbridge._kernel import Port, Response
 
+# How many tasks are rescheduled before others have their turn again.
+DRAIN_MAX = 64
+
 _port: trio.lowlevel.RunVar[Port] = trio.lowlevel.RunVar("southbridge port")
 
 
@@ -50,5 +53,10 @@ def _port_of_run() -> Port:
 async def _drain(port: Port) -> None:
     while True:
         await trio.lowlevel.wait_readable(port.fileno())
-        while port.drain():
+        while True:
+            ready = port.drain(DRAIN_MAX)
+            for settled in ready:
+                settled()
+            if len(ready) < DRAIN_MAX:
+                break
             await trio.lowlevel.cancel_shielded_checkpoint()

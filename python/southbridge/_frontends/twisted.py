@@ -23,6 +23,9 @@ from zope.interface import implementer
 from southbridge._errors import SouthbridgeError
 from southbridge._kernel import Port, Response
 
+# How many Deferreds fire before the reactor has its turn again.
+DRAIN_MAX = 64
+
 
 def is_here(loop: asyncio.AbstractEventLoop | None) -> bool:
     """Whether this is the thread of the reactor, on whose asyncio ``loop`` it may lie."""
@@ -155,8 +158,10 @@ class _Reader:
         return self.port.fileno()
 
     def doRead(self) -> None:
-        more = self.port.drain()
-        if more:
+        ready = self.port.drain(DRAIN_MAX)
+        for settled in ready:
+            settled()
+        if len(ready) == DRAIN_MAX:
             self._reactor.callLater(0, self.doRead)
         else:
             self._rest()

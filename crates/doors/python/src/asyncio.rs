@@ -15,7 +15,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyList, PyType};
 use smallvec::SmallVec;
 use southbridge_words::Ticket;
 
@@ -58,27 +58,22 @@ impl AsyncioWaiter {
         Self { response, port, looping, state: Mutex::default() }
     }
 
-    /// The response is settled: calls back.
-    pub fn wake(this: &Bound<'_, Self>) -> PyResult<()> {
+    /// The response is settled: adds to `called` what is to be called back.
+    pub fn wake(this: &Bound<'_, Self>, called: &Bound<'_, PyList>) -> PyResult<()> {
+        let py = this.py();
         let callbacks = {
             let mut state = this.get().state();
             state.stage = Stage::Done;
             std::mem::take(&mut state.callbacks)
         };
-        let mut outcome = Ok(());
         for (callback, context) in callbacks {
-            let called = match context {
-                // At once and not by `call_soon`: a drain is a callback of the loop already.
-                Some(context) => {
-                    context.call_method1(this.py(), intern!(this.py(), "run"), (callback, this)).map(drop)
-                }
-                None => callback.call1(this.py(), (this,)).map(drop),
+            let context = match context {
+                Some(context) => context.into_bound(py),
+                None => copy_context(py)?,
             };
-            if outcome.is_ok() {
-                outcome = called;
-            }
+            called.append((context.getattr(intern!(py, "run"))?, callback, this))?;
         }
-        outcome
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -272,6 +267,10 @@ impl AsyncioWaiter {
         let callbacks = std::mem::take(&mut self.state().callbacks);
         drop(callbacks);
     }
+}
+
+fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("contextvars")?.call_method0("copy_context")
 }
 
 fn cancelled_error(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {

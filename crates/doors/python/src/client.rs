@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::arguments::Options;
 use crate::here::{self, Here};
+use crate::process;
 use crate::response::Response;
 use crate::seam::Outgoing;
 
@@ -148,6 +149,7 @@ impl Client {
         url: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        process::check_running(py)?;
         let options = Options::read(options)?.over(&self.defaults);
         let mut url = match &self.base_url {
             None => parse(url)?,

@@ -1,22 +1,24 @@
 //! Failures as Python exceptions. The classes are written in Python (`southbridge/_errors.py`), where they are
 //! typed and documented; here they are found by name.
+//!
+//! Making one runs no Python code, because a thread that fails since the interpreter ends must not run any.
 
 use pyo3::exceptions::PySystemError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
 
 use crate::seam::Failure;
 
 /// The exception of `failure`.
 pub fn of_failure(py: Python<'_>, failure: &Failure) -> PyErr {
     let built = || {
-        let facts = PyDict::new(py);
-        facts.set_item("step", failure.step)?;
-        facts.set_item("is_repeatable", failure.is_repeatable)?;
-        class(py, failure.name)?.call((failure.message.as_str(),), Some(&facts))
+        let error = class(py, failure.name)?.call1((failure.message.as_str(),))?;
+        error.setattr(intern!(py, "step"), failure.step)?;
+        error.setattr(intern!(py, "is_repeatable"), failure.is_repeatable)?;
+        Ok(error)
     };
-    built().map_or_else(|error| error, PyErr::from_value)
+    built().map_or_else(|error: PyErr| error, PyErr::from_value)
 }
 
 /// The kernel of this process has been stopped.

@@ -7,6 +7,8 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use pyo3::Python;
+
 /// How often this process has been forked off since the module was loaded: 0 in the process that loaded it.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
@@ -27,6 +29,13 @@ pub fn watch_forks() {
         let status = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
         assert_eq!(status, 0, "pthread_atfork fails for want of memory only");
     });
+}
+
+/// Whether this is the interpreter that the process began with.
+pub fn in_main_interpreter(_attached: Python<'_>) -> bool {
+    // SAFETY: the caller is attached to an interpreter, so there is a current one, and asking for its number has
+    // no other condition.
+    unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) == 0 }
 }
 
 extern "C" fn count_fork() {

@@ -14,6 +14,8 @@ mod asyncio;
 mod client;
 mod errors;
 mod ffi;
+#[cfg(feature = "watch-interpreter")]
+mod ffi_watch;
 mod headers;
 mod here;
 mod port;
@@ -40,11 +42,19 @@ mod _kernel {
     #[pymodule_export]
     use crate::response::Response;
 
+    use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if !crate::ffi::in_main_interpreter(module.py()) {
+            return Err(PyImportError::new_err(
+                "southbridge works in the main interpreter of a process, and this is one of its subinterpreters",
+            ));
+        }
         crate::ffi::watch_forks();
+        #[cfg(feature = "watch-interpreter")]
+        module.add_function(pyo3::wrap_pyfunction!(crate::ffi_watch::_attach_as_io_thread, module)?)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,6 +1,10 @@
 //! One event loop's, or one thread's, side of the kernel: submissions go in, batches of completions come out.
 //!
-//! A frontend watches the descriptor and calls [`Port::drain`]; everything else happens here.
+//! A frontend watches the descriptor, drains, and calls what it is given.
+//!
+//! # Architecture Invariant
+//! A program's code is never called from here. An interpreter that ends unwinds its daemon threads (up to
+//! CPython 3.13), and there must be no Rust under them then; a greenlet may switch in any callback.
 //!
 //! # Source
 //! K2, K3; DESIGN decision 2.
@@ -12,11 +16,13 @@ use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use southbridge::client::Port as KernelPort;
 use southbridge_words::Ticket;
 
+use crate::asyncio::AsyncioWaiter;
 use crate::process::Own;
 use crate::response::Response;
 use crate::waiting::{Waiting, Who};
@@ -67,26 +73,23 @@ impl Port {
         self.cancel(Ticket(ticket));
     }
 
-    /// Tells those whose answers are here, `completions_max` at most. `True`: there may be more, and the
-    /// descriptor does not say so; call again soon.
-    ///
-    /// Raises what a callback raised, once everybody has been told.
+    /// What is to be called now, `completions_max` at most. As many as that: there may be more, and the
+    /// descriptor does not say so; drain again soon.
     #[pyo3(signature = (completions_max=64))]
-    pub fn drain(&self, py: Python<'_>, completions_max: usize) -> PyResult<bool> {
-        let port = self.ours(py)?;
-        let mut outcome = Ok(());
-        let mut left = completions_max;
-        while left > 0 {
-            let taken = self.tell_some(py, port, left.min(BATCH), &mut outcome);
-            left -= taken;
-            if taken == 0 {
-                port.acknowledge();
-                if port.arm() {
-                    return outcome.map(|()| false);
-                }
+    fn drain<'py>(&self, py: Python<'py>, completions_max: usize) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.take_ready(py, completions_max)?.into_iter().filter_map(Who::callable))
+    }
+
+    /// The same for tasks of asyncio: each is to be called back by `run(callback, waiter)`.
+    #[pyo3(signature = (completions_max=64))]
+    fn drain_tasks<'py>(&self, py: Python<'py>, completions_max: usize) -> PyResult<Bound<'py, PyList>> {
+        let called = PyList::empty(py);
+        for who in self.take_ready(py, completions_max)? {
+            if let Who::Asyncio(waiter) = who {
+                AsyncioWaiter::wake(waiter.bind(py), &called)?;
             }
         }
-        outcome.map(|()| true)
+        Ok(called)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -146,33 +149,37 @@ impl Port {
         let done = Arc::new(AtomicBool::new(false));
         let ticket = self.submit(py, response, Who::Thread(Arc::clone(&done)))?;
         loop {
-            let drained = self.drain(py, usize::MAX).map(drop);
+            // It is this thread's port: nobody else is to be told of anything.
+            self.take_ready(py, usize::MAX)?;
             if done.load(Ordering::Relaxed) {
-                return drained;
+                return Ok(());
             }
             let port = self.ours(py)?;
-            let woken = drained.and_then(|()| {
-                py.detach(|| {
-                    let _counted = process::wait_in_house();
-                    port.wait(NAP_MAX)
-                });
-                py.check_signals()
-            });
-            if let Err(error) = woken {
+            py.detach(|| port.wait(NAP_MAX));
+            if let Err(error) = py.check_signals() {
                 self.cancel(ticket);
                 return Err(error);
             }
         }
     }
 
-    /// Takes at most `count` completions and tells whom they are for.
-    fn tell_some(
-        &self,
-        py: Python<'_>,
-        port: &KernelPort,
-        count: usize,
-        outcome: &mut PyResult<()>,
-    ) -> usize {
+    /// Settles what has completed, and gives who is to be told of it: `count` at most. Fewer: the descriptor will
+    /// say when there is more.
+    fn take_ready(&self, py: Python<'_>, count: usize) -> PyResult<Vec<Who>> {
+        let port = self.ours(py)?;
+        let mut ready = Vec::new();
+        while ready.len() < count {
+            if self.take_batch(port, BATCH.min(count - ready.len()), &mut ready) == 0 {
+                port.acknowledge();
+                if port.arm() {
+                    break;
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    fn take_batch(&self, port: &KernelPort, count: usize, ready: &mut Vec<Who>) -> usize {
         let mut batch = SmallVec::<[(Waiting, _); BATCH]>::new();
         let mut waiting = self.waiting();
         let taken = seam::drain(port, count, |ticket, result| {
@@ -184,11 +191,10 @@ impl Port {
         drop(waiting);
         for (one, result) in batch {
             one.response.get().complete(result);
-            if let Err(error) = one.who.tell(py)
-                && outcome.is_ok()
-            {
-                *outcome = Err(error);
+            if let Who::Thread(flag) = &one.who {
+                flag.store(true, Ordering::Relaxed);
             }
+            ready.push(one.who);
         }
         taken
     }

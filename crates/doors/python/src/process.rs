@@ -7,7 +7,7 @@
 //! K2, K18; DESIGN decision 13.
 
 use std::ptr;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,9 +55,10 @@ impl<T> Drop for Own<T> {
 struct House {
     process: u32,
     kernel: Mutex<Stage>,
-    /// Threads that wait in native code for something of the kernel's.
-    waiting: Mutex<usize>,
-    nobody_waits: Condvar,
+    stopped: AtomicBool,
+    /// How many threads are in calls that release the interpreter's lock.
+    visitors: Mutex<usize>,
+    nobody_visits: Condvar,
 }
 
 enum Stage {
@@ -74,7 +75,8 @@ static HOUSE: AtomicPtr<House> = AtomicPtr::new(ptr::null_mut());
 /// `KernelStoppedError` once the interpreter is on its way out, `SouthbridgeError` when there is no thread or
 /// descriptor to be had.
 pub fn attach(py: Python<'_>) -> PyResult<Port> {
-    let house = ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
+    let house = house();
+    let _visit = visit();
     let attached = py.detach(|| house.attach());
     attached.map_err(|refused| match refused {
         Refused::Stopped => errors::stopped(py),
@@ -82,33 +84,45 @@ pub fn attach(py: Python<'_>) -> PyResult<Port> {
     })
 }
 
-/// Counts this thread among those that wait in native code, for as long as the answer is held.
-pub fn wait_in_house() -> Waits {
-    let house = ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
-    *house.waiting.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-    Waits { house }
+/// Held while a call releases the interpreter's lock, and until it returns to Python: the exit waits for it. A thread
+/// that came for the lock later would be unwound by the interpreter, and there is Rust under it.
+pub fn visit() -> Visit {
+    let house = house();
+    *house.visitors.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    Visit { house }
 }
 
-/// See [`wait_in_house`].
-pub struct Waits {
+/// See [`visit`].
+pub struct Visit {
     house: &'static House,
 }
 
-impl Drop for Waits {
+impl Drop for Visit {
     fn drop(&mut self) {
-        let mut waiting = self.house.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting -= 1;
-        if *waiting == 0 {
-            self.house.nobody_waits.notify_all();
+        let mut visitors = self.house.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        *visitors -= 1;
+        if *visitors == 0 {
+            self.house.nobody_visits.notify_all();
         }
     }
+}
+
+/// Looked at before anything else, so that threads that ask on while the interpreter ends do not get far.
+///
+/// # Errors
+/// `KernelStoppedError` once the exit has begun.
+pub fn check_running(py: Python<'_>) -> PyResult<()> {
+    if house().stopped.load(Ordering::Acquire) { Err(errors::stopped(py)) } else { Ok(()) }
+}
+
+fn house() -> &'static House {
+    ffi::current(&HOUSE, House::new, |house| house.process == ffi::process())
 }
 
 /// Stops the I/O thread and joins it; what is in flight fails with `KernelStoppedError`. Called at the exit.
 #[pyfunction]
 pub fn shutdown(py: Python<'_>) {
-    let house = ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
-    py.detach(|| house.stop());
+    py.detach(|| house().stop());
 }
 
 /// What a child does first: whatever the parent had is not its own.
@@ -116,7 +130,7 @@ pub fn shutdown(py: Python<'_>) {
 pub fn after_fork_in_child() {
     // The counter of forks has been raised by the C library's own handler, and every entry looks at it; this
     // frees nothing, and makes the new, empty house before two threads can ask for it.
-    ffi::current(&HOUSE, House::new, |house| house.process == ffi::process());
+    house();
 }
 
 enum Refused {
@@ -129,8 +143,9 @@ impl House {
         Self {
             process: ffi::process(),
             kernel: Mutex::new(Stage::NotStarted),
-            waiting: Mutex::new(0),
-            nobody_waits: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            visitors: Mutex::new(0),
+            nobody_visits: Condvar::new(),
         }
     }
 
@@ -150,15 +165,16 @@ impl House {
     }
 
     fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
         let stage = std::mem::replace(
             &mut *self.kernel.lock().unwrap_or_else(PoisonError::into_inner),
             Stage::Stopped,
         );
         // Joins the I/O thread, which first tells everybody who waits.
         drop(stage);
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits in native code is to be back in the interpreter before it begins to end.
-        let _in_time = self.nobody_waits.wait_timeout_while(waiting, FAREWELL_MAX, |waiting| *waiting > 0);
+        let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let _in_time =
+            self.nobody_visits.wait_timeout_while(visitors, FAREWELL_MAX, |visitors| *visitors > 0);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::asyncio::AsyncioWaiter;
 use crate::headers::Headers;
 use crate::here::{self, Here};
 use crate::seam::{self, Failure, Incoming, Outgoing};
-use crate::{errors, ffi};
+use crate::{errors, ffi, process};
 
 /// An answer over HTTP. `await` gives it, once it is there; in threads and greenlets it is there already.
 #[pyclass(frozen, subclass, weakref, module = "southbridge._kernel")]
@@ -80,6 +80,7 @@ impl Response {
     /// The failure, or what interrupted the waiting.
     pub fn wait_here(this: &Bound<'_, Self>, here: &Here<'_>) -> PyResult<()> {
         let py = this.py();
+        let _visit = process::visit();
         match here {
             Here::Gevent => {
                 here::frontend(py, "gevent")?.call_method1(intern!(py, "wait"), (this,))?;

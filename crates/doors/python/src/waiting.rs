@@ -1,7 +1,7 @@
 //! Who waits for a ticket, and how it is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -28,16 +28,12 @@ pub enum Who {
 }
 
 impl Who {
-    /// Tells that the response is settled. Python code may run.
-    pub fn tell(&self, py: Python<'_>) -> PyResult<()> {
+    /// What is to be called, where that is all.
+    pub fn callable(self) -> Option<Py<PyAny>> {
         match self {
-            Self::Thread(flag) => flag.store(true, Ordering::Relaxed),
-            Self::Asyncio(waiter) => AsyncioWaiter::wake(waiter.bind(py))?,
-            Self::Called(callable) => {
-                callable.call0(py)?;
-            }
+            Self::Called(callable) => Some(callable),
+            Self::Thread(_) | Self::Asyncio(_) => None,
         }
-        Ok(())
     }
 
     /// Shows the garbage collector what is held.

@@ -1,0 +1,196 @@
+"""Programs that the tests of the life of a process run, each in a process of its own: ``programs.py NAME URL …``.
+
+A program that ends as it should exits with 0 and prints what its test compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import southbridge
+
+
+def fork_under_traffic(url: str, rounds: str) -> None:
+    """Threads keep asking while the main thread forks; each child asks once for itself."""
+    stop = threading.Event()
+    client = southbridge.Client(base_url=url)
+
+    def traffic() -> None:
+        while not stop.is_set():
+            assert client.get("/size/100").status == 200
+
+    threads = [threading.Thread(target=traffic) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(int(rounds)):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if client.get("/size/100", timeout=10).status == 200 else 1)
+        _pid, status = os.waitpid(child, 0)
+        assert status == 0, f"a child ended with {status}"
+    stop.set()
+    for thread in threads:
+        thread.join()
+    print("told", client.get("/size/100").status)
+
+
+def fork_with_an_old_handle(url: str) -> None:
+    """A response that the parent waits for is nothing that the child could wait for."""
+
+    async def main() -> None:
+        response = southbridge.get(f"{url}/delay/0.3")
+        asked = asyncio.ensure_future(response)
+        await asyncio.sleep(0.1)
+        child = os.fork()
+        if child == 0:
+            try:
+                response.status  # noqa: B018
+            except southbridge.ForkedError:
+                os._exit(0)
+            os._exit(1)
+        _pid, status = os.waitpid(child, 0)
+        print(status, (await asked).text)
+
+    asyncio.run(main())
+
+
+def exit_in_flight(url: str, how: str) -> None:
+    """Ends while requests are under way: of daemon threads, of a loop that nobody runs any more."""
+
+    def wait() -> None:
+        try:
+            southbridge.get(f"{url}/never")
+        except southbridge.KernelStoppedError:
+            pass
+
+    for _ in range(4):
+        threading.Thread(target=wait, daemon=True).start()
+
+    async def main() -> None:
+        for _ in range(4):
+            asyncio.get_running_loop().call_soon(asyncio.ensure_future, southbridge.get(f"{url}/never"))
+        await asyncio.wait_for(southbridge.get(f"{url}/size/1"), 10)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    if how == "exit":
+        sys.exit(0)
+    if how == "raise":
+        raise SystemExit(0)
+
+
+def cancel_at_random(url: str, count: str) -> None:
+    """Tasks that are cancelled at any time, most of them while they wait for a place in the pool."""
+    chance = random.Random(7)
+
+    async def one(seconds: float) -> None:
+        task = asyncio.ensure_future(southbridge.get(f"{url}/delay/0.005"))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def main() -> None:
+        left = int(count)
+        while left > 0:
+            batch = min(left, 500)
+            left -= batch
+            await asyncio.gather(*(one(chance.uniform(0, 0.03)) for _ in range(batch)))
+        before = len(os.listdir("/proc/self/fd"))
+        answers = await asyncio.gather(*(southbridge.get(f"{url}/size/10") for _ in range(100)))
+        print({answer.status for answer in answers}, before < 1000)
+
+    asyncio.run(main())
+
+
+def interrupted(url: str) -> None:
+    """Ctrl-C reaches a main thread that blocks, and what it waited for is given up."""
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
+    try:
+        southbridge.get(f"{url}/never", timeout=30)
+    except KeyboardInterrupt:
+        print("interrupted", southbridge.get(f"{url}/size/3").text)
+
+
+def loops_in_threads(url: str, count: str) -> None:
+    """Several loops, one after the other and at once, in several threads."""
+    told: list[int] = []
+
+    async def story() -> None:
+        for answer in await asyncio.gather(*(southbridge.get(f"{url}/delay/0.01") for _ in range(20))):
+            told.append(answer.status)
+
+    def run() -> None:
+        for _ in range(int(count)):
+            asyncio.run(story())
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(len(told), set(told))
+
+
+def everything_at_once(url: str) -> None:
+    """asyncio, trio and gevent in threads of one program, and a plain thread."""
+    import gevent
+    import trio
+
+    told: dict[str, int] = {}
+
+    async def story(name: str) -> None:
+        told[name] = (await southbridge.get(f"{url}/delay/0.1")).status
+
+    def by_gevent() -> None:
+        def greenlet() -> None:
+            told["gevent"] = southbridge.get(f"{url}/delay/0.1").status
+
+        gevent.get_hub()
+        gevent.spawn(greenlet).join()
+
+    def by_thread() -> None:
+        told["thread"] = southbridge.get(f"{url}/delay/0.1").status
+
+    ways: list[Callable[[], object]] = [
+        lambda: asyncio.run(story("asyncio")),
+        lambda: trio.run(story, "trio"),
+        by_gevent,
+        by_thread,
+    ]
+    threads = [threading.Thread(target=way) for way in ways]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(sorted(told.items()))
+
+
+def attached() -> None:
+    """What the watch over the interpreter's lock does with an I/O thread that takes it."""
+    southbridge._kernel._attach_as_io_thread()  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def subinterpreter() -> None:
+    """What a sub-interpreter is told."""
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        import _interpreters as interpreters  # type: ignore[import-not-found]  # pyright: ignore
+    one = interpreters.create()
+    interpreters.run_string(
+        one,
+        "try:\n    import southbridge\nexcept ImportError as error:\n    print('ImportError:', error, flush=True)\n",
+    )
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
