@@ -46,6 +46,8 @@ def after_fork_in_child() -> None:
 def shutdown() -> None:
     """Stop the I/O thread and join it; what is in flight fails with `KernelStoppedError`. Called at the exit."""
 
+def _attach_as_io_thread() -> None: ...  # only in the build for tests
+
 @final
 class Headers(Mapping[str, str]):
     """Header fields: a mapping from names, in any case, to values."""

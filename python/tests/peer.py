@@ -10,25 +10,20 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Handler = Callable[["Visit"], Awaitable[None]]
 
 
 class Visit:
     """One request, read whole."""
 
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        headers: list[tuple[str, str]],
-        body: bytes,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self.method = method
+    def __init__(self, first: list[str], headers: list[tuple[str, str]], body: bytes, ends: Ends) -> None:
+        self.method = first[0]
+        path = first[1]
         self.path, _, self.query = path.partition("?")
         self.headers = headers
         self.body = body
-        self.writer = writer
+        self.reader, self.writer = ends
 
     async def answer(self, body: bytes, *, status: str = "200 OK", kind: str = "text/plain") -> None:
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
@@ -61,7 +56,8 @@ async def delay(visit: Visit) -> None:
 
 
 async def never(visit: Visit) -> None:
-    await asyncio.Event().wait()
+    await visit.reader.read()
+    visit.writer.close()
 
 
 async def cut(visit: Visit) -> None:
@@ -114,10 +110,9 @@ async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Vi
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-    method, path, _version = first.split(" ")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
-    return Visit(method, path, headers, await reader.readexactly(length), writer)
+    return Visit(first.split(" "), headers, await reader.readexactly(length), (reader, writer))
 
 
 async def main() -> None:

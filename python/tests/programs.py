@@ -6,12 +6,14 @@ A program that ends as it should exits with 0 and prints what its test compares.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import random
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import southbridge
 
@@ -55,7 +57,7 @@ def fork_with_an_old_handle(url: str) -> None:
             except southbridge.ForkedError:
                 os._exit(0)
             os._exit(1)
-        _pid, status = os.waitpid(child, 0)
+        _pid, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         print(status, (await asked).text)
 
     asyncio.run(main())
@@ -65,10 +67,8 @@ def exit_in_flight(url: str, how: str) -> None:
     """Ends while requests are under way: of daemon threads, of a loop that nobody runs any more."""
 
     def wait() -> None:
-        try:
+        with suppress(southbridge.KernelStoppedError):
             southbridge.get(f"{url}/never")
-        except southbridge.KernelStoppedError:
-            pass
 
     for _ in range(4):
         threading.Thread(target=wait, daemon=True).start()
@@ -176,15 +176,13 @@ def everything_at_once(url: str) -> None:
 
 def attached() -> None:
     """What the watch over the interpreter's lock does with an I/O thread that takes it."""
-    southbridge._kernel._attach_as_io_thread()  # type: ignore[attr-defined]  # pyright: ignore
+    southbridge._kernel._attach_as_io_thread()  # pyright: ignore[reportPrivateUsage]
 
 
 def subinterpreter() -> None:
     """What a sub-interpreter is told."""
-    try:
-        import _xxsubinterpreters as interpreters
-    except ImportError:
-        import _interpreters as interpreters  # type: ignore[import-not-found]  # pyright: ignore
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    interpreters = importlib.import_module(name)
     one = interpreters.create()
     interpreters.run_string(
         one,

@@ -54,7 +54,10 @@ mod _kernel {
         }
         crate::ffi::watch_forks();
         #[cfg(feature = "watch-interpreter")]
-        module.add_function(pyo3::wrap_pyfunction!(crate::ffi_watch::_attach_as_io_thread, module)?)?;
+        module.as_any().setattr(
+            "_attach_as_io_thread",
+            pyo3::wrap_pyfunction!(crate::ffi_watch::_attach_as_io_thread, module)?,
+        )?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
