@@ -27,20 +27,80 @@ class RequestError(SouthbridgeError):
     is_repeatable: bool = False
 
 
-class BadRequestError(RequestError, ValueError):
-    """The request itself cannot be sent."""
+class InvalidRequestError(RequestError, ValueError):
+    """The request cannot be sent as it is. Nothing was sent."""
 
 
-class QueueFullError(RequestError):
-    """As much waits already as may wait: nothing was sent."""
+class InvalidSettingError(RequestError, ValueError):
+    """A setting makes no sense."""
 
 
-class AbandonedError(RequestError):
-    """The request was given up on this side, by a cancellation."""
+class OverloadedError(RequestError):
+    """Refused on this side before anything was done: as much waits already as may wait."""
 
 
-class KernelStoppedError(RequestError):
+class HostDownError(RequestError):
+    """The service has been failing; it is not asked for a moment."""
+
+
+class NameNotFoundError(RequestError):
+    """The name leads nowhere."""
+
+
+class ConnectFailedError(RequestError, ConnectionError):
+    """No connection could be had."""
+
+
+class TlsFailedError(RequestError):
+    """TLS could not be agreed on, or the certificate is not good."""
+
+
+class TimedOutError(RequestError, TimeoutError):
+    """Time ran out."""
+
+
+class CutError(RequestError, ConnectionError):
+    """The connection broke."""
+
+
+class PeerMisbehavedError(RequestError):
+    """The peer answered what HTTP does not allow."""
+
+
+class TooLargeError(RequestError):
+    """More came than is taken."""
+
+
+class DecodeFailedError(RequestError):
+    """The body is encoded in a way that cannot be undone, or should not be."""
+
+
+class TooManyRedirectsError(RequestError):
+    """Redirects without end."""
+
+
+class RedirectRefusedError(RequestError):
+    """A redirect that must not, or cannot, be followed."""
+
+
+class BodyStoppedError(RequestError):
+    """The body of the request stopped coming."""
+
+
+class FileFailedError(RequestError, OSError):
+    """A file could not be read or written."""
+
+
+class CancelledError(RequestError):
+    """It was given up on this side, and awaited all the same."""
+
+
+class StoppedError(RequestError):
     """The kernel has stopped, because the interpreter is on its way out."""
+
+
+class FailedError(RequestError):
+    """A bug of ours; the message says what is known."""
 
 
 class ForkedError(SouthbridgeError, RuntimeError):

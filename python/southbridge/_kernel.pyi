@@ -1,9 +1,10 @@
 """The native module. Checked against the binary by ``stubtest``."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
-from typing import Any, Final, TypeAlias, TypeVar, final, overload
+from os import PathLike
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
@@ -13,6 +14,7 @@ __all__ = [
     "Headers",
     "Port",
     "Response",
+    "Timeout",
     "__version__",
     "after_fork_in_child",
     "shutdown",
@@ -38,6 +40,10 @@ _HeaderFields: TypeAlias = (
 )
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Content: TypeAlias = str | _Bytes
+_Path: TypeAlias = PathLike[str]
+_File: TypeAlias = _Content | _Path | tuple[str, _Content | _Path] | tuple[str, _Content | _Path, str]
+_Files: TypeAlias = Mapping[str, _File] | Iterable[tuple[str, _File]]
+_Auth: TypeAlias = tuple[str, str] | str
 _Callback: TypeAlias = Callable[[AsyncioWaiter], object]
 
 def after_fork_in_child() -> None:
@@ -113,6 +119,14 @@ class Response:
         """The header fields."""
 
     @property
+    def history(self) -> list[tuple[int, str]]:
+        """The redirects that led here, the first first: status and URL of each."""
+
+    @property
+    def elapsed(self) -> float:
+        """How long all of it took, in seconds, by the kernel's clock."""
+
+    @property
     def content(self) -> bytes:
         """The body."""
 
@@ -133,8 +147,30 @@ class Response:
         """
 
 @final
+class Timeout:
+    """How long to wait for what, in seconds. None: no bound."""
+
+    def __new__(
+        cls, total: float | None = None, *, connect: float | None = 10.0, read: float | None = 60.0
+    ) -> Self: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    @property
+    def total(self) -> float | None:
+        """For all of it: redirects and the body of the response included."""
+
+    @property
+    def connect(self) -> float | None:
+        """Until there is a connection, the kernel's own queue included."""
+
+    @property
+    def read(self) -> float | None:
+        """While the peer neither takes nor gives a byte."""
+
+@final
 class Client:
-    """Settings that several requests share."""
+    """Settings that several requests share, and cookies. Connections are the kernel's: there is nothing to close."""
 
     def __new__(
         cls,
@@ -142,7 +178,18 @@ class Client:
         base_url: str | None = None,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
+        cookies: bool | None = None,
+        http2: bool | None = None,
+        proxy: str | None = "environment",
+        ca_files: Sequence[str | _Path] | None = None,
+        only_ca_files: bool | None = None,
+        certificate: tuple[str | _Path, str | _Path] | None = None,
+        legacy_tls: bool | None = None,
     ) -> Self: ...
     def request(
         self,
@@ -151,10 +198,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Send ``method`` to ``url``."""
 
@@ -164,10 +217,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Ask for what is at ``url``."""
 
@@ -177,10 +236,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Ask for the head alone."""
 
@@ -190,10 +255,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Ask what can be done with ``url``."""
 
@@ -203,10 +274,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Hand something in at ``url``."""
 
@@ -216,10 +293,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Put something at ``url``."""
 
@@ -229,10 +312,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Change what is at ``url``."""
 
@@ -242,10 +331,16 @@ class Client:
         *,
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
-        content: _Content | None = None,
+        cookies: _Pairs | None = None,
+        content: _Content | _Path | None = None,
         data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
         json: object = None,
-        timeout: float | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
     ) -> Response:
         """Remove what is at ``url``."""
 

@@ -6,6 +6,7 @@ It speaks HTTP/1.1 by hand, so that it can break it.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -80,6 +81,21 @@ async def fields(visit: Visit) -> None:
     await visit.writer.drain()
 
 
+async def redirect(visit: Visit) -> None:
+    left = int(visit.rest)
+    to = f"/redirect/{left - 1}" if left else "/echo"
+    head = f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nSet-Cookie: seen={left}; Path=/\r\n"
+    visit.writer.write(head.encode() + b"Content-Length: 0\r\n\r\n")
+    await visit.writer.drain()
+
+
+async def zipped(visit: Visit) -> None:
+    body = gzip.compress(b"z" * int(visit.rest))
+    visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n")
+    visit.writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    await visit.writer.drain()
+
+
 async def latin(visit: Visit) -> None:
     await visit.answer("café".encode("latin-1"), kind="text/plain; charset=iso-8859-1")
 
@@ -90,7 +106,7 @@ async def malformed(visit: Visit) -> None:
 
 HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
-    for handler in (echo, status, delay, never, cut, half, size, fields, latin, malformed)
+    for handler in (echo, status, delay, never, cut, half, size, fields, redirect, zipped, latin, malformed)
 }
 
 

@@ -67,7 +67,7 @@ def exit_in_flight(url: str, how: str) -> None:
     """Ends while requests are under way: of daemon threads, of a loop that nobody runs any more."""
 
     def wait() -> None:
-        with suppress(southbridge.KernelStoppedError):
+        with suppress(southbridge.StoppedError):
             southbridge.get(f"{url}/never")
 
     for _ in range(4):

@@ -58,8 +58,8 @@ class DeferredResponse(Response, Deferred[Response]):
 
     def __init__(self, of: Response) -> None:
         Deferred.__init__(self, self._give_up)
-        # What is waited for is another one: a Deferred must not fire with itself.
-        self._answer = Response(of)
+        # A Deferred must not fire with itself: it is another view of the same response.
+        self._answer = of
         self._log_context = context.get(ILogContext)
         self._context = contextvars.copy_context()
         self._looping: asyncio.AbstractEventLoop | None = None

@@ -5,52 +5,46 @@
 //! # Source
 //! K20; decision 0010.
 
-use std::time::Duration;
+use std::sync::OnceLock;
 
-use bytes::Bytes;
 use http::Method;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use url::Url;
 
-use crate::arguments::Options;
 use crate::here::{self, Here};
-use crate::process;
 use crate::response::Response;
-use crate::seam::Outgoing;
+use crate::seam::{Client as KernelClient, ClientConfig, ClientTls, Outgoing, ProxyChoice, ProxyRules};
+use crate::{arguments, errors, process, values};
 
-/// Settings that several requests share.
+/// Settings that several requests share, and cookies. Connections are the kernel's, so there is nothing to close; it
+/// may be shared between threads, loops, and forked processes.
 #[pyclass(frozen, weakref, module = "southbridge._kernel")]
-#[derive(Default)]
 pub struct Client {
-    base_url: Option<Url>,
-    defaults: Options,
+    /// Made when it is first used, where nothing was said: a proxy in the environment that is none must not fail an
+    /// import.
+    made: OnceLock<KernelClient>,
 }
 
 #[pymethods]
 impl Client {
     /// All settings are optional.
     #[new]
-    #[pyo3(signature = (*, base_url=None, params=None, headers=None, timeout=None))]
-    fn new(
-        py: Python<'_>,
-        base_url: Option<&str>,
-        params: Option<Bound<'_, PyAny>>,
-        headers: Option<Bound<'_, PyAny>>,
-        timeout: Option<f64>,
-    ) -> PyResult<Self> {
-        let given = PyDict::new(py);
-        given.set_item("params", params)?;
-        given.set_item("headers", headers)?;
-        given.set_item("timeout", timeout)?;
-        let base_url = base_url.map(parse).transpose()?;
-        Ok(Self { base_url, defaults: Options::read(Some(&given))? })
+    #[pyo3(signature = (**settings), text_signature = "(*, base_url=None, params=None, headers=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None, cookies=None, http2=None, proxy='environment', ca_files=None, only_ca_files=None, certificate=None, legacy_tls=None)")]
+    fn new(py: Python<'_>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let made = OnceLock::new();
+        if let Some(settings) = settings.filter(|settings| !settings.is_empty()) {
+            let client =
+                KernelClient::new(config(settings)?).map_err(|failure| errors::of_failure(py, &failure))?;
+            let _first = made.set(client);
+        }
+        Ok(Self { made })
     }
 
     /// Sends `method` to `url`.
-    #[pyo3(signature = (method, url, **options), text_signature = "(self, method, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (method, url, **options), text_signature = "(self, method, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn request<'py>(
         &self,
         py: Python<'py>,
@@ -64,7 +58,7 @@ impl Client {
     }
 
     /// Asks for what is at `url`.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn get<'py>(
         &self,
         py: Python<'py>,
@@ -75,7 +69,7 @@ impl Client {
     }
 
     /// Asks for the head alone.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn head<'py>(
         &self,
         py: Python<'py>,
@@ -86,7 +80,7 @@ impl Client {
     }
 
     /// Asks what can be done with `url`.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn options<'py>(
         &self,
         py: Python<'py>,
@@ -97,7 +91,7 @@ impl Client {
     }
 
     /// Hands something in at `url`.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn post<'py>(
         &self,
         py: Python<'py>,
@@ -108,7 +102,7 @@ impl Client {
     }
 
     /// Puts something at `url`.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn put<'py>(
         &self,
         py: Python<'py>,
@@ -119,7 +113,7 @@ impl Client {
     }
 
     /// Changes what is at `url`.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn patch<'py>(
         &self,
         py: Python<'py>,
@@ -130,7 +124,7 @@ impl Client {
     }
 
     /// Removes what is at `url`.
-    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, content=None, data=None, json=None, timeout=None)")]
+    #[pyo3(signature = (url, **options), text_signature = "(self, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
     fn delete<'py>(
         &self,
         py: Python<'py>,
@@ -150,23 +144,81 @@ impl Client {
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         process::check_running(py)?;
-        let options = Options::read(options)?.over(&self.defaults);
-        let mut url = match &self.base_url {
-            None => parse(url)?,
-            Some(base) => base.join(url).map_err(|error| no_url(url, error))?,
-        };
-        if !options.params.is_empty() {
-            url.query_pairs_mut().extend_pairs(options.params);
-        }
-        let outgoing = Outgoing {
-            method,
-            url,
-            headers: options.headers,
-            body: options.body.unwrap_or(Bytes::new()),
-            timeout: options.timeout.unwrap_or(TIMEOUT),
-        };
-        begin(py, outgoing)
+        let client = self.made(py)?;
+        let mut request = client.request(method, url).map_err(|failure| errors::of_failure(py, &failure))?;
+        arguments::read(&mut request, options)?;
+        begin(py, Outgoing { client: client.clone(), request })
     }
+
+    fn made(&self, py: Python<'_>) -> PyResult<&KernelClient> {
+        if let Some(made) = self.made.get() {
+            return Ok(made);
+        }
+        let made =
+            KernelClient::new(ClientConfig::default()).map_err(|failure| errors::of_failure(py, &failure))?;
+        Ok(self.made.get_or_init(|| made))
+    }
+}
+
+fn config(settings: &Bound<'_, PyDict>) -> PyResult<ClientConfig> {
+    let mut config = ClientConfig::default();
+    let mut tls = ClientTls::default();
+    let mut tls_is_said = false;
+    for (name, value) in settings.iter() {
+        let name = name.cast_into::<PyString>()?;
+        let name = name.to_cow()?;
+        if value.is_none() {
+            if name == "proxy" {
+                config.proxy = ProxyChoice::Direct;
+            }
+            continue;
+        }
+        if read_tls(&mut tls, &name, &value)? {
+            tls_is_said = true;
+        } else {
+            read_setting(&mut config, &name, &value)?;
+        }
+    }
+    config.tls = tls_is_said.then_some(tls);
+    Ok(config)
+}
+
+fn read_setting(config: &mut ClientConfig, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    match name {
+        "base_url" => config.base_url = Some(parse(value.cast::<PyString>()?.to_cow()?.as_ref())?),
+        "params" => config.params = values::pairs(value, name)?,
+        "headers" => config.headers = values::headers(value)?,
+        "auth" => config.auth = Some(values::auth(value)?),
+        "timeout" => config.timeouts = values::timeouts(value)?,
+        "redirects_max" => config.redirects_max = value.extract()?,
+        "decompress" => config.decompress = value.extract()?,
+        "body_bytes_max" => config.limits.whole_bytes_max = value.extract()?,
+        "cookies" => config.cookies = value.extract()?,
+        "http2" => config.http2 = value.extract()?,
+        "proxy" => config.proxy = proxy(value)?,
+        other => return Err(PyTypeError::new_err(format!("{other:?} is no setting of a client"))),
+    }
+    Ok(())
+}
+
+fn read_tls(tls: &mut ClientTls, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match name {
+        "ca_files" => tls.ca_files = value.extract()?,
+        "only_ca_files" => tls.only_ca_files = value.extract()?,
+        "certificate" => tls.certificate = Some(value.extract()?),
+        "legacy_tls" => tls.legacy = value.extract()?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn proxy(value: &Bound<'_, PyAny>) -> PyResult<ProxyChoice> {
+    let said = value.cast::<PyString>()?.to_cow()?;
+    if said == "environment" {
+        return Ok(ProxyChoice::Environment);
+    }
+    let rules = ProxyRules::new(Some(&said), Some(&said), "");
+    rules.map(ProxyChoice::Rules).map_err(|failure| errors::of_failure(value.py(), &failure))
 }
 
 /// In threads and greenlets the answer is waited for here; in event loops it is what `await` is for.
@@ -183,12 +235,5 @@ fn begin(py: Python<'_>, outgoing: Outgoing) -> PyResult<Bound<'_, PyAny>> {
 }
 
 fn parse(url: &str) -> PyResult<Url> {
-    Url::parse(url).map_err(|error| no_url(url, error))
+    Url::parse(url).map_err(|error| PyValueError::new_err(format!("{url:?} is no URL: {error}")))
 }
-
-fn no_url(url: &str, error: url::ParseError) -> PyErr {
-    PyValueError::new_err(format!("{url:?} is no URL: {error}"))
-}
-
-/// How long a request may take when nobody says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(60);

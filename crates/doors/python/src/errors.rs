@@ -13,9 +13,9 @@ use crate::seam::Failure;
 /// The exception of `failure`.
 pub fn of_failure(py: Python<'_>, failure: &Failure) -> PyErr {
     let built = || {
-        let error = class(py, failure.name)?.call1((failure.message.as_str(),))?;
-        error.setattr(intern!(py, "step"), failure.step)?;
-        error.setattr(intern!(py, "is_repeatable"), failure.is_repeatable)?;
+        let error = class(py, failure.name())?.call1((failure.to_string(),))?;
+        error.setattr(intern!(py, "step"), failure.step().name())?;
+        error.setattr(intern!(py, "is_repeatable"), failure.is_repeatable())?;
         Ok(error)
     };
     built().map_or_else(|error: PyErr| error, PyErr::from_value)
@@ -23,7 +23,7 @@ pub fn of_failure(py: Python<'_>, failure: &Failure) -> PyErr {
 
 /// The kernel of this process has been stopped.
 pub fn stopped(py: Python<'_>) -> PyErr {
-    named(py, "KernelStopped", "the kernel has stopped: the interpreter is on its way out")
+    named(py, "Stopped", "the kernel has stopped: the interpreter is on its way out")
 }
 
 /// What was begun in another process cannot be ended in this one.

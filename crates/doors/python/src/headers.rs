@@ -1,10 +1,11 @@
 //! The header fields of a response: in order, names in any case, several values to a name.
 
+use std::sync::Arc;
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use std::sync::Arc;
 
 use crate::seam::Incoming;
 

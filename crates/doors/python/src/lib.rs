@@ -22,6 +22,7 @@ mod port;
 mod process;
 mod response;
 mod seam;
+mod values;
 mod waiting;
 
 use pyo3::prelude::*;
@@ -41,6 +42,8 @@ mod _kernel {
     use crate::process::{after_fork_in_child, shutdown};
     #[pymodule_export]
     use crate::response::Response;
+    #[pymodule_export]
+    use crate::values::Timeout;
 
     use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;

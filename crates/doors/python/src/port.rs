@@ -19,12 +19,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use southbridge::client::Port as KernelPort;
 use southbridge_words::Ticket;
 
 use crate::asyncio::AsyncioWaiter;
 use crate::process::Own;
 use crate::response::Response;
+use crate::seam::Port as KernelPort;
 use crate::waiting::{Waiting, Who};
 use crate::{errors, process, seam};
 
@@ -120,7 +120,7 @@ impl Port {
     pub fn submit(&self, py: Python<'_>, response: &Bound<'_, Response>, who: Who) -> PyResult<Ticket> {
         let port = self.ours(py)?;
         let outgoing = response.get().take_to_send(py)?;
-        let submitted = seam::submit(port, &outgoing);
+        let submitted = seam::submit(port, outgoing);
         let ticket = submitted.map_err(|failure| {
             let error = errors::of_failure(py, &failure);
             response.get().settle(Err(failure));

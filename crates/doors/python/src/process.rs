@@ -12,13 +12,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use southbridge::Southbridge;
-use southbridge::client::Port;
-use southbridge_kernel::port::KernelThread;
 
 use crate::errors;
 use crate::ffi;
-use crate::seam;
+use crate::seam::{self, KernelThread, Port};
 
 /// A thing of the process that made it. In a child that was forked off, nobody can get at it, and it is leaked.
 pub struct Own<T> {
@@ -63,7 +60,7 @@ struct House {
 
 enum Stage {
     NotStarted,
-    Running(KernelThread<Southbridge>),
+    Running(KernelThread),
     Stopped,
 }
 

@@ -7,71 +7,78 @@
 //! K4, K20; decision 0010.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use http::Method;
 use jiter::{PartialMode, PythonParse, StringCacheMode};
 use pyo3::exceptions::{PyStopIteration, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
+use url::Url;
 
 use crate::asyncio::AsyncioWaiter;
 use crate::headers::Headers;
 use crate::here::{self, Here};
-use crate::seam::{self, Failure, Incoming, Outgoing};
+use crate::seam::{Failure, Incoming, Outgoing};
 use crate::{errors, ffi, process};
 
 /// An answer over HTTP. `await` gives it, once it is there; in threads and greenlets it is there already.
 #[pyclass(frozen, subclass, weakref, module = "southbridge._kernel")]
 pub struct Response {
-    outgoing: Arc<Outgoing>,
+    shared: Arc<Shared>,
+    content: PyOnceLock<Py<PyBytes>>,
+}
+
+/// What all views of one response see.
+struct Shared {
+    method: Method,
+    url: Url,
+    /// Taken when it is sent: it is sent once.
+    outgoing: Mutex<Option<Outgoing>>,
     sent: AtomicBool,
     settled: OnceLock<Result<Arc<Incoming>, Failure>>,
     process: u32,
-    content: PyOnceLock<Py<PyBytes>>,
 }
 
 impl Response {
     /// The answer to `outgoing`, which has not been sent.
     pub fn new(outgoing: Outgoing) -> Self {
-        Self::of(Arc::new(outgoing))
-    }
-
-    fn of(outgoing: Arc<Outgoing>) -> Self {
-        Self {
-            outgoing,
+        let shared = Shared {
+            method: outgoing.request.method.clone(),
+            url: outgoing.request.url.clone(),
+            outgoing: Mutex::new(Some(outgoing)),
             sent: AtomicBool::new(false),
             settled: OnceLock::new(),
             process: ffi::process(),
-            content: PyOnceLock::new(),
-        }
+        };
+        Self { shared: Arc::new(shared), content: PyOnceLock::new() }
     }
 
     /// What is to be sent now. It is sent once.
     ///
     /// # Errors
     /// `NotAwaitedError` when it is under way already.
-    pub fn take_to_send(&self, py: Python<'_>) -> PyResult<Arc<Outgoing>> {
-        if self.sent.swap(true, Ordering::AcqRel) {
-            return Err(self.under_way(py));
-        }
-        Ok(Arc::clone(&self.outgoing))
+    pub fn take_to_send(&self, py: Python<'_>) -> PyResult<Outgoing> {
+        self.shared.sent.store(true, Ordering::Release);
+        let taken = self.shared.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| self.under_way(py))
     }
 
     /// Whether nothing has been sent yet.
     pub fn is_unsent(&self) -> bool {
-        !self.sent.load(Ordering::Acquire)
+        !self.shared.sent.load(Ordering::Acquire)
     }
 
     /// The kernel has answered.
-    pub fn complete(&self, result: Result<http::Response<bytes::Bytes>, Failure>) {
-        self.settle(result.map(|response| Arc::new(seam::incoming(&self.outgoing, response))));
+    pub fn complete(&self, result: Result<Box<Incoming>, Failure>) {
+        self.settle(result.map(|incoming| Arc::new(*incoming)));
     }
 
     /// Settles it. What has been settled stays so.
     pub fn settle(&self, result: Result<Arc<Incoming>, Failure>) {
-        let _first_word_holds = self.settled.set(result);
+        let _first_word_holds = self.shared.settled.set(result);
     }
 
     /// Waits in the way of the thread that this is, whose calls block.
@@ -92,16 +99,11 @@ impl Response {
 
     /// It will never be there: it was given up.
     pub fn abandon(&self) {
-        self.settle(Err(Failure {
-            name: "Abandoned",
-            step: "admission",
-            is_repeatable: false,
-            message: format!("{} {} was given up", self.outgoing.method, self.outgoing.url),
-        }));
+        self.settle(Err(Failure::Cancelled));
     }
 
     fn outcome(&self, py: Python<'_>) -> PyResult<&Arc<Incoming>> {
-        match self.settled.get() {
+        match self.shared.settled.get() {
             Some(Ok(incoming)) => Ok(incoming),
             Some(Err(failure)) => Err(errors::of_failure(py, failure)),
             None => Err(self.under_way(py)),
@@ -109,7 +111,7 @@ impl Response {
     }
 
     fn under_way(&self, py: Python<'_>) -> PyErr {
-        if self.process == ffi::process() {
+        if self.shared.process == ffi::process() {
             errors::not_awaited(py, "whoever waits for it elsewhere")
         } else {
             errors::forked(py)
@@ -120,7 +122,7 @@ impl Response {
     fn there<'a>(this: &'a Bound<'_, Self>) -> PyResult<&'a Arc<Incoming>> {
         let py = this.py();
         let response = this.get();
-        if response.settled.get().is_none() && response.is_unsent() {
+        if response.shared.settled.get().is_none() && response.is_unsent() {
             match here::here(py)? {
                 Here::Asyncio(_) => return Err(errors::not_awaited(py, "the running event loop")),
                 Here::Trio => return Err(errors::not_awaited(py, "trio")),
@@ -134,10 +136,10 @@ impl Response {
 
 #[pymethods]
 impl Response {
-    /// Another answer to the same request, which has not been sent.
+    /// Another view of the same response.
     #[new]
-    fn again(of: &Self) -> Self {
-        Self::of(Arc::clone(&of.outgoing))
+    fn view(of: &Self) -> Self {
+        Self { shared: Arc::clone(&of.shared), content: PyOnceLock::new() }
     }
 
     fn __await__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -163,7 +165,7 @@ impl Response {
     /// Whether it is here, or will never be.
     #[getter]
     fn is_settled(&self) -> bool {
-        self.settled.get().is_some()
+        self.shared.settled.get().is_some()
     }
 
     /// Raises the failure, if it came to that.
@@ -266,17 +268,26 @@ impl Response {
         Err(PyErr::from_value(class.call1((this,))?))
     }
 
+    /// The redirects that led here, the first first: status and URL of each.
+    #[getter]
+    fn history(this: &Bound<'_, Self>) -> PyResult<Vec<(u16, String)>> {
+        let there = Self::there(this)?;
+        Ok(there.history.iter().map(|visited| (visited.status.as_u16(), visited.url.to_string())).collect())
+    }
+
+    /// How long all of it took, in seconds, by the kernel's clock.
+    #[getter]
+    fn elapsed(this: &Bound<'_, Self>) -> PyResult<f64> {
+        Ok(Self::there(this)?.timing.total.as_secs_f64())
+    }
+
     fn __repr__(&self) -> String {
-        let method = &self.outgoing.method;
-        match self.settled.get() {
+        let Shared { method, url, .. } = &*self.shared;
+        match self.shared.settled.get() {
             Some(Ok(there)) => format!("<Response {} of {method} {}>", there.status.as_u16(), there.url),
-            Some(Err(failure)) => {
-                format!("<Response none of {method} {}: {}>", self.outgoing.url, failure.message)
-            }
-            None if self.is_unsent() => {
-                format!("<Response not yet asked for of {method} {}>", self.outgoing.url)
-            }
-            None => format!("<Response awaited of {method} {}>", self.outgoing.url),
+            Some(Err(failure)) => format!("<Response none of {method} {url}: {failure}>"),
+            None if self.is_unsent() => format!("<Response not yet asked for of {method} {url}>"),
+            None => format!("<Response awaited of {method} {url}>"),
         }
     }
 }
