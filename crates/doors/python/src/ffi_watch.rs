@@ -12,6 +12,7 @@ use std::thread;
 
 use pyo3::prelude::*;
 
+// SAFETY: the linker makes these two names of what they stand for, whose signatures are those of CPython.
 unsafe extern "C" {
     fn __real_PyGILState_Ensure() -> c_int;
     fn __real_PyEval_RestoreThread(state: *mut c_void);
