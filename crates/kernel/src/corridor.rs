@@ -26,6 +26,7 @@ use crate::http::{
 };
 use crate::kernel::Shared;
 use crate::pool::{LendError, Lent, Need};
+use crate::stats::ServiceFigures;
 use crate::underway::Mark;
 use answer::outcome_of;
 pub(crate) use failed::Failed;
@@ -73,7 +74,10 @@ impl Shared {
         })?;
         self.stats.requests[call.class].add(1);
         self.budget.borrow_mut().handle_request(now);
-        Ok(Passage { shared: Rc::clone(self), mark, verdict: None })
+        // An errand is not what somebody asked of the service.
+        let figures = call.ranked.then(|| self.stats.service(&call.service));
+        figures.iter().for_each(|figures| figures.requested());
+        Ok(Passage { shared: Rc::clone(self), mark, figures, verdict: None })
     }
 
     fn rank(&self, call: &Call, passage: &mut Passage) -> Result<Lane, ExchangeError> {
@@ -246,6 +250,7 @@ impl Shared {
         let (parts, incoming) = response.into_parts();
         passage.report(outcome_of(&parts, latency, self.clock.wall()));
         self.stats.responded(parts.status, latency);
+        passage.figures.iter().for_each(|figures| figures.responded(parts.status, latency));
         let from = FromPeer {
             incoming,
             gauge: Rc::clone(lent.gauge()),
@@ -291,6 +296,8 @@ fn withdraw(lent: Lent) -> Failed {
 struct Passage {
     shared: Rc<Shared>,
     mark: Mark,
+    /// Those of its service, unless it is an errand.
+    figures: Option<Rc<ServiceFigures>>,
     /// The host whose ranker is still owed an outcome.
     verdict: Option<ServiceName>,
 }
@@ -304,8 +311,13 @@ impl Passage {
 
     fn fail(mut self, error: ExchangeError) -> ExchangeError {
         self.report(error.outcome());
-        self.shared.stats.failed(error.step());
+        self.failed_at(error.step());
         error
+    }
+
+    fn failed_at(&self, step: Step) {
+        self.shared.stats.failed(step);
+        self.figures.iter().for_each(|figures| figures.failed());
     }
 }
 
@@ -331,7 +343,7 @@ impl Ending for Delivery {
     fn failed(self: Box<Self>, received: u64, loss: Loss) {
         let Self { lent, passage } = *self;
         passage.shared.stats.body_bytes.add(received);
-        passage.shared.stats.failed(Step::Body);
+        passage.failed_at(Step::Body);
         lent.lose(loss);
     }
 }

@@ -23,7 +23,7 @@ use crate::exchange::{Call, Compose, ExchangeError, Manner};
 use crate::http::ResponseBody;
 use crate::net::{self, AddressPolicy, ConnectError, Stream};
 use crate::pool::{Lending, Opener, OpeningConfig, PeerView};
-use crate::stats::Stats;
+use crate::stats::{Exposition, Stats, StatsConfig};
 use crate::surroundings::Surroundings;
 use crate::tls::{TlsConfig, TlsConfigError, TlsConnector};
 use crate::underway::{RequestView, Underway};
@@ -50,6 +50,8 @@ pub struct KernelConfig {
     /// The slowest a response body may come, in bytes a second. Default 1024: a modem of 1985, so that
     /// whoever is slower is not slow but stuck.
     pub body_rate_min: u64,
+    /// Where figures are kept, and how many services have their own.
+    pub stats: StatsConfig,
     /// Seed of all jitter and weighted choice.
     pub seed: u64,
 }
@@ -66,6 +68,7 @@ impl Default for KernelConfig {
             ranker: RankerLimits::default(),
             budget: BudgetLimits::default(),
             body_rate_min: 1024,
+            stats: StatsConfig::default(),
             seed: rand::random(),
         }
     }
@@ -81,6 +84,9 @@ pub enum KernelError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
+    /// Memory for figures.
+    #[error("no memory for statistics can be mapped")]
+    Stats(#[source] std::io::Error),
 }
 
 /// The kernel, seen from the I/O thread. Cheap to clone; all clones are one kernel.
@@ -120,7 +126,7 @@ impl Kernel {
     /// As [`Kernel::new`].
     pub fn amid(around: Surroundings, config: KernelConfig) -> Result<Self, KernelError> {
         let clock = around.clock;
-        let stats = Rc::new(Stats::default());
+        let stats = Rc::new(Stats::new(&config.stats).map_err(KernelError::Stats)?);
         let policy = Rc::new(config.addresses);
         let opener = Opener {
             config: config.opening.clone(),
@@ -296,6 +302,33 @@ impl Kernel {
     /// Every peer that something is held for.
     pub fn peers(&self) -> Vec<PeerView> {
         self.shared.lending.peers(self.clock().now())
+    }
+
+    /// Writes what the kernel holds at this moment: what is not counted but found out when somebody asks.
+    pub(crate) fn expose(&self, out: &mut Exposition) {
+        out.head("southbridge_hosts", "gauge", "Hosts known, by state.");
+        for (state, count) in self.host_counts() {
+            out.value("southbridge_hosts", &[("state", state.name())], count);
+        }
+        let usage = self.pool_usage();
+        let gauges = [
+            ("southbridge_requests_under_way", self.requests_count() as u64, "Requests under way."),
+            ("southbridge_connections", usage.connections.into(), "Connections, from dial to close."),
+            ("southbridge_connections_idle", usage.idle.into(), "Connections nobody uses."),
+            ("southbridge_dials", usage.dials.into(), "TCP handshakes in progress."),
+            ("southbridge_tls_handshakes", usage.handshakes.into(), "TLS handshakes in progress."),
+            (
+                "southbridge_limited_connections",
+                usage.limited_connections.into(),
+                "Connections of the limited lane.",
+            ),
+            ("southbridge_leases", usage.leases.into(), "Connections and streams lent."),
+            ("southbridge_waiting", usage.waiting.into(), "Requests that wait for a connection."),
+        ];
+        for (name, value, help) in gauges {
+            out.head(name, "gauge", help);
+            out.value(name, &[], value);
+        }
     }
 
     /// A deadline `after` from now.

@@ -32,7 +32,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::kernel::Kernel;
 use crate::net::Listener;
-use crate::stats::Exposition;
+use crate::stats::Board;
+
+pub use crate::stats::MoreMetrics;
 
 /// Whether the doors work, as `/ready` tells.
 #[derive(Clone, Debug, Default)]
@@ -50,9 +52,6 @@ impl Readiness {
     }
 }
 
-/// Adds numbers of its own to the metrics page: doors and resolvers have some.
-pub type MoreMetrics = Rc<dyn Fn(&mut Exposition)>;
-
 /// Somebody else who is told when an operator wakes a host; says whether the host is known there.
 pub type AlsoWake = Rc<dyn Fn(&ServiceName) -> bool>;
 
@@ -61,7 +60,7 @@ pub type AlsoWake = Rc<dyn Fn(&ServiceName) -> bool>;
 pub struct Admin {
     kernel: Kernel,
     readiness: Readiness,
-    more: Vec<MoreMetrics>,
+    board: Board,
     wake: Vec<AlsoWake>,
     secret: Option<Secret>,
 }
@@ -69,7 +68,8 @@ pub struct Admin {
 impl Admin {
     /// An admin socket for `kernel`.
     pub fn new(kernel: Kernel, readiness: Readiness, more: Vec<MoreMetrics>) -> Self {
-        Self { kernel, readiness, more, wake: Vec::new(), secret: None }
+        let board = Board::new(kernel.clone(), more);
+        Self { kernel, readiness, board, wake: Vec::new(), secret: None }
     }
 
     /// Tells `wake` too when an operator wakes a host: a queue that waits for it, for instance.

@@ -62,36 +62,7 @@ fn ready(admin: &Admin, _uri: &Uri) -> Page {
 }
 
 fn metrics(admin: &Admin) -> Page {
-    let mut out = Exposition::default();
-    let kernel = &admin.kernel;
-    kernel.stats().expose(&mut out);
-    out.head("southbridge_hosts", "gauge", "Hosts known, by state.");
-    for (state, count) in kernel.host_counts() {
-        out.value("southbridge_hosts", &[("state", state.name())], count);
-    }
-    let usage = kernel.pool_usage();
-    let gauges = [
-        ("southbridge_requests_under_way", kernel.requests_count() as u64, "Requests under way."),
-        ("southbridge_connections", usage.connections.into(), "Connections, from dial to close."),
-        ("southbridge_connections_idle", usage.idle.into(), "Connections nobody uses."),
-        ("southbridge_dials", usage.dials.into(), "TCP handshakes in progress."),
-        ("southbridge_tls_handshakes", usage.handshakes.into(), "TLS handshakes in progress."),
-        (
-            "southbridge_limited_connections",
-            usage.limited_connections.into(),
-            "Connections of the limited lane.",
-        ),
-        ("southbridge_leases", usage.leases.into(), "Connections and streams lent."),
-        ("southbridge_waiting", usage.waiting.into(), "Requests that wait for a connection."),
-    ];
-    for (name, value, help) in gauges {
-        out.head(name, "gauge", help);
-        out.value(name, &[], value);
-    }
-    for more in &admin.more {
-        more(&mut out);
-    }
-    let body = Full::new(Bytes::from(out.into_text()));
+    let body = Full::new(Bytes::from(admin.board.page().into_text()));
     with_type(StatusCode::OK, Exposition::CONTENT_TYPE, body)
 }
 

@@ -48,7 +48,7 @@ fn report(arguments: &Resolve) -> Result<Report, String> {
 }
 
 async fn resolve(name: &ServerName, config: &Config, connect: bool) -> Result<Report, String> {
-    let southbridge = Southbridge::new(setup::kernel(config), setup::federation(config));
+    let southbridge = Southbridge::new(setup::kernel(config, None), setup::federation(config));
     let southbridge = southbridge.map_err(|error| explain(&error))?;
     let federation = southbridge.federation();
     let explanation = federation.explain(name).await.map_err(|error| error.to_string())?;

@@ -51,13 +51,14 @@ use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
 use sections::keys::Keys;
 use sections::log::Log;
+use sections::statistics::Statistics;
 use sections::storage::Storage;
 use sections::synapse::Synapse;
 use sections::testing::Testing;
 use sections::transport::Transport;
 use sections::{
-    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, pool, storage, synapse,
-    testing, tls, transport, well_known,
+    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, pool, statistics, storage,
+    synapse, testing, tls, transport, well_known,
 };
 
 /// Everything that can be configured, checked.
@@ -71,6 +72,7 @@ pub struct Config {
     pub bus: Bus,
     pub keys: Keys,
     pub admin: Admin,
+    pub statistics: Statistics,
     pub dns: DnsConfig,
     /// How long one fetch of `.well-known` may take.
     pub well_known_timeout: Duration,
@@ -218,6 +220,7 @@ fn read_sections<'a>(
         bus: Bus::read(&bus, read_secret(&bus, "secret"), &environment.state_dir),
         keys,
         admin: Admin::read(&admin, read_secret(&admin, "secret")),
+        statistics: Statistics::read(&open(&statistics::SECTION)),
         dns: dns::read(&dns),
         well_known_timeout: well_known.duration("timeout"),
         resolver: well_known::read_limits(&open(&well_known::RESOLVER_SECTION), &well_known),

@@ -214,6 +214,29 @@ fn open_to(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Whom figures are sent to, and what is said of those they cannot be sent to.
+#[test]
+fn figures_are_sent_where_the_file_says() {
+    let text = "[statistics]\nstatsd = \"127.0.0.1:8125\"\notlp = \"http://c:4318\"\nfile = \"x.prom\"\n";
+    let publish = parse(text).unwrap().statistics.publish;
+    let (statsd, file, otlp) = (publish.statsd.unwrap(), publish.file.unwrap(), publish.otlp.unwrap());
+    use southbridge_kernel::stats::publish::{FileConfig, OtlpTarget, StatsdConfig};
+    assert_eq!(statsd, StatsdConfig::new("127.0.0.1:8125".parse().unwrap()));
+    assert_eq!((file.path.is_absolute(), file.interval), (true, FileConfig::new("").interval));
+    assert_eq!(otlp.target, OtlpTarget::parse("http://c:4318/v1/metrics").unwrap());
+    for (line, reason) in [
+        ("statsd = [\"127.0.0.1:1\", \"127.0.0.1:2\"]", "statistics.statsd: names several servers"),
+        ("statsd = \"localhost:8125\"", "is not an address with a port"),
+        ("statsd_prefix = \"a:b\"\nstatsd = \"127.0.0.1:1\"", "\"a:b\" is not a prefix"),
+        ("statsd_tags = \"dogs\"\nstatsd = \"127.0.0.1:1\"", "\"dogs\" is not known"),
+        ("otlp = \"collector:4317\"", "\"collector:4317\" has no http://"),
+        ("file = \"not/there/x.prom\"", "not/there does not exist"),
+    ] {
+        let error = parse(&format!("[statistics]\n{line}")).unwrap_err();
+        assert!(error.contains(reason), "{line}: {error}");
+    }
+}
+
 /// A secret in the wrong place must not be shown by the message that says so.
 #[test]
 fn no_message_repeats_a_secret() {
@@ -267,6 +290,12 @@ fn the_defaults_of_the_file_are_those_of_the_machines() {
     assert_eq!(config.bus.limits, southbridge_bus::externaliser::ExternaliserLimits::default());
     let bus = southbridge::bus::BusConfig::new(ServerName::parse("a.example").unwrap());
     assert_eq!((&config.bus.results, config.bus.close_patience), (&bus.results, bus.close_patience));
+    let published = southbridge_kernel::stats::publish::PublishConfig::default();
+    assert_eq!(format!("{:?}", config.statistics.publish), format!("{published:?}"));
+    let kernel = southbridge_kernel::stats::StatsConfig::default();
+    assert_eq!(config.statistics.services_max as usize, kernel.services_max);
+    let region = southbridge_kernel::stats::RegionOptions::default();
+    assert_eq!(config.statistics.bytes_max, region.bytes_max);
     let door = southbridge::bus_door::BusDoorConfig::new(Secret::new(*b"x"));
     let read = config.bus.door(Secret::new(*b"x"));
     assert_eq!(format!("{read:?}"), format!("{door:?}"));

@@ -11,6 +11,7 @@ mod numbers;
 mod reload;
 pub mod setup;
 mod signals;
+mod statistics;
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -43,6 +44,7 @@ use doors::Doors;
 use keeper::RankKeeper;
 use reload::{Ending, Reload};
 use signals::{Order, Signals};
+use statistics::Statistics;
 
 /// Serves until told to stop, or until a successor has taken over.
 pub fn run(arguments: &Serve) -> u8 {
@@ -195,13 +197,16 @@ struct Works {
     keeping: JoinHandle<()>,
     readiness: Readiness,
     _declared: Vec<Declared>,
+    statistics: Statistics,
 }
 
 impl Works {
     /// Sets everything to work; the doors are open at the end.
     async fn start(prepared: &Prepared) -> Result<Self, Failure> {
         let config = &prepared.config;
-        let southbridge = Southbridge::new(setup::kernel(config), setup::federation(config))
+        let region = statistics::open(&config.statistics);
+        let kernel = setup::kernel(config, region.clone());
+        let southbridge = Southbridge::new(kernel, setup::federation(config))
             .map_err(|error| Failure::misconfigured(at_file(config) + &explain(&error)))?;
         let at_fault = |reason: String| Failure::misconfigured(at_file(config) + &reason);
         let outbox = bus::open_outbox(config).map_err(at_fault)?;
@@ -217,6 +222,8 @@ impl Works {
         let readiness = Readiness::default();
         let mut metrics = vec![southbridge.metrics(), doors.metrics(), keeper.metrics()];
         metrics.extend(bus.as_ref().map(BusKeeper::metrics));
+        let statistics = Statistics::publish(&southbridge, metrics.clone(), &config.statistics, region)
+            .map_err(|error| Failure::running(format!("figures cannot be published: {error}")))?;
         let mut admin = Admin::new(southbridge.kernel().clone(), readiness.clone(), metrics);
         if let Some(bus) = &bus {
             admin = admin.also_waking(bus.also_wake());
@@ -228,7 +235,7 @@ impl Works {
         });
         readiness.set(true);
         let declared = declare(&southbridge, config);
-        Ok(Self { doors, keeper, bus, keeping, readiness, _declared: declared })
+        Ok(Self { doors, keeper, bus, keeping, readiness, _declared: declared, statistics })
     }
 
     async fn stop_accepting(&mut self, ending: Ending) {
@@ -261,6 +268,7 @@ impl Works {
             () = insisted => warn!(left = doors.in_progress(), "requests cut off: told to stop again"),
         }
         self.keeping.abort();
+        self.statistics.close();
         if ending == Ending::Stopped {
             self.keeper.close().await;
         }

@@ -6,13 +6,14 @@ use southbridge::synapse_door::SynapseDoorConfig;
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::OpeningConfig;
 use southbridge_kernel::http::HttpLimits;
+use southbridge_kernel::stats::{Region, StatsConfig};
 use southbridge_kernel::tls::TlsProfile;
 use southbridge_words::Secret;
 
 use crate::config::Config;
 
 /// The settings of the kernel.
-pub fn kernel(config: &Config) -> KernelConfig {
+pub fn kernel(config: &Config, region: Option<Region>) -> KernelConfig {
     let transport = &config.transport;
     let opening = OpeningConfig {
         dial: transport.dial.clone(),
@@ -33,6 +34,7 @@ pub fn kernel(config: &Config) -> KernelConfig {
         ranker: config.hosts.clone(),
         budget: config.retries.clone(),
         body_rate_min: transport.body_rate_min,
+        stats: StatsConfig { region, services_max: config.statistics.services_max as usize },
         seed: rand::random(),
     }
 }

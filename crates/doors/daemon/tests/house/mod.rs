@@ -52,6 +52,7 @@ impl House {
             .env_clear()
             .env("NOTIFY_SOCKET", self.path("notify.sock"))
             .env("STATE_DIRECTORY", self.path("state"))
+            .env("XDG_RUNTIME_DIR", self.dir.path())
             .stderr(fs::File::create(self.path("log")).unwrap());
         command
     }

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod pool;
+pub mod statistics;
 pub mod storage;
 pub mod synapse;
 pub mod testing;
@@ -20,12 +21,13 @@ pub mod well_known;
 use super::key::Section;
 
 /// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
-pub const SECTIONS: [&Section; 19] = [
+pub const SECTIONS: [&Section; 20] = [
     &synapse::SECTION,
     &forward_proxy::SECTION,
     &bus::SECTION,
     &keys::SECTION,
     &admin::SECTION,
+    &statistics::SECTION,
     &dns::SECTION,
     &well_known::SECTION,
     &well_known::RESOLVER_SECTION,
