@@ -1,12 +1,14 @@
 //! The command line.
 
 mod bus;
+mod stats;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use bus::{BusPlace, DropQueue, Keys, ListQueues, Queue, Send, ShowQueue, WakeQueues};
+pub use stats::Stats;
 
 use crate::config::Listen;
 
@@ -51,6 +53,9 @@ pub enum Command {
     /// The homeserver and the notaries of [keys] are asked when no key is known that is good now.
     #[command(after_long_help = bus::KEYS_HELP)]
     Keys(Keys),
+    /// Read what a process has counted, whether it lives or not
+    #[command(after_long_help = stats::STATS_HELP)]
+    Stats(Stats),
     /// Prepare an installation
     #[command(subcommand)]
     Init(Init),
@@ -221,6 +226,7 @@ Examples:
   southbridge resolve matrix.org                      where a homeserver is, step by step
   southbridge init synapse                            the lines to add to homeserver.yaml
   southbridge queue ls                                what waits for other homeservers
+  southbridge stats                                   what processes have counted
 
 Exit codes:
   0  done

@@ -233,6 +233,8 @@ Group=@USER@
 SupplementaryGroups=@SYNAPSE_GROUP@
 StateDirectory=southbridge
 StateDirectoryMode=0750
+RuntimeDirectory=southbridge-stats
+RuntimeDirectoryPreserve=yes
 LimitNOFILE=524288
 
 # It needs the network, its state directory, and nothing else.

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod init;
 pub mod manual;
 pub mod resolve;
+pub mod stats;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Send(arguments) => bus::send::run(&arguments),
         Command::Queue(what) => bus::queue::run(&what),
         Command::Keys(arguments) => bus::keys::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorld(arguments) => demo::run_world(arguments.hosts as usize),
