@@ -35,6 +35,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::server::Acceptor;
@@ -71,6 +72,7 @@ struct Fleet {
     ledger: Ledger,
     sends: Sends,
     hang_up: Notify,
+    let_go: Notify,
 }
 
 impl Homeservers {
@@ -96,6 +98,7 @@ impl Homeservers {
             ledger: Ledger::default(),
             sends: Sends::default(),
             hang_up: Notify::new(),
+            let_go: Notify::new(),
         };
         let servers = Self { address, fleet: Arc::new(fleet), listeners: Mutex::default() };
         let address = servers.listen_also(address).await?;
@@ -148,6 +151,11 @@ impl Homeservers {
         self.fleet.hang_up.notify_waiters();
     }
 
+    /// Closes every connection on which a host hangs, as a machine does that is started again.
+    pub fn let_go(&self) {
+        self.fleet.let_go.notify_waiters();
+    }
+
     /// Keeps at most `requests_max` requests for [`Homeservers::received`]; counting goes on all the same.
     pub fn keep_at_most(&self, requests_max: usize) {
         self.fleet.ledger.keep_at_most(requests_max);
@@ -166,6 +174,12 @@ impl Homeservers {
     /// From now on keeps every transaction that comes, for [`Homeservers::sent_to`].
     pub fn record_sends(&self) {
         self.fleet.sends.record();
+    }
+
+    /// From now on tells `watcher` of every transaction that comes to a healthy host: the host, the id, the body.
+    /// There is one watcher; it stays.
+    pub fn watch_sends(&self, watcher: impl Fn(&str, &str, &Bytes) + Send + Sync + 'static) {
+        self.fleet.sends.watch(Box::new(watcher));
     }
 
     /// What `host` does with its next transactions, one by one; it processes those after them. Begins to
@@ -204,7 +218,12 @@ async fn serve_connection(fleet: &Arc<Fleet>, stream: TcpStream, peer: SocketAdd
     let script = fleet.scripts.get(sni.as_deref().unwrap_or(&local.ip().to_string()));
     match script.behaviour {
         Behaviour::Reset => return reset(&hello.io),
-        Behaviour::HangAfterAccept => return until_closed(&mut hello.io).await,
+        Behaviour::HangAfterAccept => {
+            return tokio::select! {
+                closed = until_closed(&mut hello.io) => closed,
+                () = fleet.let_go.notified() => Ok(()),
+            };
+        }
         _ => {}
     }
     let config = Arc::clone(&fleet.configs[script.alpn as usize]);
@@ -257,7 +276,10 @@ async fn speak_http(
             let verdict = if healthy { fleet.sends.take(&received) } else { Verdict::Otherwise };
             fleet.ledger.keep(received);
             match verdict {
-                Verdict::Otherwise => Ok(answers::answer(&script, asked).await),
+                Verdict::Otherwise => tokio::select! {
+                    answer = answers::answer(&script, asked) => Ok(answer),
+                    () = fleet.let_go.notified(), if !healthy => Err(Cut),
+                },
                 Verdict::Say(canned) => {
                     tokio::time::sleep(script.latency).await;
                     Ok(answers::respond(canned))

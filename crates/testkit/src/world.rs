@@ -20,13 +20,15 @@
 
 mod plan;
 mod serve;
+mod tally;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -38,6 +40,7 @@ use crate::homeserver::{Behaviour, Homeservers, HostScript, WellKnown};
 use plan::Plan;
 pub use plan::{FederationSpec, Health, Route, WorldHost};
 pub use serve::serve_forever;
+use tally::Tally;
 
 /// A running federation; it stops when dropped.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub struct World {
     homeservers: Homeservers,
     authority: Arc<Authority>,
     directory: TempDir,
+    tally: Arc<Mutex<Tally>>,
     _black_holes: Vec<BlackHole>,
     runner: Runner,
 }
@@ -154,6 +158,27 @@ impl World {
         self.plan.draw_health(black_hole_share, slow_share);
     }
 
+    /// All hosts are well, and those that hung close the connections on which they did.
+    pub fn calm(&self) {
+        self.storm(0.0, 0.0);
+        self.homeservers.let_go();
+    }
+
+    /// Message `number` of `part` is handed in now. From the first mark on, what comes is counted.
+    pub fn mark(&self, part: &str, number: u32) {
+        let (plan, tally) = (Arc::clone(&self.plan), Arc::clone(&self.tally));
+        self.homeservers.watch_sends(move |host, id, body| {
+            let index = plan.find(host).and_then(|host| u32::try_from(host.index).ok());
+            let Some(index) = index else { return };
+            tally.lock().unwrap_or_else(PoisonError::into_inner).take(index, id, body, Instant::now());
+        });
+        self.tally().mark(part, number, Instant::now());
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes one host, by its place in [`World::hosts`].
     pub fn set_health(&self, index: usize, health: Health) {
         self.plan.set_health(index, health);
@@ -215,6 +240,7 @@ async fn build(spec: FederationSpec) -> io::Result<World> {
         homeservers,
         authority,
         directory,
+        tally: Arc::default(),
         _black_holes: black_holes,
         runner: Runner::default(),
     })

@@ -7,8 +7,9 @@
 //! Matrix Server-Server API, "Transactions"; faults rows 16–18.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use hyper::Method;
@@ -66,10 +67,14 @@ pub(super) enum Verdict {
     Cut,
 }
 
+/// Is told of every transaction that comes to a healthy host: the host, the id, the body.
+pub(super) type Watcher = Box<dyn Fn(&str, &str, &Bytes) + Send + Sync>;
+
 /// The transactions of all hosts.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Sends {
     recording: AtomicBool,
+    watcher: OnceLock<Watcher>,
     hosts: Mutex<HashMap<String, Host>>,
 }
 
@@ -89,8 +94,18 @@ impl Sends {
         self.recording.store(true, Ordering::Relaxed);
     }
 
+    /// From now on tells `watcher`, unless there is one already.
+    pub(super) fn watch(&self, watcher: Watcher) {
+        let _there_is_one = self.watcher.set(watcher);
+    }
+
+    /// Whether all of the body of what is sent to `target` is wanted.
     pub(super) fn records(&self, target: &str) -> bool {
-        self.recording.load(Ordering::Relaxed) && target.starts_with(SEND)
+        (self.is_recording() || self.watcher.get().is_some()) && target.starts_with(SEND)
+    }
+
+    fn is_recording(&self) -> bool {
+        self.recording.load(Ordering::Relaxed)
     }
 
     pub(super) fn answer_next(&self, host: &str, answers: impl IntoIterator<Item = OnSend>) {
@@ -109,6 +124,12 @@ impl Sends {
             return Verdict::Otherwise;
         }
         let id = request.target[SEND.len()..].to_owned();
+        if let Some(watcher) = self.watcher.get() {
+            watcher(&request.host, &id, &request.body);
+        }
+        if !self.is_recording() {
+            return Verdict::Otherwise;
+        }
         let mut hosts = self.lock();
         let host = hosts.entry(request.host.clone()).or_default();
         let answer = host.answers.pop_front().unwrap_or_default();
@@ -136,6 +157,12 @@ impl Sends {
             OnSend::ProcessAndHang => Verdict::Hang,
             OnSend::ProcessAndCut | OnSend::Cut => Verdict::Cut,
         }
+    }
+}
+
+impl fmt::Debug for Sends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sends")
     }
 }
 

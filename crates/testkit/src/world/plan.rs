@@ -96,7 +96,7 @@ pub enum Health {
 }
 
 impl Health {
-    const ALL: [Self; 3] = [Self::Healthy, Self::Slow, Self::BlackHole];
+    pub(super) const ALL: [Self; 3] = [Self::Healthy, Self::Slow, Self::BlackHole];
 
     /// The name used in JSON.
     pub const fn name(self) -> &'static str {
@@ -179,13 +179,17 @@ impl Plan {
         self.host(index.parse().ok()?)
     }
 
-    fn host(&self, index: usize) -> Option<WorldHost> {
+    pub(super) fn health(&self, index: usize) -> Option<Health> {
         let health = self.health.get(index)?.load(Ordering::Relaxed);
+        Some(Health::ALL[usize::from(health)])
+    }
+
+    fn host(&self, index: usize) -> Option<WorldHost> {
         Some(WorldHost {
+            health: self.health(index)?,
             index,
             domain: format!("hs{index}.fed.test"),
             route: self.routes[index],
-            health: Health::ALL[usize::from(health)],
             http2: self.http2[index],
         })
     }

@@ -3,9 +3,12 @@
 //! Orders on standard input, each answered by one line of JSON on standard output:
 //!
 //! - `storm BLACK_HOLE_SHARE SLOW_SHARE`: draws the health of all hosts afresh;
-//! - `calm`: all hosts are healthy;
-//! - `healthy`: the names of the hosts that are in good health now;
-//! - `counts`: what the homeservers and the DNS server have seen.
+//! - `calm`: all hosts are healthy, and close the connections on which they hung;
+//! - `healthy`, `slow`, `black_hole`: the names of the hosts that are so now;
+//! - `counts`: what the homeservers and the DNS server have seen;
+//! - `mark PART NUMBER`: a message of which the content has this `part` and `number` is handed in now;
+//! - `arrived PART [HEALTH]`, `part PART [HEALTH]`: what came of it to all hosts, or to those that are so now;
+//! - `presence NUMBER`: what came of presence, of which the newest has the status message NUMBER.
 //!
 //! It ends with its standard input, so that it cannot outlive whoever started it.
 
@@ -35,7 +38,7 @@ fn say(output: &mut impl Write, what: &Value) -> io::Result<()> {
     output.flush()
 }
 
-fn obey(world: &World, order: &str) -> Value {
+pub(super) fn obey(world: &World, order: &str) -> Value {
     let words: Vec<&str> = order.split_whitespace().collect();
     match words[..] {
         ["storm", black_hole, slow] => match (black_hole.parse(), slow.parse()) {
@@ -46,14 +49,36 @@ fn obey(world: &World, order: &str) -> Value {
             _ => json!({ "error": "storm takes two shares, for example: storm 0.2 0.1" }),
         },
         ["calm"] => {
-            world.storm(0.0, 0.0);
+            world.calm();
             json!({ "ok": true })
         }
-        ["healthy"] => world.healthy(),
         ["counts"] => world.counts(),
-        _ => json!({ "error": "the orders are: storm BLACK_HOLE_SHARE SLOW_SHARE, calm, healthy, counts" }),
+        ["mark", part, number] => match number.parse() {
+            Ok(number) => {
+                world.mark(part, number);
+                json!({ "ok": true })
+            }
+            Err(_) => json!({ "error": "mark takes a part and a number, for example: mark storm 3" }),
+        },
+        ["arrived", part] => world.tally().arrived(part, |_| true),
+        ["part", part] => world.tally().part(part, |_| true),
+        ["arrived", part, health] => of_health(health, |it| world.tally().arrived(part, |n| world.is(n, it))),
+        ["part", part, health] => of_health(health, |it| world.tally().part(part, |n| world.is(n, it))),
+        ["presence", number] => world.tally().presence(number.parse().unwrap_or(0)),
+        [health] => of_health(health, |health| world.names_of(health)),
+        _ => json!({ "error": ORDERS }),
     }
 }
+
+fn of_health(name: &str, answer: impl FnOnce(Health) -> Value) -> Value {
+    match Health::ALL.into_iter().find(|health| health.name() == name) {
+        Some(health) => answer(health),
+        None => json!({ "error": ORDERS }),
+    }
+}
+
+const ORDERS: &str = "the orders are: storm BLACK_HOLE_SHARE SLOW_SHARE, calm, healthy, slow, black_hole, counts, \
+                      mark PART NUMBER, arrived PART [HEALTH], part PART [HEALTH], presence NUMBER";
 
 impl World {
     /// All that another process needs to know, as JSON: `dns`, `ca`, `well_known_port`, `default_port`,
@@ -81,10 +106,15 @@ impl World {
         })
     }
 
-    /// The names of the hosts that are in good health now, as JSON.
-    pub fn healthy(&self) -> Value {
-        let healthy = self.hosts().into_iter().filter(|host| host.health == Health::Healthy);
-        Value::Array(healthy.map(|host| Value::String(self.name(&host))).collect())
+    /// The names of the hosts that are doing so now, as JSON.
+    pub fn names_of(&self, health: Health) -> Value {
+        let they = self.hosts().into_iter().filter(|host| host.health == health);
+        Value::Array(they.map(|host| Value::String(self.name(&host))).collect())
+    }
+
+    /// Whether the host at `index` is doing so now.
+    fn is(&self, index: u32, health: Health) -> bool {
+        self.plan.health(index as usize) == Some(health)
     }
 
     /// What was seen so far, as JSON.

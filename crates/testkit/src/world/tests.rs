@@ -92,6 +92,28 @@ fn a_world_takes_orders_line_by_line() {
     assert!(lines[4]["error"].is_string());
 }
 
+/// Hosts tell what came to them; a health that there is not, and orders that are none, are said to be so.
+#[test]
+fn a_world_tells_what_came_to_whom() {
+    let world = World::start(spec(10)).unwrap();
+    world.mark("p", 1);
+    let (ports, config) = (world.ports(), world.authority().client_config(crate::certificates::Alpn::Http1));
+    let domain = world.hosts()[3].domain.clone();
+    let body = r#"{"pdus":[{"content":{"part":"p","number":1}}],"edus":[]}"#;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let put = hyper::Request::put(format!("https://{domain}/_matrix/federation/v1/send/1")).body(body);
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.federation));
+        crate::probe::send(to, &config, put.unwrap()).await.unwrap();
+    });
+    assert_eq!(serve::obey(&world, "arrived p")["arrived"], 1);
+    assert_eq!(serve::obey(&world, "arrived p slow")["arrived"], 0);
+    let part = serve::obey(&world, "part p healthy");
+    assert_eq!((&part["transactions"], &part["took_us"].as_array().unwrap().len()), (&1.into(), &1));
+    assert_eq!(serve::obey(&world, "healthy").as_array().unwrap().len(), 10);
+    assert!(serve::obey(&world, "arrived p strange")["error"].is_string());
+}
+
 /// Nobody but the order decides who hangs.
 #[test]
 fn a_storm_changes_who_hangs() {
