@@ -175,8 +175,8 @@ pub struct Demo {
     /// How many homeservers there are
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=20_000))]
     pub hosts: u32,
-    /// How long people go on asking in the storm, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// How long the storm lasts, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub storm_seconds: u64,
 }
 
@@ -272,9 +272,11 @@ Examples:
 
 const DEMO_HELP: &str = "\
 Three processes on loopback: a federation of fake homeservers with real TLS, .well-known, SRV and DNS; Southbridge as
-an operator runs it; and a client that asks at its door as Synapse does. A transaction goes to every homeserver, first
-over no connections at all, then over those that are open; then a fifth of the homeservers fall silent and a tenth
-become slow, while people go on asking the healthy ones. The table says what was delivered, how soon, and at what cost.
+an operator runs it; and a client that hands messages to its bus as a homeserver does, and asks at its Synapse door as
+Synapse does. Messages go to every homeserver: over no connections at all, over those that are open, and in a burst;
+presence changes faster than it travels; a fifth of the homeservers hang and a tenth are slow while messages and
+questions go on, and then they come back; at last Southbridge is killed in the midst of its work, and started again.
+Every line says what the homeservers have seen. It fails if a message is lost, comes twice or in the wrong order.
 
 Nothing leaves this machine, nothing is kept, and no configuration is needed.
 ";

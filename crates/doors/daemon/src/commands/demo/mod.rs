@@ -1,25 +1,27 @@
-//! `southbridge demo`: a federation of hundreds of homeservers on this machine, with Southbridge in front.
+//! `southbridge demo`: a federation of hundreds of homeservers on this machine, and Southbridge that carries to it.
 //!
 //! Three processes: the federation (fake homeservers with real TLS, .well-known, SRV and DNS), Southbridge
-//! as an operator runs it, and this one, which asks at Southbridge's door as a Synapse does.
+//! as an operator runs it, and this one, which hands messages to the bus as a homeserver does, and asks at the
+//! Synapse door as a Synapse does. What arrives is counted by those homeservers.
 //!
 //! # Source
-//! Issue 2, item 9.
+//! Issue 2, item 9; issue 3, item 8.
 
+mod bus;
 mod course;
-mod load;
+mod people;
 mod progress;
 mod report;
 mod serving;
 mod world;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::Demo;
 use crate::commands::{DONE, FAILED};
 use course::Course;
-use load::Door;
 use progress::Progress;
 use serving::Serving;
 use world::WorldProcess;
@@ -67,42 +69,29 @@ fn play(arguments: &Demo) -> Result<(), DemoError> {
     let directory = tempfile::tempdir().map_err(|error| DemoError::new("a temporary directory", error))?;
     let progress = Progress::new(std::io::stderr().is_terminal());
     progress.say(&format!("starting {} homeservers on loopback", arguments.hosts));
-    let mut world = WorldProcess::start(arguments.hosts as usize)?;
+    let world = WorldProcess::start(arguments.hosts as usize)?;
     progress.say(&report::routes(&world.hosts));
     let serving = Serving::start(&world, directory.path())?;
-    progress.say(&format!("southbridge serves on {}", serving.door.display()));
-    let at_start = serving.usage();
+    progress.say(&format!("southbridge serves on {}", serving.bus.display()));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| DemoError::new("this program", error))?;
-    let door = Door::new(serving.door.clone(), &serving.secret);
-    let names: Vec<String> = world.hosts.iter().map(|(name, _)| name.clone()).collect();
+    let mut course = Course::new(world, serving, progress);
     let storm_time = Duration::from_secs(arguments.storm_seconds);
-    let outcome = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let course = Course { door, names, serving: &serving, progress: &progress };
-        let (cold, _) = course.fan_out("cold fan-out", 1, None).await;
-        let (warm, _) = course.fan_out("warm fan-out", 2, None).await;
-        let calm = course.queries("calm", Duration::from_secs(5)).await;
-        world.order("storm 0.2 0.1")?;
-        let healthy = world.healthy()?;
-        let storm = course.storm(3, &healthy, storm_time).await;
-        Ok::<_, DemoError>((cold, warm, calm, storm))
+    tokio::task::LocalSet::new().block_on(&runtime, course.run(storm_time)).map_err(|error| {
+        DemoError::new(error.what, format!("{}\n{}", error.reason, end_of_log(directory.path())))
     })?;
-    progress.finish();
-    let (cold, warm, calm, storm) = outcome;
-    print!("{}", report::table(&[&cold, &warm, &storm.transactions], &calm, &storm.queries));
-    println!("{}", report::costs(&at_start, &serving.usage(), &[&cold, &warm]));
-    if cold.is_complete() && warm.is_complete() && storm.transactions.is_complete() {
-        Ok(())
-    } else {
-        let log = std::fs::read_to_string(directory.path().join("southbridge.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(20).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        Err(DemoError::new(
-            "not every healthy homeserver was served",
-            format!("Southbridge's log ends:\n{}", tail.join("\n")),
-        ))
+    if course.broken.is_empty() {
+        return Ok(());
     }
+    let broken = course.broken.join("; ");
+    Err(DemoError::new("not as it should be", format!("{broken}\n{}", end_of_log(directory.path()))))
+}
+
+fn end_of_log(directory: &Path) -> String {
+    let log = std::fs::read_to_string(directory.join(serving::LOG)).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    format!("Southbridge's log ends:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
 }

@@ -42,6 +42,11 @@ impl Progress {
         Part { bar, is_terminal: self.is_terminal }
     }
 
+    /// Prints a result to standard output, on lines of its own.
+    pub fn print(&self, result: &str) {
+        println!("{result}");
+    }
+
     /// Nothing more is to come.
     pub fn finish(&self) {
         eprintln!();
@@ -49,16 +54,16 @@ impl Progress {
 }
 
 impl Part {
-    /// One more step is done.
-    pub fn advance(&self) {
-        self.bar.inc(1);
+    /// So many steps are done.
+    pub fn reach(&self, steps: usize) {
+        self.bar.set_position(steps as u64);
     }
 
-    /// The part is done.
+    /// The part is done; its result takes the place of its bar.
     pub fn finish(&self) {
         let (done, all, took) = (self.bar.position(), self.bar.length().unwrap_or(0), self.bar.elapsed());
         if self.is_terminal {
-            self.bar.finish();
+            self.bar.finish_and_clear();
         } else {
             eprintln!("  {done}/{all} in {:.2} s", took.as_secs_f64());
         }

@@ -1,9 +1,7 @@
-//! The table that the demo ends with.
+//! How the demo says what it has seen.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use super::course::{FanOut, Queries};
 use super::serving::Usage;
 
 /// How the homeservers are found, in a sentence.
@@ -20,56 +18,22 @@ pub fn routes(hosts: &[(String, String)]) -> String {
     format!("they are found {}", parts.join(", "))
 }
 
-/// The table of results.
-pub fn table(fan_outs: &[&FanOut], calm: &Queries, storm: &Queries) -> String {
-    let mut out = String::new();
-    let _infallible = writeln!(
-        out,
-        "{:<14} {:>11} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10}",
-        "transactions", "delivered", "failed", "to 50 %", "to 95 %", "to 100 %", "CPU", "CPU/host"
-    );
-    for fan_out in fan_outs {
-        let per_host = fan_out.cpu / u32::try_from(fan_out.delivered.len().max(1)).unwrap_or(u32::MAX);
-        let _infallible = writeln!(
-            out,
-            "{:<14} {:>11} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10}",
-            fan_out.title,
-            format!("{}/{}", fan_out.delivered.len(), fan_out.expected),
-            fan_out.failed,
-            time(fan_out.delivered_share(0.5)),
-            time(fan_out.delivered_share(0.95)),
-            time(fan_out.delivered_share(1.0)),
-            time(Some(fan_out.cpu)),
-            time(Some(per_host)),
-        );
-    }
-    let _infallible =
-        writeln!(out, "\n{:<14} {:>11} {:>9} {:>9} {:>9}", "queries", "answered", "p50", "p99", "max");
-    for (title, queries) in [("calm", calm), ("in the storm", storm)] {
-        let _infallible = writeln!(
-            out,
-            "{:<14} {:>11} {:>9} {:>9} {:>9}",
-            title,
-            format!("{}/{}", queries.good, queries.good + queries.failed),
-            time(queries.quantile(0.5)),
-            time(queries.quantile(0.99)),
-            time(queries.quantile(1.0)),
-        );
-    }
-    out
+/// A title and what is said under it, line below line.
+pub fn line(title: &str, text: &str) -> String {
+    let mut title = title;
+    let lines = text.lines().map(|text| format!("{:<10} {text}", std::mem::take(&mut title)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What Southbridge cost in all.
-pub fn costs(at_start: &Usage, at_end: &Usage, fan_outs: &[&FanOut]) -> String {
-    let descriptors = fan_outs.iter().map(|fan_out| fan_out.descriptors_max).max().unwrap_or(0);
-    let resident = fan_outs.iter().map(|fan_out| fan_out.resident).max().unwrap_or(0);
+/// What Southbridge cost from `at_start` until it was `used` so.
+pub fn costs(at_start: &Usage, used: &Usage) -> String {
     format!(
-        "\nSouthbridge: {} of CPU in all; memory {} at start, {} after the warm fan-out, {} at the end; \
-         at most {descriptors} descriptors",
-        time(Some(at_end.cpu)),
+        "until it was killed, Southbridge took {} of CPU for all of this; memory {} at start,\n\
+         {} then, with {} descriptors",
+        time(Some(used.cpu)),
         mebibytes(at_start.resident),
-        mebibytes(resident),
-        mebibytes(at_end.resident),
+        mebibytes(used.resident),
+        used.descriptors,
     )
 }
 
@@ -77,7 +41,26 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-fn time(duration: Option<Duration>) -> String {
+/// `number` in groups of three digits.
+pub fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `part` of `all`, in percent.
+pub fn percent(part: usize, all: usize) -> String {
+    format!("{:.1} %", part as f64 / all.max(1) as f64 * 100.0)
+}
+
+/// `duration` in a unit that people read; a dash for one that never came.
+pub fn time(duration: Option<Duration>) -> String {
     match duration {
         None => "–".to_owned(),
         Some(duration) if duration < Duration::from_millis(1) => format!("{} µs", duration.as_micros()),
@@ -99,6 +82,19 @@ mod tests {
             assert_eq!(time(Some(Duration::from_micros(micros))), text);
         }
         assert_eq!(time(None), "–");
+    }
+
+    #[test]
+    fn large_numbers_are_in_groups() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
+        assert_eq!((percent(1, 8), percent(0, 0)), ("12.5 %".to_owned(), "0.0 %".to_owned()));
+    }
+
+    #[test]
+    fn a_title_stands_before_the_first_line() {
+        assert_eq!(line("warm", "one\ntwo"), "warm       one\n           two");
     }
 
     #[test]

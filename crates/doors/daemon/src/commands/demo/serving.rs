@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
@@ -14,9 +15,12 @@ use super::world::WorldProcess;
 /// A running `southbridge serve`.
 pub struct Serving {
     child: Child,
+    directory: PathBuf,
     /// Its door for Synapse.
     pub door: PathBuf,
-    /// Its secret.
+    /// Its bus door.
+    pub bus: PathBuf,
+    /// The secret of both.
     pub secret: String,
 }
 
@@ -36,27 +40,34 @@ impl Serving {
     pub fn start(world: &WorldProcess, directory: &Path) -> Result<Self, DemoError> {
         let failed = |reason: std::io::Error| DemoError::new("southbridge serve", reason);
         let secret: String = (0..32).map(|_| char::from(b'a' + rand::random::<u8>() % 26)).collect();
-        let config = directory.join("southbridge.toml");
-        std::fs::write(&config, configuration(world, &secret)).map_err(failed)?;
-        let log = std::fs::File::create(directory.join("southbridge.log")).map_err(failed)?;
-        let program = std::env::current_exe().map_err(failed)?;
-        let child = Command::new(program)
-            .args(["serve".as_ref(), "--config".as_ref(), config.as_os_str()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(failed)?;
-        let mut serving = Self { child, door: directory.join("door.sock"), secret };
-        serving.wait_until_it_listens(directory)?;
+        std::fs::write(directory.join(CONFIG), configuration(world, &secret)).map_err(failed)?;
+        write_key(&directory.join(KEY)).map_err(failed)?;
+        let child = spawn(directory).map_err(failed)?;
+        let (door, bus) = (directory.join("door.sock"), directory.join("bus.sock"));
+        let mut serving = Self { child, directory: directory.to_owned(), door, bus, secret };
+        serving.wait_until_it_listens()?;
         Ok(serving)
     }
 
-    fn wait_until_it_listens(&mut self, directory: &Path) -> Result<(), DemoError> {
+    /// kill -9; returns when it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended by itself; waiting tells.
+        let _gone = kill_process(Pid::from_child(&self.child), Signal::KILL);
+        let _ended = self.child.wait();
+    }
+
+    /// Starts it again where it was.
+    pub fn start_again(&mut self) -> Result<(), DemoError> {
+        self.child = spawn(&self.directory).map_err(|reason| DemoError::new("southbridge serve", reason))?;
+        self.wait_until_it_listens()
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<(), DemoError> {
         let begun = Instant::now();
-        while UnixStream::connect(&self.door).is_err() {
+        let listens = |path: &Path| UnixStream::connect(path).is_ok();
+        while !(listens(&self.door) && listens(&self.bus)) {
             if self.ends_within(LOOK_EVERY) || begun.elapsed() > START_MAX {
-                let log = std::fs::read_to_string(directory.join("southbridge.log")).unwrap_or_default();
+                let log = std::fs::read_to_string(self.directory.join(LOG)).unwrap_or_default();
                 return Err(DemoError::new("southbridge serve", format!("it does not listen:\n{log}")));
             }
         }
@@ -84,10 +95,31 @@ impl Drop for Serving {
     }
 }
 
+fn spawn(directory: &Path) -> std::io::Result<Child> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join(LOG))?;
+    Command::new(std::env::current_exe()?)
+        .args(["serve".as_ref(), "--config".as_ref(), directory.join(CONFIG).as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+}
+
+/// A signing key that nobody has had before, in the format of Synapse.
+fn write_key(path: &Path) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let seed = base64::engine::general_purpose::STANDARD_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "ed25519 demo {seed}")
+}
+
 fn configuration(world: &WorldProcess, secret: &str) -> String {
     format!(
         "# Written by `southbridge demo`.\n\
          [synapse]\nlisten = \"unix:door.sock\"\nsecret = \"{secret}\"\n\n\
+         [bus]\nserver_name = \"demo.test\"\nsigning_key_file = \"{KEY}\"\nlisten = \"unix:bus.sock\"\n\
+         secret = \"{secret}\"\n# Whoever hangs is found out while one watches.\nsend_timeout = \"5s\"\n\n\
          [admin]\nlisten = \"unix:admin.sock\"\n\n\
          [dns]\nservers = [\"{}\"]\n\n\
          [tls]\nca_files = [\"{}\"]\n\n\
@@ -119,6 +151,12 @@ pub fn usage_of(pid: u32) -> Usage {
         descriptors,
     }
 }
+
+/// The files of Southbridge.
+const CONFIG: &str = "southbridge.toml";
+const KEY: &str = "signing.key";
+/// What it logs.
+pub const LOG: &str = "southbridge.log";
 
 const START_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether the door is there yet.

@@ -1,10 +1,11 @@
 //! The federation of the demo, in a process of its own: its CPU and memory are not Southbridge's.
 
-use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 use southbridge_testkit::world::{FederationSpec, serve_forever};
 
@@ -74,12 +75,78 @@ impl WorldProcess {
         serde_json::from_str(&line).map_err(|error| failed(error.to_string()))
     }
 
-    /// The names of the hosts that are in good health now.
-    pub fn healthy(&mut self) -> Result<HashSet<String>, DemoError> {
-        let names = self.order("healthy")?;
-        let names = names.as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+    /// The names of the hosts that are doing so now.
+    pub fn names(&mut self, health: &str) -> Result<Vec<String>, DemoError> {
+        self.read(health)
     }
+
+    /// Message `number` of `part` is handed in now.
+    pub fn mark(&mut self, part: &str, number: u32) -> Result<(), DemoError> {
+        self.order(&format!("mark {part} {number}")).map(drop)
+    }
+
+    /// How many deliveries of `part` have come to the hosts that are doing so now, or to all.
+    pub fn arrived(&mut self, part: &str, health: Option<&str>) -> Result<usize, DemoError> {
+        #[derive(Deserialize)]
+        struct Arrived {
+            arrived: usize,
+        }
+        let arrived: Arrived = self.read(&format!("arrived {part} {}", health.unwrap_or_default()))?;
+        Ok(arrived.arrived)
+    }
+
+    /// What has come of `part` to the hosts that are doing so now, or to all.
+    pub fn came(&mut self, part: &str, health: Option<&str>) -> Result<Came, DemoError> {
+        self.read(&format!("part {part} {}", health.unwrap_or_default()))
+    }
+
+    /// What has come of presence, of which the newest is number `newest`.
+    pub fn presence(&mut self, newest: u32) -> Result<Presence, DemoError> {
+        self.read(&format!("presence {newest}"))
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(&mut self, order: &str) -> Result<T, DemoError> {
+        let said = self.order(order)?;
+        T::deserialize(&said).map_err(|_| DemoError::new("the federation", format!("{order}: {said}")))
+    }
+}
+
+/// What the homeservers have of some messages.
+#[derive(Debug, Default, Deserialize)]
+pub struct Came {
+    /// Deliveries: messages times hosts.
+    pub arrived: usize,
+    /// Of these, in more than one transaction.
+    pub twice: usize,
+    /// Of these, after a later message.
+    pub disordered: usize,
+    /// In how many transactions.
+    pub transactions: usize,
+    /// How long each took, in microseconds, the soonest first.
+    pub took_us: Vec<u64>,
+    /// Transactions, of all so far, that came again under their id.
+    pub repeated: usize,
+    /// Of these, with other bytes.
+    pub altered: usize,
+}
+
+impl Came {
+    /// After what time `share` of the `expected` deliveries had come; none when they have not.
+    pub fn share(&self, share: f64, expected: usize) -> Option<Duration> {
+        let count = (expected as f64 * share).ceil() as usize;
+        self.took_us.get(count.saturating_sub(1)).map(|took| Duration::from_micros(*took))
+    }
+}
+
+/// What the homeservers have of presence.
+#[derive(Debug, Deserialize)]
+pub struct Presence {
+    /// States that have come.
+    pub copies: usize,
+    /// In how many transactions.
+    pub transactions: usize,
+    /// People times hosts that are at the newest state.
+    pub newest: usize,
 }
 
 impl Drop for WorldProcess {
@@ -94,4 +161,16 @@ impl Drop for WorldProcess {
 pub fn play(hosts: usize) -> std::io::Result<()> {
     let spec = FederationSpec { hosts, ..FederationSpec::default() };
     serve_forever(spec, std::io::stdin().lock(), std::io::stdout())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_has_not_come_takes_no_time() {
+        let came = Came { took_us: vec![1, 2, 3], ..Came::default() };
+        let share = |share| came.share(share, 4).map(|took| took.as_micros());
+        assert_eq!((share(0.5), share(0.75), share(1.0)), (Some(2), Some(3), None));
+    }
 }
