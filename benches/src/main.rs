@@ -20,6 +20,7 @@ mod door;
 mod held;
 mod linear;
 mod local;
+mod lookup;
 mod memory;
 mod peers;
 mod report;
@@ -82,6 +83,8 @@ enum Benchmark {
     Storm,
     /// CPU and memory of the daemon behind the Synapse door.
     Door,
+    /// Looking up the addresses of a name.
+    Lookup,
     /// Two thousand new connections a second on the unix socket.
     Local,
     /// The Federation Side Bus: fan-out, acceptance, backlogs, memory, signing, a storm.
@@ -150,6 +153,9 @@ async fn run(benchmark: &Benchmark, options: &Options, report: &mut Report) -> D
     }
     if is(|benchmark| matches!(benchmark, Benchmark::Local)) {
         local::run(options, report).await?;
+    }
+    if is(|benchmark| matches!(benchmark, Benchmark::Lookup)) {
+        lookup::run(report).await?;
     }
     if is(|benchmark| matches!(benchmark, Benchmark::Bus { .. })) {
         let part = if let Benchmark::Bus { part } = benchmark { *part } else { None };

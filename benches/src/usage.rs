@@ -15,6 +15,12 @@ pub fn cpu() -> Duration {
     Duration::new(spent.tv_sec.try_into().unwrap_or(0), spent.tv_nsec.try_into().unwrap_or(0))
 }
 
+/// CPU of this thread so far, user and system.
+pub fn cpu_of_thread() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec.try_into().unwrap_or(0), spent.tv_nsec.try_into().unwrap_or(0))
+}
+
 /// CPU of process `pid` so far; in steps of 10 ms.
 ///
 /// # Errors

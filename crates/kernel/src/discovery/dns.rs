@@ -6,7 +6,7 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 use southbridge_words::{Endpoint, Instant, LookupFailure, ServiceName};
 
-use super::{Discover, DiscoveryError, Route, Security, certificate_name, split_authority};
+use super::{Discover, DiscoveryError, Route, Security, certificate_name, split_authority, until};
 use crate::dns::{Dns, DnsError};
 use crate::tls::{Alpn, TlsProfile};
 
@@ -73,9 +73,9 @@ impl Discover for DnsDiscovery {
     fn discover<'a>(
         &'a self,
         service: &'a ServiceName,
-        _deadline: Instant,
+        deadline: Instant,
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
-        Box::pin(self.find(service))
+        Box::pin(until(self.dns.clock().to_tokio(deadline), service, self.find(service)))
     }
 }
 

@@ -12,6 +12,8 @@ mod authority;
 mod dns;
 mod fixed;
 mod srv;
+#[cfg(test)]
+mod tests;
 mod way;
 
 use std::rc::Rc;
@@ -53,6 +55,16 @@ impl Route {
     pub fn proxy(&self) -> Option<&Proxy> {
         self.way.as_ref()?.proxy.as_ref()
     }
+}
+
+/// What `finding` finds, or at `deadline` that it was too late. What others wait for as well goes on.
+async fn until(
+    deadline: tokio::time::Instant,
+    service: &ServiceName,
+    finding: impl Future<Output = Result<Rc<Route>, DiscoveryError>>,
+) -> Result<Rc<Route>, DiscoveryError> {
+    let late = |_| DiscoveryError::DeadlinePassed { name: service.to_string() };
+    tokio::time::timeout_at(deadline, finding).await.map_err(late)?
 }
 
 /// How the bytes travel.
@@ -110,7 +122,8 @@ pub enum DiscoveryError {
 
 /// A way of finding routes.
 pub trait Discover {
-    /// The route of `service` now. Must be cheap when it is known. After `deadline` nobody waits for it.
+    /// The route of `service` now. Must be cheap when it is known. At `deadline` it ends with
+    /// [`DiscoveryError::DeadlinePassed`]: nobody waits for it any more.
     ///
     /// # Errors
     /// [`DiscoveryError`] when there is none. The answer (or error) may be shared by many callers.

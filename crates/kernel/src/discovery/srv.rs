@@ -12,7 +12,7 @@ use std::sync::Arc;
 use futures_util::future::LocalBoxFuture;
 use southbridge_words::{Endpoint, Instant, ServiceName, SrvRecord};
 
-use super::{Discover, DiscoveryError, Route, Security, certificate_name, dns_failed};
+use super::{Discover, DiscoveryError, Route, Security, certificate_name, dns_failed, until};
 use crate::dns::Dns;
 use crate::tls::{Alpn, TlsProfile};
 
@@ -82,9 +82,9 @@ impl Discover for SrvDiscovery {
     fn discover<'a>(
         &'a self,
         service: &'a ServiceName,
-        _deadline: Instant,
+        deadline: Instant,
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
-        Box::pin(self.find(service))
+        Box::pin(until(self.dns.clock().to_tokio(deadline), service, self.find(service)))
     }
 }
 

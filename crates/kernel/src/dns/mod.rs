@@ -169,6 +169,11 @@ impl Dns {
         self.inner.srv.expire(name, now);
     }
 
+    /// The clock by which it waits.
+    pub(crate) fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
     /// What it has done so far, and holds.
     pub fn counters(&self) -> DnsCounters {
         let Inner { addresses, srv, upstream, .. } = &*self.inner;
