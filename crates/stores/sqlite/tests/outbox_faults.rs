@@ -8,7 +8,7 @@ mod kit;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use kit::{
     NOON, accept, append, delivered, file, name, names, open, options, read, refused, tamper, transaction,
@@ -16,51 +16,42 @@ use kit::{
 use southbridge_store_sqlite::{RankStore, RankStoreOptions, SqliteOutbox, StoreError};
 use southbridge_words::{Append, Backlog, Item, Mark, Outbox, OutboxError, Seq};
 
-/// Runs one of the ignored tests below within `script`, which gets it as `"$@"`; none when this system lets
-/// nobody have a namespace of their own.
-fn within(script: &str, test: &str) -> Option<Output> {
+/// Runs `inside` in a process of its own, which is this `test` once more, within `script`, which gets it as `"$@"`.
+/// Where this system lets nobody have a namespace of their own it is not run, and says so.
+fn within(script: &str, test: &str, inside: fn()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return inside();
+    }
     let unshare = |arguments: &[&str]| {
-        Command::new("unshare")
-            .args(["-Urm", "sh", "-euc"])
-            .args(arguments)
-            .env("OUTBOX_FAULT", "yes")
-            .output()
+        Command::new("unshare").args(["-Urm", "sh", "-euc"]).args(arguments).env(INSIDE, "yes").output()
     };
     let possible = unshare(&["mount -t tmpfs none /mnt"]).is_ok_and(|output| output.status.success());
     if !possible {
         println!("not run: there is no unshare(1), or it may not make namespaces");
-        return None;
+        return;
     }
     let this = std::env::current_exe().unwrap();
     let this = this.to_str().unwrap();
-    Some(unshare(&[script, "sh", this, "--exact", test, "--ignored", "--nocapture"]).unwrap())
+    let output = unshare(&[script, "sh", this, "--exact", test, "--nocapture"]).unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
 }
 
-fn passed(output: Option<Output>) {
-    if let Some(output) = output {
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-}
+/// Set in the process within.
+const INSIDE: &str = "OUTBOX_FAULT";
 
 /// A disk of 12 MB fills up: what is new is refused with a typed error, what was accepted can be read and
 /// delivered, and when somebody makes room it goes on by itself.
 #[test]
 fn row_20_a_full_disk_refuses_what_is_new_and_goes_on_when_there_is_room() {
-    passed(within("mount -t tmpfs -o size=12m none /mnt; exec \"$@\"", "on_a_disk_of_twelve_megabytes"));
+    within(
+        "mount -t tmpfs -o size=12m none /mnt; exec \"$@\"",
+        "row_20_a_full_disk_refuses_what_is_new_and_goes_on_when_there_is_room",
+        on_a_disk_of_twelve_megabytes,
+    );
 }
 
-/// Run by the test above; on its own it does nothing.
-#[test]
-#[ignore = "run by row_20_a_full_disk_refuses_what_is_new_and_goes_on_when_there_is_room"]
 fn on_a_disk_of_twelve_megabytes() {
-    if std::env::var_os("OUTBOX_FAULT").is_none() {
-        return;
-    }
     let (path, other) = (Path::new("/mnt/southbridge.db"), Path::new("/mnt/photographs"));
     fs::write(other, vec![1; 1_000_000]).unwrap();
     let mut outbox = open(path);
@@ -79,16 +70,14 @@ fn on_a_disk_of_twelve_megabytes() {
 /// that this frees is used for what is new.
 #[test]
 fn row_20_a_full_disk_is_emptied_by_delivering() {
-    passed(within("mount -t tmpfs -o size=12m none /mnt; exec \"$@\"", "on_a_disk_that_stays_full"));
+    within(
+        "mount -t tmpfs -o size=12m none /mnt; exec \"$@\"",
+        "row_20_a_full_disk_is_emptied_by_delivering",
+        on_a_disk_that_stays_full,
+    );
 }
 
-/// Run by the test above; on its own it does nothing.
-#[test]
-#[ignore = "run by row_20_a_full_disk_is_emptied_by_delivering"]
 fn on_a_disk_that_stays_full() {
-    if std::env::var_os("OUTBOX_FAULT").is_none() {
-        return;
-    }
     let mut outbox = open(Path::new("/mnt/southbridge.db"));
     let (item, accepted) = fill(&mut outbox);
     // The last bytes go to somebody else.
@@ -130,16 +119,10 @@ fn fill(outbox: &mut SqliteOutbox) -> (Append, usize) {
 #[test]
 fn row_20_a_failed_write_is_the_end_until_a_restart() {
     let script = "mount -t tmpfs none /mnt; trap '' XFSZ; ulimit -f 600; exec \"$@\"";
-    passed(within(script, "with_files_that_may_not_grow"));
+    within(script, "row_20_a_failed_write_is_the_end_until_a_restart", with_files_that_may_not_grow);
 }
 
-/// Run by the test above; on its own it does nothing.
-#[test]
-#[ignore = "run by row_20_a_failed_write_is_the_end_until_a_restart"]
 fn with_files_that_may_not_grow() {
-    if std::env::var_os("OUTBOX_FAULT").is_none() {
-        return;
-    }
     let path = Path::new("/mnt/southbridge.db");
     let mut outbox = open(path);
     let item = append(vec![b'x'; 20_000], &names(3));
@@ -158,16 +141,10 @@ fn with_files_that_may_not_grow() {
 #[test]
 fn row_20_a_read_only_disk_is_named_at_the_start() {
     let script = "mount -t tmpfs none /mnt; \"$@\"; mount -o remount,ro /mnt; exec \"$@\"";
-    passed(within(script, "on_a_disk_that_became_read_only"));
+    within(script, "row_20_a_read_only_disk_is_named_at_the_start", on_a_disk_that_became_read_only);
 }
 
-/// Run by the test above; on its own it does nothing.
-#[test]
-#[ignore = "run by row_20_a_read_only_disk_is_named_at_the_start"]
 fn on_a_disk_that_became_read_only() {
-    if std::env::var_os("OUTBOX_FAULT").is_none() {
-        return;
-    }
     let path = Path::new("/mnt/southbridge.db");
     match SqliteOutbox::open(path, &options()) {
         Ok(mut outbox) => drop(accept(&mut outbox, "one", &["a.test"])),

@@ -17,6 +17,9 @@ use southbridge_words::{Append, Appended, Mark, OpenTransaction, Outbox, Seq};
 /// to be accepted is there, nothing is there in part, and no position stands for two things.
 #[test]
 fn row_19_a_kill_at_any_instant_loses_nothing_that_was_accepted() {
+    if let Some(path) = std::env::var_os(WRITER) {
+        write_until_killed(Path::new(&path));
+    }
     let (_directory, path) = file();
     let mut told = 0;
     for round in 0..30_u64 {
@@ -37,11 +40,11 @@ fn row_19_a_kill_at_any_instant_loses_nothing_that_was_accepted() {
     assert!(told > 100, "{told}");
 }
 
-/// Runs the writer below, kills it `answers` answers later, and says how many items it was told to have.
+/// Runs the writer below, which is the test once more, kills it `answers` answers later, and says how many items it was told to have.
 fn killed_after(path: &Path, answers: u64) -> u64 {
     let mut writer = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_writer", "--ignored", "--nocapture"])
-        .env("OUTBOX", path)
+        .args(["--exact", "row_19_a_kill_at_any_instant_loses_nothing_that_was_accepted", "--nocapture"])
+        .env(WRITER, path)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -55,13 +58,10 @@ fn killed_after(path: &Path, answers: u64) -> u64 {
     last
 }
 
-/// The process that is killed; on its own it does nothing.
-#[test]
-#[ignore = "run by row_19_a_kill_at_any_instant_loses_nothing_that_was_accepted"]
-fn the_writer() {
-    let Some(path) = std::env::var_os("OUTBOX") else { return };
+/// The process that is killed.
+fn write_until_killed(path: &Path) -> ! {
     let options = OutboxOptions { lock_wait: Duration::from_secs(60), ..OutboxOptions::default() };
-    let mut outbox = SqliteOutbox::open(Path::new(&path), &options).unwrap();
+    let mut outbox = SqliteOutbox::open(path, &options).unwrap();
     let backlogs = outbox.recover().unwrap().backlogs;
     let mut last = backlogs.first().map_or(0, |backlog| backlog.last.0);
     let mut out = std::io::stdout();
@@ -84,6 +84,9 @@ fn the_writer() {
         out.flush().unwrap();
     }
 }
+
+/// In the process that is killed: the file it writes to.
+const WRITER: &str = "OUTBOX_WRITER";
 
 /// The bytes of item `seq`: some fit into a page, some do not.
 fn text(seq: u64) -> Vec<u8> {

@@ -121,10 +121,13 @@ fn a_file_in_use_is_refused_to_others() {
 /// A daemon hands over to its successor, in two processes as in earnest.
 #[test]
 fn a_successor_waits_until_its_predecessor_lets_go() {
+    if be_the_predecessor() {
+        return;
+    }
     let (_directory, path) = file();
     let mut predecessor = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_predecessor", "--ignored", "--nocapture"])
-        .env("RANK_STORE", &path)
+        .args(["--exact", "a_successor_waits_until_its_predecessor_lets_go", "--nocapture"])
+        .env(PREDECESSOR, &path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -142,27 +145,33 @@ fn a_successor_waits_until_its_predecessor_lets_go() {
     assert!(predecessor.wait().unwrap().success());
 }
 
-/// The other process of the test above; on its own it does nothing.
-#[test]
-#[ignore = "run by a_successor_waits_until_its_predecessor_lets_go"]
-fn the_predecessor() {
-    let Some(path) = std::env::var_os("RANK_STORE") else { return };
+/// In the other process of a test, which is the test once more: holds the file until standard input ends. Whether
+/// this is that process.
+fn be_the_predecessor() -> bool {
+    let Some(path) = std::env::var_os(PREDECESSOR) else { return false };
     let (store, _) = open(Path::new(&path));
     println!("the file is open");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     store.save(vec![record(1)]).unwrap();
     store.close(LONG).unwrap();
+    true
 }
+
+/// In the other process: the file it holds.
+const PREDECESSOR: &str = "RANK_STORE";
 
 /// The process is killed: nothing is closed, and nothing is lost that was written.
 #[test]
 fn a_killed_process_leaves_a_good_file_and_no_lock() {
+    if be_the_predecessor() {
+        return;
+    }
     let (_directory, path) = file();
     save(&path, vec![record(1)]);
     let mut killed = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_predecessor", "--ignored", "--nocapture"])
-        .env("RANK_STORE", &path)
+        .args(["--exact", "a_killed_process_leaves_a_good_file_and_no_lock", "--nocapture"])
+        .env(PREDECESSOR, &path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
