@@ -66,7 +66,9 @@ pub struct ExternaliserLimits {
     pub retries: BudgetLimits,
     /// Queries under way. Default 10,000.
     pub queries_max: usize,
-    /// Queries under way for one destination. Default 512: as many as the kernel admits.
+    /// Queries under way for one destination. Default 300: the kernel admits 512 requests to one service, but a
+    /// transaction that catches up only while there are fewer than 307, and a live one while there are fewer than 460.
+    /// However many questions wait for a host, its transactions go out.
     pub queries_per_destination_max: usize,
     /// How long one attempt of a query may take. Default 60 s, as Synapse.
     pub query_attempt_max: Duration,
@@ -100,7 +102,7 @@ impl Default for ExternaliserLimits {
             first_contacts_per_second: 500,
             retries: BudgetLimits { window: Duration::from_secs(2), ..BudgetLimits::default() },
             queries_max: 10_000,
-            queries_per_destination_max: 512,
+            queries_per_destination_max: 300,
             query_attempt_max: Duration::from_secs(60),
             query_retry_first: Duration::from_millis(500),
             query_retry_max: Duration::from_secs(30),
@@ -164,11 +166,27 @@ pub(crate) const fn unless(
 
 #[cfg(test)]
 mod tests {
+    use southbridge_policy::admission::{Admission, AdmissionLimits};
+    use southbridge_words::{Class, ServiceName, Ticket};
+
     use super::*;
 
     #[test]
     fn the_defaults_are_valid() {
         assert_eq!(ExternaliserLimits::default().validate(), Ok(()));
+    }
+
+    /// Questions of the most urgent class, as many as there may be: a transaction of the least urgent is admitted.
+    #[test]
+    fn questions_leave_room_for_transactions() {
+        let mut admission = Admission::new(AdmissionLimits::default(), 1);
+        let host = ServiceName::new("b.example");
+        let questions = ExternaliserLimits::default().queries_per_destination_max as u64;
+        for ticket in 1..=questions {
+            admission.handle_request(Ticket(ticket), &host, Class::Interactive, 0).expect("there is room");
+        }
+        let transaction = Ticket(questions + 1);
+        assert_eq!(admission.handle_request(transaction, &host, Class::Backfill, 0), Ok(()));
     }
 
     #[test]
