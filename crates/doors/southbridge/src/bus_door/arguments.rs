@@ -10,14 +10,14 @@ use super::routes::decode;
 
 /// The arguments of a request, each once.
 #[derive(Debug, Default)]
-pub(super) struct Arguments(Vec<(&'static str, String)>);
+pub struct Arguments(Vec<(&'static str, String)>);
 
 impl Arguments {
     /// Reads `query`, in which only `known` may stand.
     ///
     /// # Errors
     /// [`Failure`] names the argument that is not known, stands there twice, or cannot be decoded.
-    pub(super) fn read(query: Option<&str>, known: &'static [&'static str]) -> Result<Self, Failure> {
+    pub fn read(query: Option<&str>, known: &'static [&'static str]) -> Result<Self, Failure> {
         let mut found = Self::default();
         for argument in query.unwrap_or_default().split('&').filter(|argument| !argument.is_empty()) {
             let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
@@ -37,7 +37,7 @@ impl Arguments {
     }
 
     /// The argument called `name`.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
@@ -45,7 +45,7 @@ impl Arguments {
     ///
     /// # Errors
     /// [`Failure`] with the range.
-    pub(super) fn number(&self, name: &str, range: RangeInclusive<usize>) -> Result<Option<usize>, Failure> {
+    pub fn number(&self, name: &str, range: RangeInclusive<usize>) -> Result<Option<usize>, Failure> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = text.parse().ok().filter(|number| range.contains(number));
         number
@@ -57,7 +57,7 @@ impl Arguments {
     ///
     /// # Errors
     /// [`Failure`] with the words.
-    pub(super) fn one_of(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Failure> {
+    pub fn one_of(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Failure> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let word = words.iter().copied().find(|word| *word == text);
         word.map(Some).ok_or_else(|| invalid(format!("{name} is one of {}", words.join(", "))))

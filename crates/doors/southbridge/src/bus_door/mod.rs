@@ -43,13 +43,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_local;
 
 pub use api::{BusApi, Reading};
+pub use arguments::Arguments;
 pub use body::BodyLimits;
 pub use checks::{Check, Checks, read_checks};
 pub use counters::BusDoorSnapshot;
 pub use description::OPENAPI;
 pub use failure::{Code, Failure};
-pub use question::Question;
-pub use routes::{Operation, ROUTES, Route, STATUSES_OF_ALL};
+pub use question::{Question, read_question};
+pub use routes::{Found, NoRoute, Operation, ROUTES, Route, STATUSES_OF_ALL, find as find_route};
 pub use serving::ConnectionLimits;
 pub use sets::{DestinationSets, SetLimits};
 pub use side_bus::ServedBus;

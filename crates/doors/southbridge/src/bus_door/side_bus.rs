@@ -136,6 +136,7 @@ fn reason_of(reason: GivenUp) -> String {
         GivenUp::Rejected(status) => format!("rejected with {status}"),
         GivenUp::Retention => "retention".to_owned(),
         GivenUp::Ordered => "ordered".to_owned(),
+        GivenUp::Unfit => "unfit".to_owned(),
         _ => "other".to_owned(),
     }
 }
@@ -175,6 +176,7 @@ fn hold_of(hold: Hold) -> String {
         Hold::Rejected(status) => format!("it answered {status}: something in the transaction is refused"),
         Hold::Unwelcome(status) => format!("it answered {status}: it does not want us now"),
         Hold::Gone => "it answered 410: it is gone".to_owned(),
+        Hold::Unfit => "something in the transaction cannot be made into a request".to_owned(),
         Hold::Outbox => "the outbox could not remember or read it".to_owned(),
         Hold::Budget => "the share of retries is used up".to_owned(),
         Hold::Start => "one of many to be contacted after a start".to_owned(),
