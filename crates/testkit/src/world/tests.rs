@@ -98,6 +98,7 @@ fn a_world_tells_what_came_to_whom() {
     let world = World::start(spec(10)).unwrap();
     world.mark("p", 1);
     let (ports, config) = (world.ports(), world.authority().client_config(crate::certificates::Alpn::Http1));
+    world.calm();
     let domain = world.hosts()[3].domain.clone();
     let body = r#"{"pdus":[{"content":{"part":"p","number":1}}],"edus":[]}"#;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
