@@ -26,11 +26,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "frontend" in metafunc.fixturenames:
         asked: str | None = metafunc.config.getoption("--frontend")
-        metafunc.parametrize("frontend", [asked] if asked else TOGETHER, indirect=True, scope="session")
+        marker = metafunc.definition.get_closest_marker("frontends")
+        wanted = marker.args if marker else TOGETHER + APART
+        names = [name for name in ([asked] if asked else TOGETHER) if name in wanted]
+        metafunc.parametrize("frontend", names, indirect=True, scope="session")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: repeats itself often; `cargo xtask test --quick` leaves it out")
+    config.addinivalue_line("markers", "frontends(*names): the story is told by these alone")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,0 +1,151 @@
+"""Transports of httpx: ``httpx.Client(transport=KernelTransport())``, ``httpx.AsyncClient(transport=AsyncKernelTransport())``.
+
+Bodies are whole, both ways: ``client.stream()`` works, and what it yields has been read already.
+
+# Timeouts
+``connect`` bounds the way to a connection, with the wait for a place in the pool (``pool`` counts when ``connect`` is
+None). ``read`` bounds the silence of the peer, while it is written to as well; ``write`` is not looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from southbridge import (
+    BodyStoppedError,
+    Client,
+    ConnectFailedError,
+    CutError,
+    DecodeFailedError,
+    HostDownError,
+    InvalidRequestError,
+    InvalidSettingError,
+    NameNotFoundError,
+    OverloadedError,
+    PeerMisbehavedError,
+    RequestError,
+    Response,
+    TimedOutError,
+    Timeout,
+    TlsFailedError,
+    TooLargeError,
+)
+from southbridge.adapters._request import fields_for, plain_client, without_loop
+
+try:
+    import httpx
+except ImportError as missing:
+    raise ImportError("southbridge.adapters.httpx needs httpx: pip install 'southbridge[httpx]'") from missing
+
+__all__ = ["AsyncKernelTransport", "ConnectionCutError", "KernelTransport"]
+
+
+class ConnectionCutError(httpx.ReadError, httpx.RemoteProtocolError):
+    """The connection broke before the response was whole. httpx says one or the other, by how it broke."""
+
+
+class KernelTransport(httpx.BaseTransport):
+    """Sends by the kernel, and blocks; a greenlet of gevent is parked. May be shared by threads.
+
+    ``client`` says how connections are made (proxy, CA files, certificate, HTTP/2). Without one the environment says
+    which proxy is asked, and there are no cookies but those of httpx.
+    """
+
+    def __init__(self, client: Client | None = None) -> None:
+        self._client = client or plain_client()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises the exceptions of httpx; the kernel's is their ``__cause__``."""
+        body = request.read()
+        try:
+            return _answer(without_loop(lambda: _send(self._client, request, body)))
+        except RequestError as error:
+            raise _translated(error, request) from error
+
+
+class AsyncKernelTransport(httpx.AsyncBaseTransport):
+    """The same for coroutines, under asyncio and trio. Cancelling the task, or its scope, cancels in the kernel."""
+
+    def __init__(self, client: Client | None = None) -> None:
+        self._client = client or plain_client()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises the exceptions of httpx; the kernel's is their ``__cause__``."""
+        body = await request.aread()
+        try:
+            return _answer(await _send(self._client, request, body))
+        except RequestError as error:
+            raise _translated(error, request) from error
+
+
+def _send(client: Client, request: httpx.Request, body: bytes) -> Response:
+    if request.url.scheme not in ("http", "https"):
+        raise httpx.UnsupportedProtocol(
+            f"{request.url.scheme!r} is not a scheme that the kernel speaks", request=request
+        )
+    # The name and the password of a URL are in the header already.
+    url = str(request.url.copy_with(userinfo=b"", fragment=None))
+    return client.request(
+        request.method,
+        url,
+        headers=fields_for(url, request.headers.raw),
+        content=body or None,
+        timeout=_timeout(request.extensions.get("timeout", {})),
+        redirects_max=0,
+        decompress=False,
+    )
+
+
+def _timeout(said: dict[str, float | None]) -> Timeout:
+    connect = said.get("connect")
+    return Timeout(connect=said.get("pool") if connect is None else connect, read=said.get("read"))
+
+
+def _answer(response: Response) -> httpx.Response:
+    extensions: dict[str, Any] = {
+        "http_version": response.http_version.encode(),
+        "reason_phrase": response.reason.encode(),
+    }
+    # As a stream, so that httpx measures `elapsed` and decodes.
+    return httpx.Response(
+        response.status,
+        headers=response.headers.raw,
+        stream=httpx.ByteStream(response.content),
+        extensions=extensions,
+    )
+
+
+def _translated(error: RequestError, request: httpx.Request) -> httpx.RequestError:
+    return _kind(error)(str(error), request=request)
+
+
+def _kind(error: RequestError) -> type[httpx.RequestError]:
+    if isinstance(error, TimedOutError):
+        return TIMEOUTS.get(error.step, httpx.ConnectTimeout)
+    if isinstance(error, CutError):
+        return httpx.WriteError if error.step == "request" else ConnectionCutError
+    for ours, theirs in KINDS:
+        if isinstance(error, ours):
+            return theirs
+    return httpx.TransportError
+
+
+TIMEOUTS: dict[str, type[httpx.RequestError]] = {
+    "admission": httpx.PoolTimeout,
+    "request": httpx.WriteTimeout,
+    "response": httpx.ReadTimeout,
+    "body": httpx.ReadTimeout,
+}
+KINDS: tuple[tuple[type[RequestError], type[httpx.RequestError]], ...] = (
+    (ConnectFailedError, httpx.ConnectError),
+    (NameNotFoundError, httpx.ConnectError),
+    (TlsFailedError, httpx.ConnectError),
+    (HostDownError, httpx.ConnectError),
+    (OverloadedError, httpx.PoolTimeout),
+    (PeerMisbehavedError, httpx.RemoteProtocolError),
+    (TooLargeError, httpx.ReadError),
+    (DecodeFailedError, httpx.DecodingError),
+    (BodyStoppedError, httpx.WriteError),
+    (InvalidRequestError, httpx.LocalProtocolError),
+    (InvalidSettingError, httpx.LocalProtocolError),
+)

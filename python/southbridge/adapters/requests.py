@@ -1,0 +1,254 @@
+"""The adapter of requests: ``session.mount("http://", KernelAdapter())``, and the same for ``https://``.
+
+Bodies are whole, both ways: ``stream=True`` works, and what it yields has been read already.
+
+# Timeouts
+As in requests: seconds for the way to a connection, and for the silence of the peer. None is no bound.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from http.client import HTTPMessage
+from io import BytesIO
+from typing import Any, NamedTuple, cast
+
+from southbridge import (
+    Client,
+    CutError,
+    InvalidRequestError,
+    InvalidSettingError,
+    RequestError,
+    Response,
+    TimedOutError,
+    Timeout,
+    TlsFailedError,
+)
+from southbridge.adapters._request import Fields, fields_for, without_loop
+
+try:
+    import requests
+    from requests import exceptions
+    from requests.adapters import BaseAdapter
+    from requests.cookies import extract_cookies_to_jar
+    from requests.structures import CaseInsensitiveDict
+    from requests.utils import get_encoding_from_headers, select_proxy
+    from urllib3 import HTTPHeaderDict, HTTPResponse
+    from urllib3.util import Timeout as Urllib3Timeout
+except ImportError as missing:
+    raise ImportError(
+        "southbridge.adapters.requests needs requests: pip install 'southbridge[requests]'"
+    ) from missing
+
+__all__ = ["KernelAdapter"]
+
+# How many combinations of CA file, certificate and proxy are remembered.
+CLIENTS_MAX = 32
+
+
+class KernelAdapter(BaseAdapter):
+    """Sends by the kernel, and blocks; a greenlet of gevent is parked. May be shared by threads.
+
+    ``verify`` may be True or a file of CAs, ``cert`` a PEM file or a pair of them. ``verify=False`` and a directory of
+    CAs are refused.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clients = _Clients()
+
+    def send(  # noqa: PLR0917 - as requests calls it
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Raises the exceptions of requests; the kernel's is their ``__cause__``."""
+        try:
+            client = self._clients.client(_way(request, verify, cert, proxies))
+            body = _body(request)
+            answer = without_loop(lambda: _send(client, request, body, timeout))
+        except InvalidSettingError as error:
+            raise exceptions.InvalidSchema(str(error), request=request) from error
+        except RequestError as error:
+            raise _kind(error)(str(error), request=request) from error
+        return self._built(request, answer)
+
+    def close(self) -> None:
+        """Nothing: connections are the kernel's."""
+
+    def _built(self, request: requests.PreparedRequest, answer: Response) -> requests.Response:
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers = CaseInsensitiveDict(dict(answer.headers))
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.raw = _raw(request, answer)
+        response.reason = answer.reason
+        response.url = request.url or answer.url
+        cast("Any", extract_cookies_to_jar)(response.cookies, request, response.raw)
+        response.request = request
+        cast("Any", response).connection = self
+        return response
+
+
+class _Way(NamedTuple):
+    """How the peer is reached."""
+
+    ca_file: str | None
+    certificate: tuple[str, str] | None
+    proxy: str | None
+
+
+class _Clients:
+    """One client of the kernel for every way."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Way, Client] = {}
+        self._lock = threading.Lock()
+
+    def client(self, way: _Way) -> Client:
+        with self._lock:
+            known = self._known.get(way)
+            if known is None:
+                while len(self._known) >= CLIENTS_MAX:
+                    del self._known[next(iter(self._known))]
+                known = self._known[way] = _client(way)
+            return known
+
+
+def _client(way: _Way) -> Client:
+    return Client(
+        cookies=False,
+        redirects_max=0,
+        decompress=False,
+        proxy=way.proxy,
+        ca_files=[way.ca_file] if way.ca_file else None,
+        only_ca_files=True if way.ca_file else None,
+        certificate=way.certificate,
+    )
+
+
+def _way(
+    request: requests.PreparedRequest, verify: Any, cert: Any, proxies: Mapping[str, str] | None
+) -> _Way:
+    url = request.url or ""
+    ca_file = _ca_file(url, verify, request)
+    certificate = (cert, cert) if isinstance(cert, str) else tuple(cert) if cert else None
+    # Requests has asked the environment already.
+    proxy = select_proxy(url, dict(proxies) if proxies else None)
+    return _Way(ca_file, cast("tuple[str, str] | None", certificate), proxy or None)
+
+
+def _ca_file(url: str, verify: Any, request: requests.PreparedRequest) -> str | None:
+    if not url.lower().startswith("https") or verify is True or verify is None:
+        return None
+    if verify is False:
+        raise exceptions.InvalidSchema(
+            "verify=False is refused: the kernel checks every certificate; give the CA that signed it, verify='/path/ca.pem'",
+            request=request,
+        )
+    if os.path.isdir(verify):
+        raise exceptions.InvalidSchema(
+            f"verify={verify!r} is a directory, and the kernel reads files: give one PEM file with the CAs in it",
+            request=request,
+        )
+    return str(os.fspath(verify))
+
+
+def _send(client: Client, request: requests.PreparedRequest, body: bytes | None, timeout: Any) -> Response:
+    url = request.url or ""
+    return client.request(
+        request.method or "GET",
+        url,
+        headers=fields_for(url, _fields(request.headers)),
+        content=body,
+        timeout=_timeout(timeout),
+        redirects_max=0,
+        decompress=False,
+    )
+
+
+def _fields(headers: Mapping[str, str | bytes]) -> Fields:
+    return [(_bytes(name), _bytes(value)) for name, value in headers.items()]
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+def _body(request: requests.PreparedRequest) -> bytes | None:
+    body: Any = request.body
+    if not body:
+        return None
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    read = body.read() if hasattr(body, "read") else b"".join(map(_bytes, cast("Iterable[Any]", body)))
+    return read.encode() if isinstance(read, str) else bytes(read)
+
+
+def _timeout(said: Any) -> Timeout:
+    if isinstance(said, Urllib3Timeout):
+        connect, read = cast("Any", said).connect_timeout, cast("Any", said).read_timeout
+    elif isinstance(said, tuple):
+        connect, read = cast("tuple[float | None, float | None]", said)
+    else:
+        connect = read = said
+    return Timeout(connect=_seconds(connect), read=_seconds(read))
+
+
+def _seconds(said: Any) -> float | None:
+    return float(said) if isinstance(said, (int, float)) else None
+
+
+def _raw(request: requests.PreparedRequest, answer: Response) -> HTTPResponse:
+    headers = HTTPHeaderDict()
+    for name, value in answer.headers.multi_items():
+        headers.add(name, value)
+    return HTTPResponse(
+        body=BytesIO(answer.content),
+        headers=headers,
+        status=answer.status,
+        version={"HTTP/1.0": 10, "HTTP/1.1": 11, "HTTP/2": 20}.get(answer.http_version, 11),
+        version_string=answer.http_version,
+        reason=answer.reason,
+        preload_content=False,
+        decode_content=False,
+        original_response=cast("Any", _Original(answer)),
+        request_method=request.method,
+        request_url=request.url,
+    )
+
+
+class _Original:
+    """What cookies are read from."""
+
+    def __init__(self, answer: Response) -> None:
+        self.msg = HTTPMessage()
+        for name, value in answer.headers.multi_items():
+            self.msg[name] = value
+
+    def isclosed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """It never was open."""
+
+
+def _kind(error: RequestError) -> type[exceptions.RequestException]:
+    if isinstance(error, TimedOutError):
+        waits = ("request", "response", "body")
+        return exceptions.ReadTimeout if error.step in waits else exceptions.ConnectTimeout
+    if isinstance(error, TlsFailedError):
+        return exceptions.SSLError
+    if isinstance(error, InvalidRequestError):
+        return exceptions.InvalidURL if "URL" in str(error) else exceptions.RequestException
+    if isinstance(error, CutError) and error.step == "body":
+        return exceptions.ChunkedEncodingError
+    return exceptions.ConnectionError

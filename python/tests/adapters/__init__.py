@@ -1,0 +1,1 @@
+"""The clients that programs have already, on the kernel."""

@@ -1,0 +1,134 @@
+"""What a program sees that mounts the kernel's adapter on a session of requests."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import southbridge
+from requests import exceptions
+from southbridge.adapters.requests import KernelAdapter
+
+from .conftest import TlsPeer
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.mount("http://", KernelAdapter())
+        session.mount("https://", KernelAdapter())
+        yield session
+
+
+def test_requests_has_its_response(session: requests.Session, peer: str) -> None:
+    response = session.get(f"{peer}/echo", params={"a": "1 2"}, headers={"X-Own": "too"})
+    assert (response.status_code, response.reason, response.ok) == (200, "OK", True)
+    assert response.url == f"{peer}/echo?a=1+2"
+    told = response.json()
+    heard = {name.lower(): value for name, value in told["headers"]}
+    assert (heard["x-own"], heard["host"]) == ("too", peer.removeprefix("http://"))
+    assert heard["user-agent"].startswith("python-requests")
+    assert response.elapsed.total_seconds() > 0
+    assert session.get(f"{peer}/fields").headers["x-twice"] == "one, two"
+    assert session.get(f"{peer}/latin").text == "café"
+
+
+@pytest.mark.parametrize("body", [b"bytes", "bytes", io.BytesIO(b"bytes"), iter([b"by", b"tes"])])
+def test_requests_bodies_arrive(session: requests.Session, peer: str, body: Any) -> None:
+    assert session.post(f"{peer}/echo", data=body).json()["body"] == "bytes"
+
+
+def test_requests_forms_and_files_arrive(session: requests.Session, peer: str) -> None:
+    assert session.post(f"{peer}/echo", data={"a": "1 2"}).json()["body"] == "a=1+2"
+    assert session.put(f"{peer}/echo", json={"a": 1}).json()["body"] == '{"a": 1}'
+    sent = session.post(f"{peer}/echo", data={"b": "2"}, files={"file": ("name.txt", b"in it")})
+    assert "in it" in sent.json()["body"]
+
+
+def test_requests_redirects_cookies_and_decoding_are_its_own(session: requests.Session, peer: str) -> None:
+    first = session.get(f"{peer}/redirect/1", allow_redirects=False)
+    assert (first.status_code, first.cookies["seen"]) == (302, "1")
+    response = session.get(f"{peer}/redirect/1")
+    assert [visit.status_code for visit in response.history] == [302, 302]
+    heard = {name.lower(): value for name, value in response.json()["headers"]}
+    assert heard["cookie"] == "seen=0"
+    assert session.get(f"{peer}/zipped/1000").text == "z" * 1000
+
+
+def test_requests_streams_what_was_read_whole(session: requests.Session, peer: str) -> None:
+    with session.get(f"{peer}/size/100000", stream=True) as response:
+        assert sum(map(len, response.iter_content(1000))) == 100_000
+    assert session.get(f"{peer}/zipped/50", stream=True).raw.read()[:2] == b"\x1f\x8b"
+    assert session.head(f"{peer}/size/12").headers["content-length"] == "12"
+
+
+def test_requests_timeouts_are_told_apart(session: requests.Session, peer: str) -> None:
+    began = time.monotonic()
+    for timeout in (0.2, (5, 0.2)):
+        with pytest.raises(exceptions.ReadTimeout) as caught:
+            session.get(f"{peer}/never", timeout=timeout)
+        assert isinstance(caught.value.__cause__, southbridge.TimedOutError)
+        assert caught.value.request.url == f"{peer}/never"  # type: ignore[union-attr]
+    assert 0.4 <= time.monotonic() - began < 5
+
+
+def test_requests_failures_are_those_of_requests(
+    session: requests.Session, peer: str, closed_port: int
+) -> None:
+    with pytest.raises(exceptions.ConnectionError) as refused:
+        session.get(f"http://127.0.0.1:{closed_port}/")
+    assert isinstance(refused.value.__cause__, southbridge.ConnectFailedError)
+    with pytest.raises(exceptions.ChunkedEncodingError) as cut:
+        session.post(f"{peer}/half", data=b"x")
+    assert isinstance(cut.value.__cause__, southbridge.CutError)
+    with pytest.raises(exceptions.ConnectionError):
+        session.post(f"{peer}/cut", data=b"x")
+    with pytest.raises(exceptions.HTTPError):
+        session.get(f"{peer}/status/404").raise_for_status()
+
+
+def test_requests_another_host_is_refused(session: requests.Session, peer: str) -> None:
+    with pytest.raises(exceptions.RequestException, match=r"'other.test' is not that of"):
+        session.get(f"{peer}/echo", headers={"Host": "other.test"})
+
+
+def test_requests_verify_takes_a_file_and_nothing_less(
+    session: requests.Session, tls_peer: TlsPeer, tmp_path: Path
+) -> None:
+    with pytest.raises(exceptions.SSLError) as caught:
+        session.get(tls_peer.url)
+    assert isinstance(caught.value.__cause__, southbridge.TlsFailedError)
+    assert session.get(tls_peer.url, verify=tls_peer.ca_file).text == "sealed"
+    with pytest.raises(exceptions.SSLError):
+        session.get(tls_peer.url)
+    with pytest.raises(exceptions.InvalidSchema, match=r"verify=False is refused.*give the CA"):
+        session.get(tls_peer.url, verify=False)
+    with pytest.raises(exceptions.InvalidSchema, match="is a directory"):
+        session.get(tls_peer.url, verify=str(tmp_path))
+    with pytest.raises(exceptions.RequestException, match="absent"):
+        session.get(tls_peer.url, verify=str(tmp_path / "absent.pem"))
+    with pytest.raises(exceptions.RequestException, match="absent"):
+        session.get(tls_peer.url, verify=tls_peer.ca_file, cert=str(tmp_path / "absent.pem"))
+
+
+def test_requests_a_proxy_is_asked(session: requests.Session, closed_port: int) -> None:
+    proxies = {"http": f"http://127.0.0.1:{closed_port}"}
+    with pytest.raises(exceptions.ConnectionError, match=f"127.0.0.1:{closed_port}: connection refused"):
+        session.get("http://behind.test/", proxies=proxies)
+
+
+def test_requests_threads_share_a_session(session: requests.Session, peer: str) -> None:
+    def one(_: int) -> str:
+        return session.get(f"{peer}/delay/0.2").text
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(one, range(20)))
+    assert answers == ["late"] * 20
+    assert time.monotonic() - began < 3
