@@ -52,7 +52,11 @@ impl Simulation<'_> {
 
     /// One thing at a time.
     fn disk_takes(&mut self) -> std::time::Duration {
-        let takes = if self.happens(20) { self.millis(100, 2_000) } else { self.millis(0, 5) };
+        let takes = if self.happens(self.spec.disk_slow_permille) {
+            self.millis(100, 2_000)
+        } else {
+            self.millis(0, 5)
+        };
         let now = self.now;
         let Some(process) = &mut self.process else { return takes };
         process.disk_free_at = process.disk_free_at.max(now) + takes;

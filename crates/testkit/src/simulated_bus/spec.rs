@@ -69,6 +69,8 @@ pub struct BusSpec {
     pub crash_every: u64,
     /// A crash at this point, counted from 0 at the start; for stories that crash everywhere once.
     pub crash_at: Option<u64>,
+    /// How many writes of a thousand take up to two seconds, as on a disk that is busy with others.
+    pub disk_slow_permille: u64,
     /// Times that the disk is full for a while.
     pub disk_full: usize,
     /// Times that the disk does not answer for a while.
@@ -138,6 +140,7 @@ impl Default for BusSpec {
             crashes: 0,
             crash_every: 100,
             crash_at: None,
+            disk_slow_permille: 20,
             disk_full: 0,
             disk_silent: 0,
             disk_failures: 0,
