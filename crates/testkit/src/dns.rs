@@ -114,7 +114,7 @@ impl DnsScript {
         self.0.set(name, kind, answer);
     }
 
-    /// From now on every query for `name` gets `answer`, except for types set by [`DnsServer::set`].
+    /// From now on every query for `name` gets `answer`, except for types set by [`DnsScript::set`].
     pub fn set_all(&self, name: &str, answer: Answer) {
         self.0.set(name, RecordType::ANY, answer);
     }
@@ -161,7 +161,7 @@ impl DnsScript {
         self.0.otherwise(Arc::new(rule));
     }
 
-    /// Queries of this type for `name` since the start or [`DnsServer::forget_queries`].
+    /// Queries of this type for `name` since the start or [`DnsScript::forget_queries`].
     pub fn queries(&self, name: &str, kind: RecordType) -> u64 {
         self.0.queries(name, kind)
     }

@@ -27,7 +27,7 @@ use super::slots::{Meeting, Slot};
 use super::waiting::Pushed;
 use crate::outgoing::EduKind;
 
-/// See the [module](self).
+/// EDUs that wait to be spread over their destinations, and collapse while they do.
 #[derive(Debug)]
 pub struct Broadcast {
     /// In the order in which they are spread; none where one was taken back.

@@ -50,7 +50,7 @@ pub enum Command {
     Queue(Queue),
     /// See the keys of a homeserver, as the bus knows them
     ///
-    /// The homeserver and the notaries of [keys] are asked when no key is known that is good now.
+    /// The homeserver and the notaries of `[keys]` are asked when no key is known that is good now.
     #[command(after_long_help = bus::KEYS_HELP)]
     Keys(Keys),
     /// Read what a process has counted, whether it lives or not

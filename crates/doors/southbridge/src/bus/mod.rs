@@ -1,9 +1,8 @@
 //! The Federation Side Bus on the I/O thread: hand it PDUs, EDUs and queries, and forget about them.
 //!
-//! [`SideBus`] drives the
-//! [`Externaliser`](southbridge_bus::externaliser::Externaliser): it carries its transactions and queries with the kernel, signs them,
-//! has its decisions written by an outbox on a thread of its own, and tells callers and readers what became of
-//! everything. It decides nothing itself.
+//! [`SideBus`] drives the [`Externaliser`]: it carries its transactions and queries with the kernel, signs them, has its
+//! decisions written by an outbox on a thread of its own, and tells callers and readers what became of everything. It
+//! decides nothing itself.
 //!
 //! # Units
 //! Sizes are bytes; a timeout of zero is for ever (F9).
