@@ -24,7 +24,8 @@ pub fn check() -> Done {
     step("ruff", tool("ruff").args(["check", "--no-cache", "."]))?;
     step("ruff format", tool("ruff").args(["format", "--no-cache", "--check", "."]))
         .map_err(|failure| failure.remedy("target/venv/bin/ruff format ."))?;
-    step("pyright", tool("pyright").args(["--warnings"]))?;
+    let interpreter = venv_dir().join("bin/python");
+    step("pyright", tool("pyright").args(["--warnings", "--pythonpath"]).arg(interpreter))?;
     step("mypy", &mut tool("mypy"))
 }
 
