@@ -296,6 +296,23 @@ pub trait Outbox: Send {
     /// # Errors
     /// [`OutboxError`] when it cannot be done.
     fn upkeep(&mut self, now: WallTime) -> Result<Upkeep, OutboxError>;
+
+    /// What other processes did since it was asked last, and nothing else: for when somebody rings. An outbox with one
+    /// user has none.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when it cannot be found out; the next upkeep does.
+    fn news(&mut self) -> Result<Upkeep, OutboxError> {
+        Ok(Upkeep::default())
+    }
+
+    /// Nobody will call any more: the others, if there are any, need not wait for a lease to end.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when they cannot be told. Nothing that was accepted is lost by that.
+    fn close(&mut self) -> Result<(), OutboxError> {
+        Ok(())
+    }
 }
 
 /// Why an outbox did not do what it was asked.

@@ -27,6 +27,7 @@ pub(crate) enum What {
     Write { id: u64, appends: Range<usize>, marks: Range<usize> },
     Recover,
     Upkeep { now: WallTime },
+    News,
 }
 
 /// A page that is asked for.
@@ -54,6 +55,7 @@ impl Batch {
             }
             Job::Recover => What::Recover,
             Job::Upkeep { now } => What::Upkeep { now },
+            Job::News => What::News,
         };
         self.jobs.push(Asked { bytes, what });
         None
@@ -62,7 +64,7 @@ impl Batch {
     pub(crate) fn writes(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         self.jobs.iter().filter_map(|asked| match &asked.what {
             What::Write { appends, marks, .. } => Some((appends.clone(), marks.clone())),
-            What::Recover | What::Upkeep { .. } => None,
+            What::Recover | What::Upkeep { .. } | What::News => None,
         })
     }
 }

@@ -34,6 +34,8 @@ pub enum Job {
         /// The time.
         now: WallTime,
     },
+    /// What other processes did, when it was heard that they did something.
+    News,
 }
 
 impl Job {
@@ -51,7 +53,7 @@ impl Job {
 
     /// Whether nothing may share a commit with what comes after it.
     pub(crate) const fn is_barrier(&self) -> bool {
-        matches!(self, Self::Recover | Self::Upkeep { .. })
+        matches!(self, Self::Recover | Self::Upkeep { .. } | Self::News)
     }
 }
 
@@ -83,7 +85,7 @@ pub enum Reply {
         /// What stands there.
         result: Result<Page, OutboxError>,
     },
-    /// To [`Job::Upkeep`].
+    /// To [`Job::Upkeep`] and [`Job::News`].
     Upkept(Result<Upkeep, OutboxError>),
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 
 use southbridge_words::{Appended, Outbox, OutboxError};
 use tokio::sync::mpsc::Sender;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::batch::{Asked, Batch, Outcomes, Read, What};
 use crate::{Job, Reply, ThreadLimits};
@@ -36,7 +36,7 @@ impl Worker {
         loop {
             let batch = self.gather(None, jobs);
             let batch = if batch.jobs.is_empty() && self.reads.is_empty() {
-                let Ok(first) = jobs.recv() else { return };
+                let Ok(first) = jobs.recv() else { break };
                 self.gather(Some(first), jobs)
             } else {
                 batch
@@ -45,6 +45,9 @@ impl Worker {
             if let Some(read) = self.reads.pop_front() {
                 self.read(read);
             }
+        }
+        if let Err(failure) = self.outbox.close() {
+            warn!(%failure, "the outbox could not be closed: others may have to wait for its lease to end");
         }
     }
 
@@ -75,6 +78,7 @@ impl Worker {
                 }
                 What::Recover => Reply::Recovered(self.outbox.recover()),
                 What::Upkeep { now } => Reply::Upkept(self.outbox.upkeep(now)),
+                What::News => Reply::Upkept(self.outbox.news()),
             };
             self.answer(reply, asked.bytes);
         }

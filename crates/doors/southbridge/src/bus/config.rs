@@ -1,10 +1,12 @@
 //! How the bus is set up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use southbridge_bus::externaliser::ExternaliserLimits;
 use southbridge_store_thread::ThreadLimits;
 use southbridge_words::{PerClass, ServerName};
+use tokio::sync::Notify;
 
 use super::KeysConfig;
 
@@ -26,6 +28,9 @@ pub struct BusConfig {
     /// How often the outbox looks after itself: lets go of what everybody has, applies retention limits, renews
     /// leases. Default 5 s.
     pub upkeep_every: Duration,
+    /// Rings when other processes may have done something that concerns this one, so that it need not wait for the next
+    /// upkeep. None where the outbox has one user.
+    pub news: Option<Arc<Notify>>,
     /// How long [`SideBus::close`](super::SideBus::close) waits for what is under way. Default 10 s.
     pub close_patience: Duration,
     /// Seed of all jitter and of transaction ids: no two processes may have the same. Random by default.
@@ -43,6 +48,7 @@ impl BusConfig {
             keys: KeysConfig::default(),
             results: ResultLimits::default(),
             upkeep_every: Duration::from_secs(5),
+            news: None,
             close_patience: Duration::from_secs(10),
             seed: rand::random(),
         }

@@ -55,6 +55,11 @@ impl Inner {
         }
     }
 
+    /// Others may have done something: says whether it could be asked for.
+    pub(super) fn ask_for_news(&self) -> bool {
+        self.desk.submit_upkeep(Job::News)
+    }
+
     /// A reply of the thread of the outbox.
     pub(super) fn handle_reply(&self, reply: Reply) {
         self.desk.taken(&reply);

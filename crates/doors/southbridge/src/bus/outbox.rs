@@ -57,11 +57,13 @@ impl Desk {
         self.vain.borrow_mut().pop_front()
     }
 
-    /// Asks for upkeep, unless that is under way.
-    pub(super) fn submit_upkeep(&self, job: Job) {
-        if self.thread.borrow().is_some() && !self.upkeep.replace(true) {
+    /// Asks for upkeep or news, unless that is under way; says whether it did.
+    pub(super) fn submit_upkeep(&self, job: Job) -> bool {
+        let is_free = self.thread.borrow().is_some() && !self.upkeep.replace(true);
+        if is_free {
             self.submit(job);
         }
+        is_free
     }
 
     /// Notes that `reply` has come, and hands in what has waited for room.
@@ -130,7 +132,7 @@ impl Asked {
             Job::Read { destination, after, .. } => {
                 Self::Page { destination: destination.clone(), after: *after }
             }
-            Job::Recover | Job::Upkeep { .. } => Self::Upkeep,
+            Job::Recover | Job::Upkeep { .. } | Job::News => Self::Upkeep,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The tasks that outlive a call: the one timer, and the ear at the outbox. Neither keeps the bus alive.
 
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use southbridge_bus::externaliser::Externaliser;
 use southbridge_kernel::Clock;
@@ -15,10 +17,13 @@ use super::inner::Inner;
 pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Clock) {
     let _last_words = LastWords(Weak::clone(&inner));
     let mut upkeep_at = clock.now();
+    let mut bell =
+        Bell { news: inner.upgrade().and_then(|it| it.parts.config.news.clone()), ..Bell::default() };
     loop {
         let Some(strong) = inner.upgrade() else { return };
         let next = strong.externaliser.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
         strong.timing.armed.set(next);
+        let wake_at = next.min(upkeep_at).min(bell.due());
         let is_busy = !strong.unsent.borrow().is_empty();
         drop(strong);
         if is_busy {
@@ -27,7 +32,8 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
             tokio::select! {
                 biased;
                 () = rearm.notified() => {}
-                () = tokio::time::sleep_until(clock.to_tokio(next.min(upkeep_at))) => {}
+                () = bell.rings() => {}
+                () = tokio::time::sleep_until(clock.to_tokio(wake_at)) => {}
             }
         }
         let Some(strong) = inner.upgrade() else { return };
@@ -42,8 +48,49 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
             upkeep_at = now + strong.parts.config.upkeep_every;
             strong.look_after(clock.wall());
         }
+        if bell.due() <= now && strong.ask_for_news() {
+            bell.answered(now);
+        } else if bell.due() <= now {
+            bell.later(now);
+        }
     }
 }
+
+/// What other processes do is looked at when they ring, and not more often than it is worth.
+#[derive(Default)]
+struct Bell {
+    news: Option<Arc<Notify>>,
+    has_rung: bool,
+    not_before: Instant,
+}
+
+impl Bell {
+    /// Waits until it rings.
+    async fn rings(&mut self) {
+        match &self.news {
+            Some(news) if !self.has_rung => news.notified().await,
+            _ => std::future::pending().await,
+        }
+        self.has_rung = true;
+    }
+
+    /// When it is to be answered.
+    fn due(&self) -> Instant {
+        if self.has_rung { self.not_before } else { Instant::FAR_FUTURE }
+    }
+
+    fn answered(&mut self, now: Instant) {
+        self.has_rung = false;
+        self.later(now);
+    }
+
+    fn later(&mut self, now: Instant) {
+        self.not_before = now + NEWS_EVERY;
+    }
+}
+
+/// What others accept for our destinations waits for as long as this, and costs as little as that.
+const NEWS_EVERY: Duration = Duration::from_millis(50);
 
 /// Takes what the outbox replies, as much at a time as there is.
 pub(super) async fn run_replies(inner: Weak<Inner>, mut replies: Replies) {
