@@ -55,6 +55,9 @@ impl Externaliser {
 
     /// The time has come to `at`.
     pub fn handle_timeout(&mut self, at: Moment) {
+        if self.writing.falls_silent(self.limits.accepting_patience, at.now) {
+            self.on_silence(at);
+        }
         if self.writing.handle_timeout(at.now) && !self.writing.is_blocked() {
             self.settle_all(at);
         }

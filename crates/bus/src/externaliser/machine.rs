@@ -72,6 +72,8 @@ pub struct Counts {
     pub broadcast_parts: usize,
     /// Queries under way.
     pub queries: usize,
+    /// Of the 256 shares of all destinations, those that this process delivers to.
+    pub partitions: u32,
     /// Expendable EDUs dropped so far for want of room or of a host that answers, by type, and not told in
     /// an [`Event::Shed`].
     pub shed: Shed,
@@ -259,6 +261,7 @@ impl Externaliser {
             volatile_bytes: self.volatile_bytes,
             broadcast_parts: self.broadcast.parts(),
             queries: self.queries.len(),
+            partitions: self.owned.count(),
             shed: self.shed,
         }
     }
@@ -319,6 +322,7 @@ impl Externaliser {
 
     /// Gives the free places to those whose turn it is.
     pub(super) fn fill(&mut self, at: Moment) {
+        self.writing.note(at.now);
         // What was in a transaction that is taken back waits again.
         self.relieve_pressure(at);
         for (key, _) in self.writing.take_vain_marks() {

@@ -63,11 +63,29 @@ impl Externaliser {
     /// A write has ended.
     pub fn handle_written(&mut self, write: WriteId, result: Result<Vec<Appended>, OutboxError>, at: Moment) {
         let Some(written) = self.writing.take(write) else { return };
+        let had_hung = self.writing.speaks_again();
+        if had_hung && result.is_ok() {
+            self.tell(Event::OutboxRecovered);
+        }
         match result {
             Ok(appended) => self.on_written(written, &appended, at),
             Err(error) => self.on_not_written(written, error, at),
         }
+        if had_hung {
+            self.settle_all(at);
+        }
         self.fill(at);
+    }
+
+    /// The write under way hangs. Those who wait for it are told what became of it when that is known; until then nothing
+    /// else is begun that would have to be written, and nobody holds a connection for it.
+    pub(super) fn on_silence(&mut self, at: Moment) {
+        let waiting: Vec<QueuedMark> = self.writing.marks.drain(..).collect();
+        let others = self.undo_begun(waiting, at);
+        self.writing.put_marks_back(others);
+        let reason = "it has not answered for as long as an item may wait".to_owned();
+        self.trouble(OutboxError::Unavailable { reason }, true);
+        self.settle_all(at);
     }
 
     fn on_written(&mut self, written: Written, appended: &[Appended], at: Moment) {

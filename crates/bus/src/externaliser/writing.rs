@@ -40,6 +40,13 @@ pub(crate) struct Writing {
     pub(crate) marks: VecDeque<QueuedMark>,
     under_way: Option<(WriteId, Written)>,
     written: u64,
+    /// The latest time that was told.
+    now: Instant,
+    /// When the write under way was asked for.
+    asked_at: Instant,
+    /// The write under way has not been answered for longer than an item may wait: the outbox hangs, as a database does
+    /// that is being restarted in the midst of a commit.
+    silent: bool,
     /// The outbox is left alone until then.
     pause: Option<Instant>,
     pauses: u32,
@@ -58,7 +65,23 @@ pub(crate) struct Writing {
 impl Writing {
     /// Whether no transaction can be begun just now: that would have to be remembered first.
     pub(crate) const fn is_blocked(&self) -> bool {
-        self.failed.is_some() || self.pause.is_some()
+        self.failed.is_some() || self.pause.is_some() || self.silent
+    }
+
+    /// The time has come to `now`.
+    pub(crate) fn note(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Notes that the write under way hangs, if it has not been answered for `patience`. Says whether that is news.
+    pub(crate) fn falls_silent(&mut self, patience: Duration, now: Instant) -> bool {
+        let hangs = self.under_way.is_some() && now.saturating_since(self.asked_at) >= patience;
+        hangs && !std::mem::replace(&mut self.silent, true)
+    }
+
+    /// Whether the write that was just answered had hung.
+    pub(crate) fn speaks_again(&mut self) -> bool {
+        std::mem::take(&mut self.silent)
     }
 
     /// Whether there is nothing to write, and nothing under way.
@@ -86,6 +109,7 @@ impl Writing {
             return Err(Refused::Overloaded { waiting, waiting_max, bytes, bytes_max });
         }
         self.item_bytes += item.append.bytes.len();
+        self.note(item.since);
         self.items.push_back(item);
         Ok(())
     }
@@ -118,6 +142,7 @@ impl Writing {
             marks: marks.iter().map(|(_, mark)| mark.clone()).collect(),
         };
         self.under_way = Some((id, Written { items, marks }));
+        self.asked_at = self.now;
         Some(action)
     }
 
@@ -220,10 +245,10 @@ impl Writing {
         self.pause.take_if(|until| *until <= now).is_some()
     }
 
-    /// The next item that has waited through a pause for as long as it may.
+    /// The next item that has waited through a pause, or behind a write that hangs, for as long as it may.
     pub(crate) fn next_late(&mut self, patience: Duration, now: Instant) -> Option<Accepting> {
         let first = self.items.front().filter(|first| now.saturating_since(first.since) >= patience);
-        let item = first.filter(|_| self.pause.is_some()).cloned()?;
+        let item = first.filter(|_| self.pause.is_some() || self.silent).cloned()?;
         self.items.pop_front();
         self.item_bytes -= item.append.bytes.len();
         Some(item)
@@ -232,8 +257,10 @@ impl Writing {
     /// When to come back, if items wait for `patience`.
     pub(crate) fn poll_timeout(&self, patience: Duration) -> Option<Instant> {
         let full = self.full.as_ref().map(|(_, until)| *until);
-        let late = self.items.front().filter(|_| self.pause.is_some()).map(|first| first.since + patience);
-        [self.pause, full, late].into_iter().flatten().min()
+        let waits = self.pause.is_some() || self.silent;
+        let late = self.items.front().filter(|_| waits).map(|first| first.since + patience);
+        let hangs = (self.under_way.is_some() && !self.silent).then(|| self.asked_at + patience);
+        [self.pause, full, late, hangs].into_iter().flatten().min()
     }
 }
 

@@ -55,6 +55,31 @@ fn row_20_a_full_outbox_refuses_items_and_lets_the_rest_go_on() {
     assert_eq!(said(&world.grant("c.example").unwrap()), ["later"]);
 }
 
+/// The database hangs in the midst of a commit, for a minute. Whoever waits for that commit is told what became of it,
+/// and nothing before; others are refused in time, typing goes on, nobody holds a connection; then all goes on.
+#[test]
+fn row_20_a_write_that_hangs_holds_up_nobody_else() {
+    let mut world = world();
+    world.holds_writes = true;
+    world.pdu("doubtful", &[B]);
+    world.pass(9 * SECOND);
+    world.pdu("behind it", &[B]);
+    world.pass(9 * SECOND);
+    assert_eq!(refusals(&mut world), [], "the one waits for what is known, the other not long enough");
+    world.pass(2 * SECOND);
+    assert!(matches!(&*refusals(&mut world), [Refused::OutboxUnavailable { .. }]));
+    world.edu("m.typing", TYPING, &["d.example"]);
+    assert_eq!(edus(&world.grant("d.example").unwrap()), ["m.typing"]);
+    world.pass(40 * SECOND);
+    assert!(!world.is_asked(B));
+    world.holds_writes = false;
+    world.write();
+    let events = world.take_events();
+    assert!(events.iter().any(|event| matches!(event, Event::Accepted { .. })), "{events:?}");
+    assert!(events.contains(&Event::OutboxRecovered));
+    assert_eq!(said(&world.grant(B).unwrap()), ["doubtful"]);
+}
+
 /// The database is away for three seconds: nothing is begun and nobody holds a connection for it, volatile EDUs go
 /// out, items wait; then everything goes on.
 #[test]

@@ -30,6 +30,11 @@ impl Inner {
             ),
             ("southbridge_outbox_job_bytes", self.desk.bytes() as u64, "Bytes in jobs of the outbox."),
             (
+                "southbridge_outbox_partitions",
+                counts.partitions.into(),
+                "Of the 256 shares of all destinations, those that this process delivers to.",
+            ),
+            (
                 "southbridge_outbox_trouble",
                 self.counters.outbox_trouble.get().into(),
                 "1 while the outbox takes nothing.",
