@@ -16,6 +16,7 @@
 //! | [`world`] | `World::start(FederationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })?` |
 //! | | `world::serve_forever(spec, stdin().lock(), stdout())`: the same in a process of its own |
 //! | [`memory_outbox`] | `let disk = MemoryDisk::default(); let outbox = MemoryOutbox::open(&disk); disk.set_fate(Fate::CrashAfter)` |
+//! | [`postgres`] | `let mut server = PostgresServer::start_on_tcp(Tcp { password, identity }); server.crash_and_restart()` |
 //! | [`simulated`] | `simulate(&SimulationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })`: no socket at all |
 //! | [`simulated_bus`] | `simulate_bus(&BusSpec::of_seed(7))`: the bus, its outbox and its hosts, and whatever may go wrong |
 //!
@@ -28,6 +29,7 @@ pub mod cut_proxy;
 pub mod dns;
 pub mod homeserver;
 pub mod memory_outbox;
+pub mod postgres;
 #[cfg(test)]
 mod probe;
 pub mod raw;

@@ -17,15 +17,27 @@ use crate::write::{Books, Head, Rows};
 /// The last new item of each destination that got one.
 pub(crate) type Adopted = BTreeMap<i32, i64>;
 
-/// Takes over a bounded part of what waits; says for whom.
+/// Takes over what waits, or a large part of it; says for whom.
 pub(crate) async fn adopt(client: &mut Client, books: &mut Books) -> Done<Adopted> {
+    let mut adopted = adopt_some(client, books).await?;
+    for _ in 1..ROUNDS_MAX {
+        if books.leases.caught_up {
+            break;
+        }
+        adopted.extend(adopt_some(client, books).await?);
+    }
+    Ok(adopted)
+}
+
+async fn adopt_some(client: &mut Client, books: &mut Books) -> Done<Adopted> {
     let process = books.leases.process;
     if !client.query_one(WAITING, &[&process]).await?.get::<_, bool>(0) {
+        books.leases.caught_up = true;
         return Ok(Adopted::new());
     }
     let transaction = client.transaction().await?;
     let mut head = Head::lock(&transaction).await?;
-    books.leases.confirm(&transaction, head.leases).await?;
+    books.confirm(&transaction, &head).await?;
     let cursors = cursors(&transaction, books).await?;
     let from = cursors.values().copied().min().unwrap_or(i64::MAX);
     let rows = transaction.query(INBOX, &[&from, &ROWS_MAX]).await?;
@@ -58,6 +70,7 @@ pub(crate) async fn adopt(client: &mut Client, books: &mut Books) -> Done<Adopte
     let held: Vec<i16> = cursors.into_keys().collect();
     transaction.execute(ADVANCE, &[&held, &upto]).await?;
     transaction.commit().await?;
+    books.leases.caught_up |= (rows.len() as i64) < ROWS_MAX;
     Ok(adopted)
 }
 
@@ -91,3 +104,5 @@ const MEMBERS: &str = "
 const ADVANCE: &str = "UPDATE partitions SET adopted = $2 WHERE number = ANY($1) AND adopted < $2";
 // With the largest PDUs, 32 MB.
 const ROWS_MAX: i64 = 500;
+// A fraction of a second; the rest comes with the next call.
+const ROUNDS_MAX: usize = 10;

@@ -4,34 +4,33 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::{Client, Config};
-use tracing::{info, warn};
+use tokio_postgres::Client;
+use tracing::{debug, info, warn};
 
 use crate::error::{Done, Trouble};
 use crate::session::Session;
+use crate::way::Way;
 use crate::{PostgresError, session};
 
-/// The way to the database.
+/// The connection to the database, opened anew when need be.
 pub(crate) struct Line {
-    config: Config,
-    schema: String,
-    call_max: Duration,
+    way: Way,
     session: Option<Session>,
 }
 
 impl Line {
-    pub(crate) async fn open(
-        config: Config,
-        schema: &str,
-        call_max: Duration,
-    ) -> Result<Self, PostgresError> {
-        let session = session::open(&config, schema, call_max).await?;
-        Ok(Self { config, schema: schema.to_owned(), call_max, session: Some(session) })
+    pub(crate) async fn open(way: Way) -> Result<Self, PostgresError> {
+        let session = session::open(&way).await?;
+        Ok(Self { way, session: Some(session) })
+    }
+
+    pub(crate) const fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Does `work` within the time of a call; a connection that failed is given up.
     pub(crate) async fn call<T>(&mut self, work: impl AsyncFnOnce(&mut Client) -> Done<T>) -> Done<T> {
-        let call_max = self.call_max;
+        let call_max = self.way.call_max;
         let called = timeout(call_max, async {
             let client = self.client().await?;
             work(client).await
@@ -48,7 +47,10 @@ impl Line {
     async fn let_go(&mut self, trouble: &Trouble) {
         let Some(session) = &self.session else { return };
         let rolled_back = !trouble.is_of_the_connection()
-            && matches!(timeout(self.call_max, session.client.batch_execute("ROLLBACK")).await, Ok(Ok(())));
+            && matches!(
+                timeout(self.way.call_max, session.client.batch_execute("ROLLBACK")).await,
+                Ok(Ok(()))
+            );
         if !rolled_back && let Some(session) = self.session.take() {
             session.close().await;
         }
@@ -60,6 +62,9 @@ impl Line {
     /// connection still does, the lock is given only when it has ended one way or the other.
     pub(crate) async fn was_committed(&mut self, process: i64, batch: i64) -> Done<bool> {
         let began = Instant::now();
+        warn!(
+            "the connection to the outbox broke during a commit: its outcome is looked up before anything else"
+        );
         while began.elapsed() < ASK_FOR {
             let asked = self.call(async |client| {
                 let row = client.query_opt(SELECT_BATCH, &[&process]).await?;
@@ -71,9 +76,7 @@ impl Line {
                     return Ok(last == batch);
                 }
                 Ok(None) => break,
-                Err(trouble) => {
-                    warn!(?trouble, "the outcome of an interrupted commit cannot be found out yet");
-                }
+                Err(trouble) => debug!(?trouble, "the outcome of an interrupted commit is not known yet"),
             }
             sleep(ASK_EVERY).await;
         }
@@ -82,11 +85,12 @@ impl Line {
 
     async fn client(&mut self) -> Done<&mut Client> {
         if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
-            let opened = session::open(&self.config, &self.schema, self.call_max).await;
+            let opened = session::open(&self.way).await;
             self.session = Some(opened.map_err(|error| match error {
                 PostgresError::Database { source } => Trouble::Database(source),
-                _ => Trouble::Silent,
+                other => Trouble::Unreachable(Box::new(other)),
             })?);
+            info!("connected to the shared outbox again");
         }
         Ok(&mut self.session.as_mut().expect("it was opened a line above").client)
     }
@@ -98,6 +102,7 @@ pub(crate) fn of_commit(error: tokio_postgres::Error) -> Trouble {
 }
 
 const SELECT_BATCH: &str = "SELECT batch FROM processes WHERE id = $1 FOR UPDATE";
-// A database that is restarted or fails over is back by then.
-const ASK_FOR: Duration = Duration::from_secs(60);
+// A database that is restarted, fails over or is upgraded is back by then. Whoever waits for the answer is told as soon as
+// it is known, and nobody is told anything else.
+const ASK_FOR: Duration = Duration::from_secs(15 * 60);
 const ASK_EVERY: Duration = Duration::from_millis(250);

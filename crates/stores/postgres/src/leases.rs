@@ -22,6 +22,9 @@ pub(crate) struct Leases {
     lost: Partitions,
     /// `head.leases` when that was read.
     as_of: i64,
+    /// Whether what others accepted for the partitions held, before they were held, stands in their streams. Until then what
+    /// is accepted here goes the same way, behind it.
+    pub(crate) caught_up: bool,
 }
 
 /// What stands in the table.
@@ -34,7 +37,13 @@ struct Row {
 impl Leases {
     /// A process that is not known yet.
     pub(crate) const fn none() -> Self {
-        Self { process: 0, held: [None; Partition::COUNT], lost: Partitions::NONE, as_of: -1 }
+        Self {
+            process: 0,
+            held: [None; Partition::COUNT],
+            lost: Partitions::NONE,
+            as_of: -1,
+            caught_up: true,
+        }
     }
 
     pub(crate) const fn holds(&self, partition: Partition) -> bool {
@@ -56,9 +65,10 @@ impl Leases {
     }
 
     /// Makes this process known, or known anew, with nothing held.
-    pub(crate) async fn register(&mut self, client: &Client, lease: Duration) -> Done<()> {
+    pub(crate) async fn register(&mut self, client: &Client, lease: Duration, channel: &str) -> Done<()> {
         let row = client.query_one(REGISTER, &[&lease.as_secs_f64()]).await?;
         *self = Self { process: row.get(0), ..Self::none() };
+        self.tell_others(client, channel).await?;
         info!(process = self.process, "registered at the shared outbox");
         Ok(())
     }
@@ -71,13 +81,20 @@ impl Leases {
         }
     }
 
+    /// Tells the others that there is news: at the commit, or at once where there is none.
+    pub(crate) async fn tell_others(&self, client: &impl GenericClient, channel: &str) -> Done<()> {
+        client.execute(TELL, &[&channel, &self.process.to_string()]).await?;
+        Ok(())
+    }
+
     /// Lets go of everything, so that the others need not wait.
-    pub(crate) async fn resign(&mut self, client: &mut Client) -> Done<()> {
+    pub(crate) async fn resign(&mut self, client: &mut Client, channel: &str) -> Done<()> {
         let transaction = client.transaction().await?;
         transaction.execute("SELECT FROM head FOR UPDATE", &[]).await?;
         transaction.execute("UPDATE partitions SET owner = NULL WHERE owner = $1", &[&self.process]).await?;
         transaction.execute("UPDATE head SET leases = leases + 1", &[]).await?;
         transaction.execute("DELETE FROM processes WHERE id = $1", &[&self.process]).await?;
+        self.tell_others(&transaction, channel).await?;
         transaction.commit().await?;
         *self = Self::none();
         Ok(())
@@ -102,7 +119,7 @@ impl Leases {
     }
 
     /// Takes and lets go, towards an equal share.
-    pub(crate) async fn balance(&mut self, client: &mut Client) -> Done<()> {
+    pub(crate) async fn balance(&mut self, client: &mut Client, channel: &str) -> Done<()> {
         // Most often there is nothing to be done, and that is seen without a lock.
         if self.as_of >= 0 && self.plan(&*client).await?.is_empty() {
             let leases: i64 = client.query_one("SELECT leases FROM head", &[]).await?.get(0);
@@ -121,6 +138,7 @@ impl Leases {
                 taken.push((row.get::<_, i16>(0), row.get::<_, i64>(1)));
             }
             transaction.execute("UPDATE head SET leases = leases + 1", &[]).await?;
+            self.tell_others(&transaction, channel).await?;
         }
         transaction.commit().await?;
         self.adjust(&plan, &taken, leases);
@@ -135,6 +153,7 @@ impl Leases {
         for number in &plan.release {
             self.held[index(*number)] = None;
         }
+        self.caught_up &= taken.is_empty();
         for (number, epoch) in taken {
             self.held[index(*number)] = Some(*epoch);
         }
@@ -198,6 +217,7 @@ fn index(number: i16) -> usize {
 
 const REGISTER: &str = "
     INSERT INTO processes (expires_at) VALUES (clock_timestamp() + make_interval(secs => $1)) RETURNING id";
+const TELL: &str = "SELECT pg_notify($1, $2)";
 const RENEW: &str = "
     UPDATE processes SET expires_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1";
 const ALIVE: &str = "SELECT id FROM processes WHERE expires_at > clock_timestamp() ORDER BY id";

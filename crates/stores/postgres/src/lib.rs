@@ -15,6 +15,8 @@
 //!   ([`OutboxError::Fenced`](southbridge_words::OutboxError::Fenced)): a process that slept through the loss of
 //!   its lease can send nothing new, because it cannot begin a transaction. What it had begun its successor
 //!   sends again, the same bytes under the same id.
+//! - **No waiting.** What concerns the others is told to them when it is committed (`NOTIFY`); who missed it finds it
+//!   with its next upkeep.
 //! - **No doubt.** When the connection breaks during a commit, the outcome is looked up before anything is
 //!   answered.
 //!
@@ -27,7 +29,9 @@
 mod adopt;
 mod backlogs;
 mod call;
+mod ear;
 mod error;
+mod forgetting;
 mod leases;
 mod names;
 mod outbox;
@@ -36,8 +40,11 @@ mod read;
 mod schema;
 mod session;
 mod sets;
+mod tls;
 mod upkeep;
+mod way;
 mod write;
 
 pub use error::PostgresError;
-pub use outbox::{PostgresOptions, PostgresOutbox};
+pub use outbox::{PostgresOptions, PostgresOutbox, Whereabouts};
+pub use tls::{SslMode, TlsOptions};

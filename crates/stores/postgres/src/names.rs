@@ -1,5 +1,7 @@
-//! Destinations by name and by number. Numbers are never given to another name, so what is remembered stays
-//! true whatever other processes do.
+//! Destinations by name and by number.
+//!
+//! A number is never given to another name. A name that nothing refers to is deleted with its number, which shows in
+//! `head.forgotten`; whoever uses a number that it remembers holds the lock on `head`, and has looked there.
 
 use std::collections::HashMap;
 
@@ -35,19 +37,7 @@ impl Names {
         ids.ok_or_else(|| Trouble::damaged("the table of destinations", "a name that was written is missing"))
     }
 
-    /// The number of `name`, if the outbox ever had something for it.
-    pub(crate) async fn known(
-        &mut self,
-        client: &impl GenericClient,
-        name: &ServerName,
-    ) -> Done<Option<i32>> {
-        if !self.ids.contains_key(name) {
-            self.look_up(client, std::slice::from_ref(name)).await?;
-        }
-        Ok(self.ids.get(name).copied())
-    }
-
-    /// Forgets what a transaction brought that came to nothing.
+    /// Forgets what a transaction brought that came to nothing, or what may have been deleted.
     pub(crate) fn forget(&mut self) {
         self.ids.clear();
     }

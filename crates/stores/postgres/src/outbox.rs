@@ -1,31 +1,37 @@
 //! The outbox, as the rest of the house sees it.
 
 use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use southbridge_words::{
-    Append, Appended, Mark, Outbox, OutboxError, Page, Partition, Partitions, Recovered, Seq, ServerName,
-    Upkeep, WallTime,
+    Append, Appended, Mark, Outbox, OutboxError, Page, Partition, Partitions, Recovered, Secret, Seq,
+    ServerName, Upkeep, WallTime,
 };
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 use tracing::{error, warn};
 
-use crate::PostgresError;
 use crate::adopt::{Adopted, adopt};
 use crate::call::{Line, of_commit};
+use crate::ear::{Ear, Ourselves};
 use crate::error::{Done, Trouble};
-use crate::upkeep::{expire, held, tidy};
+use crate::upkeep::{Tidied, expire, held, tidy};
+use crate::way::Way;
 use crate::write::{Books, write};
-use crate::{backlogs, read};
+use crate::{PostgresError, TlsOptions, backlogs, read};
 
 /// How the database is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Where it is: a URL (`postgresql://user:password@host/database`) or `key=value` pairs, as libpq has them.
-    /// The connection is not encrypted: a unix socket, or a network that is trusted.
+    /// Where it is: a URL (`postgresql://user@host/database`) or `key=value` pairs, as libpq has them. What it says of
+    /// `sslmode` does not count.
     pub connection: String,
+    /// The password, where it does not stand in `connection`.
+    pub password: Option<Secret>,
+    /// How the wire is kept private.
+    pub tls: TlsOptions,
     /// The schema for our tables, made if need be. Default `southbridge`.
     pub schema: String,
     /// How long a Southbridge that is silent keeps its share. Default 30 s; upkeep renews it, and is to come
@@ -44,6 +50,8 @@ impl PostgresOptions {
     pub fn new(connection: &str) -> Self {
         Self {
             connection: connection.to_owned(),
+            password: None,
+            tls: TlsOptions::default(),
             schema: "southbridge".to_owned(),
             lease: Duration::from_secs(30),
             call_max: Duration::from_secs(10),
@@ -51,6 +59,31 @@ impl PostgresOptions {
             key_age_max: Duration::from_secs(24 * 3600),
         }
     }
+}
+
+impl PostgresOptions {
+    /// Checks them without connecting, and says where they lead to.
+    ///
+    /// # Errors
+    /// [`PostgresError`]: what cannot be meant.
+    pub fn check(&self) -> Result<Whereabouts, PostgresError> {
+        let way = Way::new(self)?;
+        let (user, database) = (way.user().to_owned(), way.database().to_owned());
+        Ok(Whereabouts { place: way.place(), user, database, has_password: way.has_password() })
+    }
+}
+
+/// Where a database is, without anything that is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The host, or the directory of its socket; or several.
+    pub place: String,
+    /// As whom we connect.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Whether a password is known.
+    pub has_password: bool,
 }
 
 impl fmt::Debug for PostgresOptions {
@@ -65,7 +98,7 @@ impl fmt::Debug for PostgresOptions {
 
 /// One Southbridge's share of an outbox in PostgreSQL.
 ///
-/// Dropped without [`PostgresOutbox::close`], it counts as dead after its lease.
+/// Dropped without [`Outbox::close`], it counts as dead after its lease.
 pub struct PostgresOutbox {
     runtime: Runtime,
     line: Line,
@@ -74,8 +107,10 @@ pub struct PostgresOutbox {
     /// What the user of this outbox believes to own.
     told: Option<Partitions>,
     /// Where tidying goes on.
-    tidied: i32,
+    tidied: Tidied,
     failed: Option<OutboxError>,
+    ourselves: Ourselves,
+    ear: Option<Ear>,
 }
 
 impl PostgresOutbox {
@@ -85,30 +120,25 @@ impl PostgresOutbox {
     /// # Errors
     /// [`PostgresError`] when the database cannot be used.
     pub fn open(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let config = Config::from_str(&options.connection)
-            .map_err(|source| PostgresError::Options { source: Box::new(source) })?;
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if options.schema.is_empty() || !options.schema.bytes().all(is_name) {
-            return Err(PostgresError::Schema { schema: options.schema.clone() });
-        }
+        let way = Way::new(options)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let line = runtime.block_on(Line::open(config, &options.schema, options.call_max))?;
-        let (books, options) = (Books::new(), options.clone());
-        Ok(Self { runtime, line, books, options, told: None, tidied: 0, failed: None })
+        let line = runtime.block_on(Line::open(way))?;
+        let (books, options) = (Books::new(&options.schema), options.clone());
+        let (tidied, ourselves) = (Tidied::default(), Arc::new(AtomicI64::new(0)));
+        Ok(Self { runtime, line, books, options, told: None, tidied, failed: None, ourselves, ear: None })
     }
 
-    /// Hands the destinations back at once, so that the others need not wait for the lease to end.
+    /// From now on calls `ring`, on a thread of its own, when another process has done something that
+    /// [`Outbox::news`] would tell of. It may ring in vain, and it may miss something: upkeep finds the rest.
     ///
     /// # Errors
-    /// [`OutboxError`] when the database cannot be told; the others then take over after the lease.
-    pub fn close(mut self) -> Result<(), OutboxError> {
-        if self.books.leases.process == 0 {
-            return Ok(());
-        }
-        self.call(async |client, this| this.books.leases.resign(client).await)
+    /// [`PostgresError::System`] when there is no thread for it.
+    pub fn listen(&mut self, ring: impl Fn() + Send + 'static) -> Result<(), PostgresError> {
+        self.ear = Some(Ear::start(self.line.way().clone(), Arc::clone(&self.ourselves), ring)?);
+        Ok(())
     }
 
-    /// The number by which the others know this process; zero before [`Outbox::recover`].
+    /// The number by which the others know this process; zero before [`Outbox::recover`] and after [`Outbox::close`].
     pub const fn process(&self) -> i64 {
         self.books.leases.process
     }
@@ -130,9 +160,10 @@ impl PostgresOutbox {
     }
 
     /// What is to be done, given what was done for the leases: the backlogs of what is new to our user.
-    fn tell(&mut self, now: Option<WallTime>) -> Result<Upkeep, OutboxError> {
+    fn tell(&mut self, occasion: Occasion) -> Result<Upkeep, OutboxError> {
         let told = self.told.unwrap_or(Partitions::NONE);
-        let upkeep = self.call(async |client, share| share.perform(client, told, now).await);
+        let upkeep = self.call(async |client, share| share.perform(client, told, occasion).await);
+        self.ourselves.store(self.process(), Ordering::Relaxed);
         match upkeep {
             Ok((mut upkeep, owned)) => {
                 upkeep.owned = (self.told != Some(owned)).then_some(owned);
@@ -152,7 +183,7 @@ impl PostgresOutbox {
 impl Outbox for PostgresOutbox {
     fn recover(&mut self) -> Result<Recovered, OutboxError> {
         self.told = None;
-        let upkeep = self.tell(None)?;
+        let upkeep = self.tell(Occasion::Start)?;
         Ok(Recovered { backlogs: upkeep.backlogs, owned: self.told.unwrap_or(Partitions::NONE) })
     }
 
@@ -204,59 +235,103 @@ impl Outbox for PostgresOutbox {
         items_max: usize,
         bytes_max: usize,
     ) -> Result<Page, OutboxError> {
-        self.call(async |client, share| {
-            let Some(id) = share.books.names.known(&*client, destination).await? else {
-                return Ok(Page::default());
-            };
+        self.call(async |client, _| {
             let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-            read::page(client, id, after, items_max, bytes_max).await
+            read::page(client, destination, after, items_max, bytes_max).await
         })
     }
 
     fn upkeep(&mut self, now: WallTime) -> Result<Upkeep, OutboxError> {
-        self.tell(Some(now))
+        self.tell(Occasion::Upkeep(now))
     }
+
+    fn news(&mut self) -> Result<Upkeep, OutboxError> {
+        self.tell(Occasion::News)
+    }
+
+    /// Hands the destinations back at once, so that the others need not wait for the lease to end.
+    fn close(&mut self) -> Result<(), OutboxError> {
+        self.ear = None;
+        if self.process() == 0 {
+            return Ok(());
+        }
+        let channel = self.line.way().schema.clone();
+        let closed = self.call(async |client, share| share.books.leases.resign(client, &channel).await);
+        self.failed = Some(OutboxError::Failed { reason: "it is closed".to_owned() });
+        closed
+    }
+}
+
+/// Why it is looked what there is to be done.
+#[derive(Clone, Copy, Debug)]
+enum Occasion {
+    /// Somebody begins to use it.
+    Start,
+    /// Another process has done something.
+    News,
+    /// Some time has passed.
+    Upkeep(WallTime),
 }
 
 /// What a call works with.
 struct Share<'a> {
     books: &'a mut Books,
     options: &'a PostgresOptions,
-    tidied: &'a mut i32,
+    tidied: &'a mut Tidied,
 }
 
 impl Share<'_> {
-    /// Renews, balances, adopts and, at `now`, tidies; `told` is what our user believes to own.
+    /// Renews, balances, adopts and, now and then, tidies; `told` is what our user believes to own.
     async fn perform(
         &mut self,
         client: &mut Client,
-        told: Partitions,
-        now: Option<WallTime>,
+        mut told: Partitions,
+        occasion: Occasion,
     ) -> Done<(Upkeep, Partitions)> {
-        let Self { books, options, tidied } = self;
-        let mut told = told;
-        if books.leases.process == 0 {
-            books.leases.register(client, options.lease).await?;
-        } else if let Err(trouble) = books.leases.renew(client, options.lease).await {
-            let Trouble::Expelled = trouble else { return Err(trouble) };
-            warn!("the others took this process for dead: it begins anew");
-            books.leases.register(client, options.lease).await?;
-            books.batch = 0;
+        let is_known = match occasion {
+            // The lease is good for some time yet, unless balancing finds that it is not.
+            Occasion::News if self.books.leases.process != 0 => {
+                match self.books.leases.balance(client, &self.options.schema).await {
+                    Err(Trouble::Expelled) => self.renew(client).await?,
+                    balanced => balanced.map(|()| true)?,
+                }
+            }
+            _ => self.renew(client).await?,
+        };
+        if !is_known {
             told = Partitions::NONE;
         }
-        books.leases.balance(client).await?;
+        let Self { books, options, tidied } = self;
         let adopted = adopt(client, books).await?;
         let owned = books.leases.partitions();
         let mut upkeep = Upkeep { backlogs: gained(client, books, told).await?, ..Upkeep::default() };
         upkeep.backlogs.extend(news(client, adopted, &upkeep).await?);
-        if let Some(now) = now {
-            **tidied = tidy(client, options, now, **tidied).await?;
+        if let Occasion::Upkeep(now) = occasion {
+            tidy(client, options, now, tidied).await?;
             // Last, because it is told once.
             if let Some(age_max) = options.age_max {
                 upkeep.expired = expire(client, books, age_max, now).await?;
             }
         }
         Ok((upkeep, owned))
+    }
+
+    /// Tells the others that this process is alive, and takes its share. Says whether they still knew it.
+    async fn renew(&mut self, client: &mut Client) -> Done<bool> {
+        let Self { books, options, .. } = self;
+        let (lease, channel) = (options.lease, &options.schema);
+        let mut is_known = books.leases.process != 0;
+        if is_known && let Err(trouble) = books.leases.renew(client, lease).await {
+            let Trouble::Expelled = trouble else { return Err(trouble) };
+            warn!("the others took this process for dead: it begins anew");
+            is_known = false;
+        }
+        if !is_known {
+            books.leases.register(client, lease, channel).await?;
+            books.batch = 0;
+        }
+        books.leases.balance(client, channel).await?;
+        Ok(is_known)
     }
 }
 

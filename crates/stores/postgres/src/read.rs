@@ -1,6 +1,6 @@
 //! Reading on for one destination.
 
-use southbridge_words::{Item, Page, Seq};
+use southbridge_words::{Item, Page, Seq, ServerName};
 use tokio_postgres::{Client, Row};
 
 use crate::error::{Done, Trouble};
@@ -10,14 +10,14 @@ use crate::write::{crc, kind_of};
 /// The items for `destination` after `after` and after what it has.
 pub(crate) async fn page(
     client: &Client,
-    destination: i32,
+    destination: &ServerName,
     after: i64,
     items_max: usize,
     bytes_max: usize,
 ) -> Done<Page> {
     let items_max = items_max.min(ITEMS_MAX);
     let limit = i64::try_from(items_max + 1).unwrap_or(i64::MAX);
-    let places = client.query(PLACES, &[&destination, &after, &limit]).await?;
+    let places = client.query(PLACES, &[&destination.as_str(), &after, &limit]).await?;
     let mut bytes = 0;
     let fits = |(at, row): &(usize, &Row)| {
         bytes += usize::try_from(row.get::<_, i32>(1)).unwrap_or(0);
@@ -54,9 +54,13 @@ pub(crate) fn item(row: &Row, seq: i64) -> Done<Item> {
 }
 
 const PLACES: &str = "
+    WITH whose AS MATERIALIZED (
+        SELECT id, coalesce(delivered, 0) AS delivered
+        FROM destinations LEFT JOIN progress ON destination = id WHERE name = $1
+    )
     SELECT seq, octet_length(bytes) FROM items
-    WHERE set_id IN (SELECT id FROM sets WHERE members @> ARRAY[$1::integer])
-      AND seq > greatest($2, coalesce((SELECT delivered FROM progress WHERE destination = $1), 0))
+    WHERE set_id IN (SELECT id FROM sets WHERE members @> ARRAY[(SELECT id FROM whose)])
+      AND seq > greatest($2, (SELECT delivered FROM whose))
     ORDER BY seq LIMIT $3";
 const ITEMS: &str = "
     SELECT seq, set_id, kind, accepted_at, crc, bytes FROM items WHERE seq = ANY($1) ORDER BY seq";

@@ -72,15 +72,23 @@ const STEPS: &[&str] = &["
         accepted_at bigint NOT NULL
     );
     CREATE INDEX keys_by_seq ON keys (seq);
+", "
+    ALTER TABLE head ADD COLUMN forgotten bigint NOT NULL DEFAULT 0; -- grows whenever sets or destinations are deleted
+    ALTER TABLE sets ADD COLUMN idle_since bigint; -- when it was first seen without items
+    CREATE INDEX inbox_by_set ON inbox (set_id);
 "];
 
-/// Brings `schema` to the newest layout, making it if need be. Several processes may do so at once.
+/// Brings `schema` to the newest layout, making it if need be. Several processes may do so at once. Where it has the
+/// newest layout, or is there and empty, no right is needed to make schemas.
 pub(crate) async fn migrate(client: &mut Client, schema: &str) -> Result<(), PostgresError> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    if transaction.query_opt("SELECT FROM pg_namespace WHERE nspname = $1", &[&schema]).await?.is_none() {
+        transaction.batch_execute(&format!("CREATE SCHEMA \"{schema}\"")).await?;
+    }
     transaction
         .batch_execute(&format!(
-            "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path TO \"{schema}\";
+            "SET LOCAL search_path TO \"{schema}\";
              CREATE TABLE IF NOT EXISTS layout (version integer NOT NULL)"
         ))
         .await?;

@@ -1,14 +1,13 @@
 //! One connection to the database, set up for us.
 
-use std::time::Duration;
-
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 use tracing::debug;
 
 use crate::PostgresError;
 use crate::schema::migrate;
+use crate::way::Way;
 
 /// A connection, and the task that it lives in.
 pub(crate) struct Session {
@@ -29,13 +28,10 @@ impl Session {
 ///
 /// A process that stops within a transaction must not hold the lock that everybody needs: the database ends
 /// such a transaction after `call_max`.
-pub(crate) async fn open(
-    config: &Config,
-    schema: &str,
-    call_max: Duration,
-) -> Result<Session, PostgresError> {
-    let opened = timeout(call_max, async {
-        let (mut client, connection) = config.connect(NoTls).await?;
+pub(crate) async fn open(way: &Way) -> Result<Session, PostgresError> {
+    let Way { schema, call_max, .. } = way;
+    let opened = timeout(*call_max, async {
+        let (mut client, connection) = way.connect().await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 debug!(%error, "connection to the outbox has ended");
@@ -54,5 +50,5 @@ pub(crate) async fn open(
         client.batch_execute(&format!("SET search_path TO \"{schema}\"")).await?;
         Ok(Session { client, task })
     });
-    opened.await.unwrap_or(Err(PostgresError::Silent { waited: call_max }))
+    opened.await.unwrap_or_else(|_| Err(PostgresError::Silent { place: way.place(), waited: *call_max }))
 }

@@ -1,4 +1,4 @@
-//! Sets of destinations, each kept once. Like names, they are never changed.
+//! Sets of destinations, each kept once. Like names, they are never changed, and deleted when nothing refers to them.
 
 use rustc_hash::FxHashMap;
 use tokio_postgres::GenericClient;
@@ -36,7 +36,7 @@ impl Sets {
         Ok(id)
     }
 
-    /// Forgets what a transaction brought that came to nothing.
+    /// Forgets what a transaction brought that came to nothing, or what may have been deleted.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }

@@ -9,23 +9,32 @@ use tracing::warn;
 
 use crate::PostgresOptions;
 use crate::error::Done;
+use crate::forgetting::Forgetting;
 use crate::names::parse;
 use crate::progress::{self, Progress, millis};
 use crate::write::{Books, Head};
 
-/// Deletes a bounded part of what nobody needs; `from` is the set to begin with, and where it stopped comes
-/// back. One process does so at a time.
+/// Where tidying goes on the next time.
+#[derive(Debug, Default)]
+pub(crate) struct Tidied {
+    /// The last set whose items were looked at.
+    set: i32,
+    pub(crate) forgetting: Forgetting,
+}
+
+/// Deletes a bounded part of what nobody needs. One process does so at a time.
 pub(crate) async fn tidy(
     client: &mut Client,
     options: &PostgresOptions,
     now: WallTime,
-    from: i32,
-) -> Done<i32> {
+    tidied: &mut Tidied,
+) -> Done<()> {
     let transaction = client.transaction().await?;
     if !transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&LOCK]).await?.get::<_, bool>(0) {
         transaction.rollback().await?;
-        return Ok(from);
+        return Ok(());
     }
+    let from = tidied.set;
     let sets: Vec<i32> =
         transaction.query(SETS_WITH_ITEMS, &[&from, &SETS_MAX]).await?.iter().map(|row| row.get(0)).collect();
     transaction.execute(DELETE_ITEMS, &[&sets, &ROWS_MAX]).await?;
@@ -36,7 +45,8 @@ pub(crate) async fn tidy(
     transaction.execute(DELETE_PROCESSES, &[]).await?;
     transaction.commit().await?;
     // After the last set comes the first.
-    Ok(if sets.len() as i64 == SETS_MAX { sets.last().copied().unwrap_or(0) } else { 0 })
+    tidied.set = if sets.len() as i64 == SETS_MAX { sets.last().copied().unwrap_or(0) } else { 0 };
+    tidied.forgetting.perform(client, now).await
 }
 
 /// Gives up items older than `age_max` for some of our destinations that lack them still.
@@ -56,7 +66,7 @@ pub(crate) async fn expire(
     let Some(cut) = cut else { return Ok(Vec::new()) };
     let transaction = client.transaction().await?;
     let head = Head::hold(&transaction).await?;
-    books.leases.confirm(&transaction, head.leases).await?;
+    books.confirm(&transaction, &head).await?;
     let partitions = held(books);
     let mut rows = BTreeMap::new();
     let mut expired = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use southbridge_words::{Append, Appended, ItemKind, Mark, Partition, Seq, ServerName};
+use southbridge_words::{Append, Appended, ItemKind, Mark, Partition, Partitions, Seq, ServerName};
 use tokio_postgres::{GenericClient, Transaction};
 
 use crate::error::{Done, Trouble};
@@ -24,10 +24,15 @@ pub(crate) struct Books {
     pub(crate) batch: i64,
     /// What that write answers if it turns out to be committed.
     pub(crate) pending: Vec<Appended>,
+    /// Where the others listen.
+    channel: String,
+    /// `head.forgotten` when names and sets were looked up.
+    forgotten: i64,
 }
 
 impl Books {
-    pub(crate) fn new() -> Self {
+    /// The books of a process that tells the others its news on `channel`.
+    pub(crate) fn new(channel: &str) -> Self {
         Self {
             leases: Leases::none(),
             names: Names::default(),
@@ -35,7 +40,24 @@ impl Books {
             lists: Lists::default(),
             batch: 0,
             pending: Vec::new(),
+            channel: channel.to_owned(),
+            forgotten: -1,
         }
+    }
+
+    /// Under the lock on `head`: makes sure that what is held is still held, and forgets numbers that may mean nothing
+    /// any more.
+    pub(crate) async fn confirm(&mut self, transaction: &Transaction<'_>, head: &Head) -> Done<()> {
+        if head.forgotten != self.forgotten {
+            self.forget();
+            self.forgotten = head.forgotten;
+        }
+        self.leases.confirm(transaction, head.leases).await
+    }
+
+    /// Tells the others, when this transaction is committed, that there is news for them.
+    pub(crate) async fn tell_others(&self, client: &impl GenericClient) -> Done<()> {
+        self.leases.tell_others(client, &self.channel).await
     }
 
     /// Forgets what a transaction brought that came to nothing.
@@ -50,22 +72,23 @@ impl Books {
 pub(crate) struct Head {
     pub(crate) last: i64,
     pub(crate) leases: i64,
+    pub(crate) forgotten: i64,
 }
 
 impl Head {
     /// Locks it to add items or to change leases: for one at a time.
     pub(crate) async fn lock(transaction: &Transaction<'_>) -> Done<Self> {
-        Self::of(transaction, "SELECT last_seq, leases FROM head FOR UPDATE").await
+        Self::of(transaction, "SELECT last_seq, leases, forgotten FROM head FOR UPDATE").await
     }
 
     /// Locks it to keep leases as they are.
     pub(crate) async fn hold(transaction: &Transaction<'_>) -> Done<Self> {
-        Self::of(transaction, "SELECT last_seq, leases FROM head FOR SHARE").await
+        Self::of(transaction, "SELECT last_seq, leases, forgotten FROM head FOR SHARE").await
     }
 
     async fn of(transaction: &Transaction<'_>, sql: &str) -> Done<Self> {
         let row = transaction.query_one(sql, &[]).await?;
-        Ok(Self { last: row.get(0), leases: row.get(1) })
+        Ok(Self { last: row.get(0), leases: row.get(1), forgotten: row.get(2) })
     }
 
     pub(crate) async fn save(&self, transaction: &Transaction<'_>) -> Done<()> {
@@ -85,7 +108,7 @@ pub(crate) async fn write(
         [] => Head::hold(transaction).await?,
         _ => Head::lock(transaction).await?,
     };
-    books.leases.confirm(transaction, head.leases).await?;
+    books.confirm(transaction, &head).await?;
     fence(&books.leases, marks)?;
     if !appends.is_empty() {
         books.pending = append(transaction, books, &mut head, appends).await?;
@@ -149,6 +172,9 @@ async fn append(
     }
     items.insert(transaction, "items").await?;
     inbox.insert(transaction, "inbox").await?;
+    if !inbox.seqs.is_empty() {
+        books.tell_others(transaction).await?;
+    }
     insert_keys(transaction, &keys).await?;
     Ok(answers)
 }
@@ -186,7 +212,7 @@ struct Lists {
     held: FxHashMap<usize, (Arc<[ServerName]>, Split)>,
     names: usize,
     /// The leases they were split by.
-    owned: Option<southbridge_words::Partitions>,
+    owned: Option<Partitions>,
 }
 
 async fn split(
@@ -194,7 +220,11 @@ async fn split(
     books: &mut Books,
     destinations: &Arc<[ServerName]>,
 ) -> Done<Split> {
-    let owned = books.leases.partitions();
+    // What was accepted by others before comes first.
+    let owned = match books.leases.caught_up {
+        true => books.leases.partitions(),
+        false => Partitions::NONE,
+    };
     if books.lists.owned != Some(owned) || books.lists.names > LISTED_NAMES_MAX {
         books.lists = Lists { owned: Some(owned), ..Lists::default() };
     }

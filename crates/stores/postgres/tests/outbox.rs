@@ -197,7 +197,11 @@ fn an_open_transaction_survives_a_restart_as_it_was() {
 fn a_bad_option_is_named() {
     let opened = |options: &PostgresOptions| PostgresOutbox::open(options).map(|_| ()).unwrap_err();
     let error = opened(&PostgresOptions::new("host=/nowhere user=a password=secret dbname=b"));
-    assert!(matches!(error, PostgresError::Database { .. }), "{error:?}");
+    assert!(matches!(error, PostgresError::Unreachable { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "the database of the outbox cannot be reached at /nowhere");
+    assert!(error.is_passing(), "it may be there in a while");
+    let error = opened(&PostgresOptions::new("user=a dbname=b"));
+    assert!(matches!(error, PostgresError::NoHost), "{error:?}");
     let error =
         opened(&PostgresOptions { schema: "a\"; DROP".to_owned(), ..PostgresOptions::new("host=/nowhere") });
     assert!(matches!(error, PostgresError::Schema { .. }), "{error:?}");

@@ -6,8 +6,12 @@
 mod kit;
 
 use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::Duration;
 
-use kit::{NOON, Server, accept, append, begun, delivered, mine_and_theirs, names, read, texts, transaction};
+use kit::{
+    NOON, Server, accept, append, begun, delivered, mine_and_theirs, name, names, read, texts, transaction,
+};
 use southbridge_store_postgres::PostgresOutbox;
 use southbridge_words::{Appended, Backlog, Outbox, OutboxError, Partitions, Seq, ServerName};
 
@@ -222,4 +226,111 @@ fn two_at_once_accept_without_a_gap_or_a_clash() {
             assert_eq!(of_door.len(), 40);
         }
     }
+}
+
+/// What one does for another is heard of at once, and what one does for itself rings nobody's bell but the others'.
+#[test]
+fn others_are_told_what_concerns_them() {
+    let server = Server::start();
+    let (mut first, _) = server.start_one();
+    let (rings, bell) = mpsc::sync_channel(100);
+    first.listen(move || rings.try_send(()).unwrap()).unwrap();
+    let heard = || bell.recv_timeout(Duration::from_secs(20)).unwrap();
+    heard(); // It listens now.
+    let (mut second, _) = server.start_one();
+    heard(); // There is another: the first lets go of half.
+    assert_eq!(first.news().unwrap().owned.unwrap().count(), 128);
+    let owned = second.news().unwrap().owned.unwrap();
+    assert_eq!(owned.count(), 128);
+    heard(); // And the other has taken it.
+    first.news().unwrap();
+    let everybody = names(50);
+    let theirs = everybody.iter().find(|name| owned.own(name)).unwrap();
+    let ours = everybody.iter().find(|name| !owned.own(name)).unwrap();
+    accept(&mut first, "for itself", std::slice::from_ref(ours));
+    accept(&mut second, "for itself", std::slice::from_ref(theirs));
+    accept(&mut second, "for the first", std::slice::from_ref(ours));
+    heard();
+    let news = first.news().unwrap();
+    assert_eq!(news.backlogs.len(), 1);
+    assert_eq!(texts(&read(&mut first, ours, Seq::START)), ["for itself", "for the first"]);
+    assert!(bell.try_recv().is_err(), "it rang once for one thing");
+    second.close().unwrap();
+    heard();
+    assert_eq!(first.news().unwrap().owned, Some(Partitions::ALL));
+}
+
+/// The ear finds its way back when the server was restarted, and says that something may have been missed.
+#[test]
+fn whoever_listens_listens_again_after_a_restart() {
+    let mut server = Server::start();
+    let (mut first, _) = server.start_one();
+    let (rings, bell) = mpsc::sync_channel(100);
+    first.listen(move || rings.try_send(()).unwrap()).unwrap();
+    bell.recv_timeout(Duration::from_secs(20)).unwrap();
+    server.crash_and_restart();
+    bell.recv_timeout(Duration::from_secs(20)).unwrap();
+    let _second = server.start_one();
+    bell.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+/// Strangers' names are not kept for ever: a name goes with the last set that has it, whoever remembers its number.
+#[test]
+fn a_name_that_nothing_refers_to_is_deleted() {
+    let server = Server::start();
+    let (mut first, _) = server.start_one();
+    let (mut second, _) = server.start_one();
+    first.news().unwrap();
+    second.news().unwrap();
+    let hours = |hours: u64| NOON + Duration::from_secs(hours * 3600);
+    let (strangers, away) = (names(20), name("away.test"));
+    accept(&mut first, "one", &strangers);
+    accept(&mut second, "two", &strangers);
+    accept(&mut first, "kept", std::slice::from_ref(&away));
+    let tidy = |first: &mut PostgresOutbox, second: &mut PostgresOutbox, at: u64| {
+        first.upkeep(hours(at)).unwrap();
+        second.upkeep(hours(at)).unwrap();
+    };
+    tidy(&mut first, &mut second, 0);
+    deliver_all(&mut first, &strangers);
+    deliver_all(&mut second, &strangers);
+    for at in [1, 2, 3, 5, 6] {
+        tidy(&mut first, &mut second, at);
+    }
+    assert_eq!(server.sql("SELECT name FROM destinations"), Some("away.test".to_owned()));
+    assert_eq!((server.count("destinations"), server.count("progress"), server.count("sets")), (1, 0, 1));
+    // Both had remembered the numbers; what they accept now is not for numbers that mean nothing.
+    accept(&mut first, "three", &strangers);
+    accept(&mut second, "four", &strangers);
+    tidy(&mut first, &mut second, 6);
+    for stranger in &strangers {
+        let page = read(&mut first, stranger, Seq::START);
+        let mut all = texts(&page);
+        all.sort_unstable();
+        assert_eq!(all, ["four", "three"], "{stranger}");
+    }
+}
+
+/// A long inbox is taken over in parts. What the new owner accepts meanwhile itself does not overtake what it had accepted
+/// for the dead one.
+#[test]
+fn what_one_has_accepted_stays_in_its_order_when_destinations_change_hands() {
+    let server = Server::start();
+    let (mut first, _) = server.start_one();
+    let (mut second, _) = server.start_one();
+    first.upkeep(NOON).unwrap();
+    let owned = second.upkeep(NOON).unwrap().owned.unwrap();
+    let theirs = names(50).into_iter().find(|name| owned.own(name)).unwrap();
+    let one = std::slice::from_ref(&theirs);
+    let many: Vec<_> = (0..5100).map(|number| append(format!("{number:04}"), one)).collect();
+    first.write(&many, &[]).unwrap();
+    server.expire(second.process());
+    assert_eq!(first.upkeep(NOON).unwrap().owned, Some(Partitions::ALL));
+    accept(&mut first, "5100", one);
+    first.upkeep(NOON).unwrap();
+    accept(&mut first, "5101", one);
+    let page = first.read(&theirs, Seq::START, 9999, usize::MAX).unwrap();
+    let all = texts(&page);
+    assert_eq!(all.len(), 5102);
+    assert!(all.is_sorted());
 }
