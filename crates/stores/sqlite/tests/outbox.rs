@@ -294,3 +294,44 @@ fn pages_follow_one_another_without_gap_or_repetition() {
         assert_eq!(seen[reader], (1..=120).collect::<Vec<_>>());
     }
 }
+
+/// Strangers' names are not kept for ever: a name goes with the last set that has it, and its progress with it. What
+/// waits for somebody keeps its name, and so do the ranks.
+#[test]
+fn a_name_that_nothing_refers_to_is_deleted() {
+    let (_directory, path) = file();
+    let hours = |hours: u64| NOON + Duration::from_secs(hours * 3600);
+    let mut outbox = open(&path);
+    let (ranks, _) = RankStore::beside(&outbox, &RankStoreOptions::default()).unwrap();
+    ranks.save(vec![rank("ranked.test")]).unwrap();
+    ranks.close(Duration::from_secs(5)).unwrap();
+    let last = accept(&mut outbox, "for strangers", &["stranger.test", "ranked.test"]);
+    let waits = accept(&mut outbox, "for one who is away", &["away.test", "other.test"]);
+    let marks = ["stranger.test", "ranked.test"].map(|it| delivered(it, last));
+    outbox.write(&[], &marks).unwrap();
+    outbox.write(&[], &[delivered("other.test", waits)]).unwrap();
+    outbox.upkeep(hours(0)).unwrap();
+    outbox.close().unwrap();
+    assert_eq!(rows(&path, "destinations"), 4, "a room that speaks again soon finds its set");
+    let mut outbox = open(&path);
+    outbox.upkeep(hours(0)).unwrap();
+    outbox.upkeep(hours(2)).unwrap();
+    // One comes back, and gets what is for it, in this process and in the next.
+    accept(&mut outbox, "again", &["stranger.test", "away.test"]);
+    assert_eq!(texts(&read(&mut outbox, "stranger.test", Seq::START)), ["again"]);
+    outbox.close().unwrap();
+    assert_eq!(rows(&path, "recipients WHERE crc = crc"), 3, "of those who wait, and share a set with them");
+    assert_eq!(rows(&path, "destinations"), 4, "and the one with a rank");
+    assert_eq!(rows(&path, "progress"), 1, "how far other.test is, whose set is needed");
+    let mut outbox = open(&path);
+    assert_eq!(texts(&read(&mut outbox, "away.test", Seq::START)), ["for one who is away", "again"]);
+    assert_eq!(texts(&read(&mut outbox, "stranger.test", Seq::START)), ["again"]);
+    let all = ["stranger.test", "away.test"].map(|it| delivered(it, Seq(3)));
+    outbox.write(&[], &all).unwrap();
+    outbox.upkeep(hours(3)).unwrap();
+    outbox.upkeep(hours(5)).unwrap();
+    outbox.close().unwrap();
+    for (table, left) in [("destinations", 1), ("recipients", 0), ("sets", 0), ("progress", 0)] {
+        assert_eq!(rows(&path, table), left, "{table}");
+    }
+}

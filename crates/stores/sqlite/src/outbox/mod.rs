@@ -19,6 +19,7 @@
 //! <https://lwn.net/Articles/752063/> (why a failed sync is not tried again).
 
 pub(crate) mod checksum;
+mod forgetting;
 mod items;
 mod live;
 mod members;
@@ -38,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use southbridge_words::{
     Append, Appended, Mark, Outbox, OutboxError, Page, Recovered, Seq, ServerName, Upkeep, WallTime,
 };
@@ -116,6 +117,17 @@ impl SqliteOutbox {
         let (options, housekeeping, reserve) =
             (options.clone(), Housekeeping::default(), Reserve::beside(path));
         Ok(Self { file, options, state, housekeeping, reserve, failed: None })
+    }
+
+    /// How many accepted items lie in the file at `path`, for whoever keeps them elsewhere now. None where there is no such
+    /// file, or nothing can be read in it; it is not changed.
+    pub fn waiting_in(path: &Path) -> u64 {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let count = || -> rusqlite::Result<i64> {
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.query_row("SELECT count(*) FROM items", [], |row| row.get(0))
+        };
+        count().map_or(0, i64::cast_unsigned)
     }
 
     /// Moves a damaged file and its log out of the way, under a name that says since when: an operator's

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 use southbridge_words::{Upkeep, WallTime};
 
+use super::forgetting::Forgetting;
 use super::live::Cut;
 use super::retention::Retention;
 use super::state::{State, Totals};
@@ -18,6 +19,7 @@ pub(super) struct Housekeeping {
     set: u32,
     /// The same of sets without items.
     idle_set: u32,
+    forgetting: Forgetting,
 }
 
 impl Housekeeping {
@@ -35,6 +37,7 @@ impl Housekeeping {
         forget_keys(connection, state, options, settled)?;
         self.forget_sets(connection, state)?;
         forget_progress(connection, state)?;
+        self.forgetting.perform(connection, state, now)?;
         Ok(Upkeep { expired, ..Upkeep::default() })
     }
 
