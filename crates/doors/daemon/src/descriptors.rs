@@ -140,7 +140,12 @@ mod tests {
     use crate::config::Environment;
 
     fn config(text: &str) -> Config {
-        Config::parse(text, None, &Environment { secret: None, state_dir: "/nonexistent".into() }).unwrap()
+        Config::parse(
+            text,
+            None,
+            &Environment { secret: None, postgres_password: None, state_dir: "/nonexistent".into() },
+        )
+        .unwrap()
     }
 
     #[test]

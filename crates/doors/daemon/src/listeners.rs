@@ -251,7 +251,8 @@ mod tests {
     use std::net::TcpListener;
 
     fn config(text: &str) -> Config {
-        let environment = Environment { secret: None, state_dir: "/nonexistent".into() };
+        let environment =
+            Environment { secret: None, postgres_password: None, state_dir: "/nonexistent".into() };
         Config::parse(&format!("{text}\n[admin]\nlisten = []\n"), None, &environment).unwrap()
     }
 

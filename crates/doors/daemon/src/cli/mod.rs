@@ -241,6 +241,8 @@ Files:
 Environment:
   SOUTHBRIDGE_CONFIG   the configuration, where --config is left out
   SOUTHBRIDGE_SECRET   the secret of the door for Synapse, where the configuration names none
+  SOUTHBRIDGE_POSTGRES_PASSWORD
+                       the password of the outbox's database, where the configuration names none
   SOUTHBRIDGE_LOG      filter directives of the log, such as info,southbridge_kernel=debug
   LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES, NOTIFY_SOCKET, STATE_DIRECTORY, JOURNAL_STREAM
                        as systemd sets them";

@@ -75,6 +75,9 @@ fn summary(config: &Config) -> String {
     );
     line("admin", list(&config.admin.listen));
     line("storage", config.storage.path.display().to_string());
+    if let (Some(outbox), false) = (&config.outbox, config.bus.is_off()) {
+        line("outbox", outbox.to_string());
+    }
     line(
         "DNS",
         match config.dns.servers.as_slice() {

@@ -10,6 +10,8 @@ use southbridge_words::Secret;
 pub struct Environment {
     /// `SOUTHBRIDGE_SECRET`: the secret of the door for Synapse, when the file names none.
     pub secret: Option<Secret>,
+    /// `SOUTHBRIDGE_POSTGRES_PASSWORD`: the password of the outbox's database, when the file names none.
+    pub postgres_password: Option<Secret>,
     /// Where things are kept that the file gives no place.
     pub state_dir: PathBuf,
 }
@@ -20,10 +22,13 @@ impl Environment {
     /// The state directory is systemd's `STATE_DIRECTORY`; else `/var/lib/southbridge` for root; else
     /// `southbridge` in `XDG_STATE_HOME` or `~/.local/state`; else the working directory.
     pub fn of_process() -> Self {
-        let secret = env::var_os("SOUTHBRIDGE_SECRET").filter(|secret| !secret.is_empty());
-        let secret = secret.map(|secret| Secret::new(secret.into_encoded_bytes()));
+        let secret = |name| {
+            let given = env::var_os(name).filter(|secret| !secret.is_empty());
+            given.map(|secret| Secret::new(secret.into_encoded_bytes()))
+        };
         Self {
-            secret,
+            secret: secret("SOUTHBRIDGE_SECRET"),
+            postgres_password: secret("SOUTHBRIDGE_POSTGRES_PASSWORD"),
             state_dir: state_dir(|name| env::var(name).ok(), rustix::process::geteuid().is_root()),
         }
     }

@@ -44,21 +44,22 @@ pub use problem::{Problem, Problems};
 use key::Section;
 use problem::near_miss;
 use reader::{Reader, Source};
-use secret::{SecretSource, check_secret, read_secret_file};
+use secret::{SecretSource, check_password, check_secret, read_password_file, read_secret_file};
 use sections::admin::Admin;
 use sections::bus::Bus;
 use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
 use sections::keys::Keys;
 use sections::log::Log;
+use sections::outbox::SharedOutbox;
 use sections::statistics::Statistics;
 use sections::storage::Storage;
 use sections::synapse::Synapse;
 use sections::testing::Testing;
 use sections::transport::Transport;
 use sections::{
-    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, pool, statistics, storage,
-    synapse, testing, tls, transport, well_known,
+    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, outbox, pool, statistics,
+    storage, synapse, testing, tls, transport, well_known,
 };
 
 /// Everything that can be configured, checked.
@@ -81,6 +82,8 @@ pub struct Config {
     pub tls: TlsConfig,
     pub addresses: AddressPolicy,
     pub storage: Storage,
+    /// `[outbox]`: the database that several Southbridges share, if there is one.
+    pub outbox: Option<SharedOutbox>,
     pub limits: AdmissionLimits,
     pub retries: BudgetLimits,
     pub pool: PoolLimits,
@@ -106,6 +109,8 @@ pub struct Explicit {
     pub bus: bool,
     /// `dns.queries_max`.
     pub dns: bool,
+    /// `[outbox]`.
+    pub outbox: bool,
     /// A secret itself, and not the file it lies in.
     pub secret: bool,
 }
@@ -162,6 +167,21 @@ impl Config {
         if self.bus.is_off() && self.keys.given {
             warnings.push("[keys] is of use to the bus only, and there is no [bus]".to_owned());
         }
+        if self.explicit.outbox && self.outbox.is_none() {
+            warnings.push(
+                "[outbox] has no postgres, which says where the database is: the outbox lies in the file of [storage]"
+                    .to_owned(),
+            );
+        }
+        if let (Some(outbox), true) = (&self.outbox, self.bus.is_off()) {
+            warnings.push(format!(
+                "[outbox] names a database at {}, and there is no [bus] that would use it",
+                outbox.whereabouts.place
+            ));
+        }
+        if self.outbox.is_some() && self.storage.bounds_outbox {
+            warnings.push("storage.outbox_bytes_max, outbox_at_limit and outbox_keys_max are those of an outbox in a file; the database of [outbox] is not bounded by them".to_owned());
+        }
         let readable = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.mode() & 0o007 != 0);
         if let Some(file) = self.file.as_ref().filter(|file| self.explicit.secret && readable(file)) {
             warnings.push(format!(
@@ -197,6 +217,7 @@ fn read_sections<'a>(
         .map_or_else(|| default_secret(&synapse, environment), SecretSource::Known);
     let (pool, dns, well_known) = (open(&pool::SECTION), open(&dns::SECTION), open(&well_known::SECTION));
     let explicit = Explicit {
+        outbox: root.contains_key("outbox"),
         pool: pool.has("connections_max"),
         synapse: synapse.has("connections_max"),
         forward_proxy: forward_proxy.has("tunnels_max"),
@@ -211,6 +232,8 @@ fn read_sections<'a>(
     let mut storage = Storage::read(&open(&storage::SECTION), &environment.state_dir);
     storage.options.key_servers_max = u32::try_from(keys.config.limits.servers_max).unwrap_or(u32::MAX);
     let host = read_hosts(source, root.get("host"));
+    let shared = open(&outbox::SECTION);
+    let shared = SharedOutbox::read(&shared, read_password(&shared, environment), &storage.outbox);
     let mut tls = tls::read(&open(&tls::SECTION));
     tls.legacy = host.values().any(|host| host.tls == TlsProfile::Legacy);
     Config {
@@ -227,6 +250,7 @@ fn read_sections<'a>(
         tls,
         addresses: addresses::read(&open(&addresses::SECTION)),
         storage,
+        outbox: shared,
         limits: limits::read(&open(&limits::SECTION)),
         retries: limits::read_retries(&open(&limits::RETRIES_SECTION)),
         pool: pool::read(&pool),
@@ -255,6 +279,17 @@ fn read_secret(reader: &Reader<'_>, name: &str) -> Option<Secret> {
     }
     let path = reader.path(&file_name)?;
     read_secret_file(&path).map_err(|why| reader.refuse(&file_name, &why)).ok()
+}
+
+/// The password of `[outbox]`, or that of the environment.
+fn read_password(reader: &Reader<'_>, environment: &Environment) -> Option<Secret> {
+    if let Some(path) = reader.path("password_file") {
+        return read_password_file(&path).map_err(|why| reader.refuse("password_file", &why)).ok();
+    }
+    let password = environment.postgres_password.clone().filter(|_| reader.has("postgres"))?;
+    let checked = check_password(password.expose());
+    let why = |why| format!("the environment's SOUTHBRIDGE_POSTGRES_PASSWORD {why}");
+    checked.map_err(|reason| reader.refuse("password_file", &why(reason))).ok().map(|()| password)
 }
 
 /// What holds when `[synapse]` names no secret: that of the environment, or one in the state directory.

@@ -49,6 +49,38 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, String> {
     Ok(Secret::new(bytes))
 }
 
+/// Reads a password for another program from a file, under the same rules; it may have any sign that is text.
+///
+/// # Errors
+/// Says what is wrong and which command puts it right.
+pub fn read_password_file(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let mut bytes =
+        read_private_file("password file", path, SECRET_BYTES_MAX + 1).map_err(|found| match found {
+            Unreadable::Missing => format!("password file {shown} does not exist"),
+            Unreadable::Otherwise(reason) => reason,
+        })?;
+    trim_newline(&mut bytes);
+    check_password(&bytes).map_err(|reason| format!("password file {shown} {reason}"))?;
+    Ok(Secret::new(bytes))
+}
+
+/// Whether `bytes` can be a password.
+///
+/// # Errors
+/// Says what is wrong, and never repeats the bytes.
+pub fn check_password(bytes: &[u8]) -> Result<(), String> {
+    match bytes.len() as u64 {
+        0 => return Err("is empty".to_owned()),
+        1..=SECRET_BYTES_MAX => {}
+        _ => return Err(format!("has more than {SECRET_BYTES_MAX} bytes")),
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(()),
+        _ => Err("is not text".to_owned()),
+    }
+}
+
 /// Reads the text of a file with signing keys, under the same rules as a secret.
 ///
 /// # Errors

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 
 fn environment(dir: &Path) -> Environment {
-    Environment { secret: None, state_dir: dir.join("state") }
+    Environment { secret: None, postgres_password: None, state_dir: dir.join("state") }
 }
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -374,4 +374,81 @@ fn a_mistake_about_key_servers_is_found_at_its_place() {
     assert!(error.contains("2:17: keys.agreement_min: 2 notaries cannot agree where there are 0"), "{error}");
     let error = parse("[keys]\ntrusted_key_server = []\n").unwrap_err();
     assert!(error.contains("did you mean `trusted_key_servers`?"), "{error}");
+}
+
+/// A database for several: what is left out has its default, and nothing secret is ever shown.
+#[test]
+fn an_outbox_in_a_database_is_read() {
+    let text = "[storage]\noutbox_age_max = \"3d\"\n[outbox]\npostgres = \"postgresql://sb@/db?host=/run/pg\"\nlease = \"12s\"\n";
+    let outbox = parse(text).unwrap().outbox.unwrap();
+    assert_eq!(
+        outbox.to_string(),
+        "PostgreSQL at /run/pg, database \"db\" as \"sb\", schema \"southbridge\""
+    );
+    assert_eq!(
+        outbox.options.age_max,
+        Some(Duration::from_secs(3 * 24 * 3600)),
+        "ages are those of [storage]"
+    );
+    assert_eq!(outbox.upkeep_every(), Duration::from_secs(2));
+    assert!(parse("").unwrap().outbox.is_none(), "without, the outbox lies in the file");
+    let warnings = parse("[outbox]\nlease = \"12s\"").unwrap().warnings();
+    assert!(warnings.iter().any(|warning| warning.starts_with("[outbox] has no postgres")), "{warnings:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let known = Environment { postgres_password: Some(Secret::new(*b"hunter2")), ..environment(dir.path()) };
+    let config = Config::parse(text, None, &known).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(config.outbox.unwrap().options.password.unwrap().expose(), b"hunter2");
+}
+
+/// Each mistake has its line, its key and the way out; a password that stands where it should not is not repeated.
+#[test]
+fn a_wrong_outbox_is_refused_with_the_way_out() {
+    let refused = |keys: &str| {
+        let error = parse(&format!("[outbox]\n{keys}\n")).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        error
+    };
+    let stories = [
+        ("postgre = \"host=/x\"", "2:1: unknown key `postgre` in [outbox]; did you mean `postgres`?"),
+        (
+            "postgres = \"postgresql://a:hunter2@b/c\"\nsslmode = \"require\"",
+            "has a password in it; take it out and set password_file",
+        ),
+        (
+            "postgres = \"host=/x password=hunter2\"",
+            "has a password in it; take it out and set password_file",
+        ),
+        (
+            "postgres = \"host=b user=a sslmode=verify-full\"",
+            "has sslmode in it; take it out and set outbox.sslmode",
+        ),
+        ("postgres = \"user=a\"", "names no host"),
+        ("postgres = \"host=/x\"\nsslmode = \"verify_full\"", "did you mean \"verify-full\"?"),
+        ("postgres = \"host=/x\"\nschema = \"a-b\"", "3:10: outbox.schema: \"a-b\" is no name for a schema"),
+        (
+            "postgres = \"host=b\"\nca_file = \"none.pem\"",
+            "outbox.ca_file: the certificates in none.pem cannot be used",
+        ),
+        (
+            "postgres = \"host=b\"\nsslmode = \"require\"\nca_file = \"x\"",
+            "outbox.ca_file: is of use with sslmode = \"verify-full\" only",
+        ),
+        (
+            "postgres = \"host=/x\"\npassword_file = \"none\"",
+            "outbox.password_file: password file none does not exist",
+        ),
+        ("postgres = \"host=/x\"\nlease = \"1s\"", "outbox.lease: \"1s\" is out of range; the least is 3s"),
+    ];
+    for (keys, said) in stories {
+        let error = refused(keys);
+        assert!(error.contains(said), "{said:?} is not in {error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let bad = Environment { postgres_password: Some(Secret::new(*b"hunter2\0")), ..environment(dir.path()) };
+    let error = Config::parse("[outbox]\npostgres = \"host=/x\"", None, &bad).unwrap_err().to_string();
+    assert!(
+        error.contains("SOUTHBRIDGE_POSTGRES_PASSWORD is not text") && !error.contains("hunter2"),
+        "{error}"
+    );
 }

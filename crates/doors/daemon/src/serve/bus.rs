@@ -1,10 +1,9 @@
 //! The bus at work: its outbox, its queues and its door, opened together and closed together.
 //!
-//! An outbox has one user at a time. At a hand-over the bus is closed before the successor opens it; callers find the
-//! sockets open all the while, and wait.
+//! An outbox in a file has one user at a time, and one in a database has its share for itself. So at a hand-over the bus
+//! is closed before the successor opens it; callers find the sockets open all the while, and wait.
 
 use std::cell::RefCell;
-use std::fs;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,40 +15,17 @@ use southbridge_bus::signing::Signer;
 use southbridge_kernel::admin::{AlsoWake, MoreMetrics};
 use southbridge_kernel::http::explain;
 use southbridge_kernel::net::{ListenOptions, Listener};
-use southbridge_store_sqlite::SqliteOutbox;
-use southbridge_words::{Secret, ServiceName};
+use southbridge_words::{OutboxError, Secret, ServiceName};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::keeper::RankKeeper;
 use super::numbers;
+use super::outbox::{OpenOutbox, OutboxPlace, Unopened};
 use crate::config::Config;
 use crate::config::sections::bus::{Bus, Identity};
-use crate::config::sections::storage::Storage;
 use crate::door::Door;
 use crate::listeners::Listeners;
-
-/// Opens the outbox of the bus; none when there is no bus. Blocks while a predecessor lets go of it.
-///
-/// # Errors
-/// Says what is wrong with the file and what to do. A damaged one is left as it is.
-pub fn open_outbox(config: &Config) -> Result<Option<SqliteOutbox>, String> {
-    if config.bus.is_off() {
-        return Ok(None);
-    }
-    open_file(&config.storage).map(Some)
-}
-
-fn open_file(storage: &Storage) -> Result<SqliteOutbox, String> {
-    if !storage.given
-        && let Some(dir) = storage.path.parent()
-    {
-        // Opening says what is wrong where this fails.
-        let _ = fs::create_dir_all(dir);
-    }
-    SqliteOutbox::open(&storage.path, &storage.outbox)
-        .map_err(|error| format!("storage.path: {}", explain(&error)))
-}
 
 /// The bus, as long as there is one.
 pub struct BusKeeper {
@@ -57,7 +33,7 @@ pub struct BusKeeper {
     identity: Identity,
     config: Bus,
     keys: KeysConfig,
-    storage: Storage,
+    place: OutboxPlace,
     secret: Secret,
     listeners: RefCell<Vec<Rc<Listener>>>,
     running: RefCell<Option<Running>>,
@@ -79,9 +55,9 @@ impl BusKeeper {
         config: &Config,
         secret: Secret,
         listeners: &Listeners,
-        outbox: Option<SqliteOutbox>,
+        outbox: Option<OpenOutbox>,
         ranks: &RankKeeper,
-    ) -> Result<Option<Rc<Self>>, String> {
+    ) -> Result<Option<Rc<Self>>, Unopened> {
         let (Some(outbox), Some(identity)) = (outbox, &config.bus.identity) else { return Ok(None) };
         let inherit = |passed: &crate::listeners::Listener| -> io::Result<Rc<Listener>> {
             let listener = Listener::inherit(passed.socket.try_clone()?, &ListenOptions::default());
@@ -93,18 +69,18 @@ impl BusKeeper {
             identity: identity.clone(),
             config: config.bus.clone(),
             keys: config.keys.config.clone(),
-            storage: config.storage.clone(),
+            place: OutboxPlace::of(config),
             secret,
-            listeners: RefCell::new(listeners.map_err(|error| error.to_string())?),
+            listeners: RefCell::new(listeners.map_err(|error| Unopened::for_good(error.to_string()))?),
             running: RefCell::new(None),
         };
         keeper.run(outbox, ranks).await?;
         Ok(Some(Rc::new(keeper)))
     }
 
-    async fn run(&self, outbox: SqliteOutbox, ranks: &RankKeeper) -> Result<(), String> {
+    async fn run(&self, outbox: OpenOutbox, ranks: &RankKeeper) -> Result<(), Unopened> {
         let Identity { server_name, keys } = self.identity.clone();
-        let bus_config = BusConfig {
+        let mut bus_config = BusConfig {
             limits: self.config.limits.clone(),
             results: self.config.results.clone(),
             keys: self.keys.clone(),
@@ -112,13 +88,18 @@ impl BusKeeper {
             ..BusConfig::new(server_name.clone())
         };
         let signer = Signer::new(server_name, keys);
-        let bus = SideBus::open(&self.southbridge, Box::new(outbox), signer, bus_config);
-        let bus = bus.await.map_err(|error| format!("storage.path: {}", explain(&error)))?;
+        let outbox = outbox.for_bus(&self.place, &mut bus_config)?;
+        let bus = SideBus::open(&self.southbridge, outbox, signer, bus_config);
+        let unread = |error: OutboxError| {
+            let text = format!("{}: {}", self.place.key(), explain(&error));
+            Unopened { text, is_passing: matches!(error, OutboxError::Unavailable { .. }) }
+        };
+        let bus = bus.await.map_err(unread)?;
         ranks.keep_keys(bus.keys());
         let clock = self.southbridge.kernel().clock();
         let served = ServedBus::new(bus.clone(), clock);
         let door = BusDoor::new(served, clock, self.config.door(self.secret.clone()));
-        info!(server_name = %self.identity.server_name, path = %self.storage.path.display(), "bus open");
+        info!(server_name = %self.identity.server_name, outbox = %self.place, "bus open");
         self.running.replace(Some(Running { bus, door, accepting: Vec::new() }));
         Ok(())
     }
@@ -165,16 +146,19 @@ impl BusKeeper {
 
     /// Opens the bus again, after a hand-over that came to nothing, and the ranks that lie in the same file.
     pub async fn reopen(&self, ranks: &RankKeeper) {
-        let reopened = match open_file(&self.storage) {
+        let reopened = match OpenOutbox::open(&self.place).await {
             Ok(outbox) => {
-                ranks.reopen(Some(&outbox));
+                ranks.reopen(outbox.in_file());
                 self.run(outbox, ranks).await
             }
-            Err(reason) => Err(reason),
+            Err(unopened) => {
+                ranks.reopen(None);
+                Err(unopened)
+            }
         };
         match reopened {
             Ok(()) => self.accept(),
-            Err(reason) => {
+            Err(Unopened { text: reason, .. }) => {
                 error!(reason, "the bus is closed and cannot be opened again; restart Southbridge");
             }
         }
@@ -187,6 +171,8 @@ impl BusKeeper {
             let running = this.running.borrow();
             out.head("southbridge_bus_open", "gauge", "Whether the bus takes and delivers.");
             out.value("southbridge_bus_open", &[], u8::from(running.is_some()));
+            out.head("southbridge_outbox_store", "gauge", "Which store the outbox of the bus lies in.");
+            out.value("southbridge_outbox_store", &[("store", this.place.store())], 1);
             if let Some(running) = running.as_ref() {
                 (running.bus.metrics())(out);
                 numbers::expose_bus_door(&running.door.snapshot(), out);

@@ -8,6 +8,7 @@ mod bus;
 mod doors;
 mod keeper;
 mod numbers;
+mod outbox;
 mod reload;
 pub mod setup;
 mod signals;
@@ -42,6 +43,7 @@ use crate::notify::Notifier;
 use bus::BusKeeper;
 use doors::Doors;
 use keeper::RankKeeper;
+use outbox::{OpenOutbox, Unopened};
 use reload::{Ending, Reload};
 use signals::{Order, Signals};
 use statistics::Statistics;
@@ -209,13 +211,18 @@ impl Works {
         let southbridge = Southbridge::new(kernel, setup::federation(config))
             .map_err(|error| Failure::misconfigured(at_file(config) + &explain(&error)))?;
         let at_fault = |reason: String| Failure::misconfigured(at_file(config) + &reason);
-        let outbox = bus::open_outbox(config).map_err(at_fault)?;
-        let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone(), outbox.as_ref())
+        let unopened = |unopened: Unopened| {
+            let text = at_file(config) + &unopened.text;
+            if unopened.is_passing { Failure::running(text) } else { Failure::misconfigured(text) }
+        };
+        let outbox = OpenOutbox::of(config).await.map_err(unopened)?;
+        let in_file = outbox.as_ref().and_then(OpenOutbox::in_file);
+        let keeper = RankKeeper::open(&config.storage, southbridge.kernel().clone(), in_file)
             .map_err(|error| at_fault(format!("storage.path: {}", explain(&error))))?;
         let keeper = Rc::new(keeper);
         let bus_secret = prepared.bus_secret.clone();
         let bus = BusKeeper::start(&southbridge, config, bus_secret, &prepared.listeners, outbox, &keeper);
-        let bus = bus.await.map_err(at_fault)?;
+        let bus = bus.await.map_err(unopened)?;
         let keeping = tokio::task::spawn_local(Rc::clone(&keeper).run());
         let mut doors = Doors::new(&southbridge, config, prepared.secret.clone(), &prepared.listeners)
             .map_err(|error| Failure::running(error.to_string()))?;

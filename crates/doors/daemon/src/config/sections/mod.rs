@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod keys;
 pub mod limits;
 pub mod log;
+pub mod outbox;
 pub mod pool;
 pub mod statistics;
 pub mod storage;
@@ -21,7 +22,7 @@ pub mod well_known;
 use super::key::Section;
 
 /// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
-pub const SECTIONS: [&Section; 20] = [
+pub const SECTIONS: [&Section; 21] = [
     &synapse::SECTION,
     &forward_proxy::SECTION,
     &bus::SECTION,
@@ -34,6 +35,7 @@ pub const SECTIONS: [&Section; 20] = [
     &tls::SECTION,
     &addresses::SECTION,
     &storage::SECTION,
+    &outbox::SECTION,
     &limits::SECTION,
     &limits::RETRIES_SECTION,
     &pool::SECTION,

@@ -21,6 +21,8 @@ pub struct Storage {
     pub options: RankStoreOptions,
     /// How the outbox in the file is used.
     pub outbox: OutboxOptions,
+    /// Whether somebody wrote down bounds that hold for an outbox in the file only.
+    pub bounds_outbox: bool,
 }
 
 impl Storage {
@@ -43,6 +45,9 @@ impl Storage {
             write_interval: reader.duration("write_interval"),
             outbox: read_outbox(reader, options.lock_wait),
             options,
+            bounds_outbox: ["outbox_bytes_max", "outbox_at_limit", "outbox_keys_max"]
+                .iter()
+                .any(|key| reader.has(key)),
         }
     }
 }
@@ -88,7 +93,7 @@ fn check_place(path: &Path) -> Result<(), String> {
 pub const SECTION: Section = Section {
     name: "storage",
     about: "What survives a restart: how hosts were doing and when they may be tried again; and, where there is a bus \
-            (`[bus]`), what was accepted and not delivered yet.",
+            (`[bus]`), what was accepted and not delivered yet, unless that lies in a database (`[outbox]`).",
     keys: KEYS,
 };
 
@@ -98,7 +103,8 @@ const KEYS: &[Key] = &[
         Kind::Path,
         "`southbridge.db` in the state directory",
         "The database (SQLite). Losing it costs a slower start; and, where there is a bus, what it had accepted and not \
-         delivered. Put it on a local disk.",
+         delivered. Put it on a local disk. Each process has its own, also where several share an outbox: hosts are ranked \
+         by each for itself.",
     ),
     key(
         "write_interval",
