@@ -102,6 +102,18 @@ impl BusProcess {
         self.running.as_mut().while_doing("southbridge runs")
     }
 
+    /// Starts a process that is to end by itself: its exit code, and what it said.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn fails(&self) -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--config", CONFIG]).current_dir(&self.dir).env("STATE_DIRECTORY", &self.dir);
+        let mut process = Process::start("southbridge", &mut command, &self.log())?;
+        let status = process.wait(START_MAX).await?;
+        Ok((status.code(), tail(&self.log(), LINES_SHOWN)))
+    }
+
     /// Where its door is.
     pub fn door(&self) -> PathBuf {
         self.dir.join("bus.sock")
@@ -121,6 +133,19 @@ impl BusProcess {
     }
 }
 
+/// A page of the admin socket `socket`.
+///
+/// # Errors
+/// Nobody answers, or it is not to be had.
+pub async fn page(socket: &Path, target: &str) -> Result<String> {
+    let request = Request::builder().uri(target).header("host", "localhost").body(Full::default());
+    let reply = converse(socket, request.while_doing(target)?).await?;
+    if reply.status != StatusCode::OK {
+        return Err(Failure::new(format!("{target}: {}", reply.status)));
+    }
+    Ok(String::from_utf8_lossy(&reply.body).into_owned())
+}
+
 /// One request at the bus door `door`, on a connection of its own.
 ///
 /// # Errors
@@ -135,11 +160,16 @@ pub async fn ask(door: &Path, method: Method, target: &str, body: &Value) -> Res
         .header("content-type", "application/json")
         .body(Full::new(body))
         .while_doing(target)?;
-    let stream = UnixStream::connect(door).await.while_doing(target)?;
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.while_doing(target)?;
+    converse(door, request).await
+}
+
+async fn converse(socket: &Path, request: Request<Full<Bytes>>) -> Result<Reply> {
+    let target = request.uri().to_string();
+    let stream = UnixStream::connect(socket).await.while_doing(&target)?;
+    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await.while_doing(&target)?;
     let driver = tokio::spawn(driver);
-    let (head, body) = sender.send_request(request).await.while_doing(target)?.into_parts();
-    let body = body.collect().await.while_doing(target)?.to_bytes();
+    let (head, body) = sender.send_request(request).await.while_doing(&target)?.into_parts();
+    let body = body.collect().await.while_doing(&target)?.to_bytes();
     driver.abort();
     Ok(Reply { status: head.status, headers: head.headers, body })
 }

@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should end at once")]
 
 mod kills;
+mod shared;
