@@ -115,6 +115,8 @@ pub enum ClientError {
         service: String,
         /// What: the head, the body, the file.
         what: String,
+        /// Where it was found out.
+        step: Step,
         /// The bound.
         bytes_max: u64,
     },
@@ -193,8 +195,9 @@ impl ClientError {
             Self::PeerMisbehaved { .. } | Self::TooManyRedirects { .. } | Self::RedirectRefused { .. } => {
                 Step::Response
             }
-            Self::TooLarge { .. } | Self::DecodeFailed { .. } => Step::Body,
-            Self::TimedOut { step, .. }
+            Self::DecodeFailed { .. } => Step::Body,
+            Self::TooLarge { step, .. }
+            | Self::TimedOut { step, .. }
             | Self::Cut { step, .. }
             | Self::FileFailed { step, .. }
             | Self::Failed { step, .. } => *step,
@@ -204,7 +207,10 @@ impl ClientError {
     /// Whether asking again cannot make the peer do the work twice.
     pub fn is_repeatable(&self) -> bool {
         match self {
-            Self::InvalidRequest { .. } | Self::InvalidSetting { .. } | Self::Cancelled => false,
+            // What was in flight when it was given up, or when the kernel stopped, may have been sent.
+            Self::InvalidRequest { .. } | Self::InvalidSetting { .. } | Self::Cancelled | Self::Stopped => {
+                false
+            }
             Self::Failed { is_repeatable, .. } => *is_repeatable,
             _ => self.step() < Step::Request,
         }
@@ -272,7 +278,8 @@ impl ClientError {
                 let service = service.to_string();
                 match violation {
                     Violation::TooLarge { what, bytes_max } => {
-                        Self::TooLarge { service, what: format!("the {what}"), bytes_max: *bytes_max }
+                        let step = if *what == "head" { Step::Response } else { Step::Body };
+                        Self::TooLarge { service, what: format!("the {what}"), step, bytes_max: *bytes_max }
                     }
                     other => Self::PeerMisbehaved { service, reason: other.to_string() },
                 }

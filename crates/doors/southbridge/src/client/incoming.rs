@@ -109,6 +109,7 @@ impl Incoming {
         let too_large = |service: &str| ClientError::TooLarge {
             service: service.to_owned(),
             what: "the body".to_owned(),
+            step: Step::Body,
             bytes_max,
         };
         if self.decoder.is_none() && self.body.size_hint().lower() > bytes_max {
