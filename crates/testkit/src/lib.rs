@@ -12,6 +12,7 @@
 //! | [`raw`] | `RawPeer::tls(&authority, Alpn::Http1, vec![faults::keep_alive_race(), faults::well()]).await?` |
 //! | [`raw::http2`] | `Http2Peer::start(&authority, Http2Fault::GoAwayAfter(1)).await?` |
 //! | [`black_hole`] | `BlackHole::open()?.address()` times out; `ClosedPort::reserve()?.address()` refuses |
+//! | [`hostile`] | `hostile::serve_forever(&[], &mut stdin(), &mut stdout())`: every hostile peer, for suites in other languages |
 //! | [`cut_proxy`] | `let proxy = CutProxy::start(upstream).await?; proxy.set(Mode::Throttle { bytes_per_second: 1 })` |
 //! | [`world`] | `World::start(FederationSpec { hosts: 5000, black_hole_share: 0.2, ..Default::default() })?` |
 //! | | `world::serve_forever(spec, stdin().lock(), stdout())`: the same in a process of its own |
@@ -28,6 +29,7 @@ pub mod certificates;
 pub mod cut_proxy;
 pub mod dns;
 pub mod homeserver;
+pub mod hostile;
 pub mod memory_outbox;
 pub mod postgres;
 #[cfg(test)]

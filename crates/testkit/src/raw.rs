@@ -124,7 +124,18 @@ impl RawPeer {
     /// # Errors
     /// When no socket can be had, or there is no script.
     pub async fn tls(authority: &Arc<Authority>, alpn: Alpn, scripts: Vec<Vec<Step>>) -> io::Result<Self> {
-        let certificates = CertificatesByName::new(Arc::clone(authority));
+        Self::tls_of(&CertificatesByName::new(Arc::clone(authority)), alpn, scripts).await
+    }
+
+    /// Plays `scripts` over TLS, with `certificates`.
+    ///
+    /// # Errors
+    /// When no socket can be had, or there is no script.
+    pub async fn tls_of(
+        certificates: &Arc<CertificatesByName>,
+        alpn: Alpn,
+        scripts: Vec<Vec<Step>>,
+    ) -> io::Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self::start(address, Some(certificates.server_config(alpn)), scripts)
     }
