@@ -17,8 +17,10 @@ mod simulate;
 mod suite;
 mod synapse;
 mod tidy;
+mod wheel;
 
 use shell::Failure;
+use suite::Extent;
 
 /// The chores of Southbridge.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ enum Chore {
     Demo(Passed),
     /// What Southbridge costs, beside a bare client in the same run; `--synapse`: what it saves a Synapse.
     Bench(Passed),
+    /// Builds the wheel and the source distribution, and runs the suite on every CPython that is here.
+    Wheel(Wheel),
     /// Throws made-up input at a parser that reads what strangers send.
     Fuzz(Fuzz),
     /// Stories of the bus among hosts, networks and disks that fail: `--seeds N [--from S]`, or `--seed X [--verbose]`.
@@ -60,10 +64,19 @@ struct Check {
 #[derive(Debug, Args)]
 struct Test {
     /// Leave out the tests that need a real peer.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// Also the counts (1,000 forks and exits, 100,000 cancellations) and the wheel on every interpreter: an hour.
+    #[arg(long)]
+    full: bool,
     /// Run the tests whose name contains this, and nothing else.
     filter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Wheel {
+    /// One interpreter, such as 3.12; all that are found when left out.
+    only: Option<String>,
 }
 
 /// What is handed on to another program, untouched.
@@ -83,12 +96,23 @@ struct Fuzz {
     seconds: u32,
 }
 
+impl Test {
+    fn extent(&self) -> Extent {
+        match (self.quick, self.full) {
+            (true, _) => Extent::Quick,
+            (false, true) => Extent::Full,
+            (false, false) => Extent::Usual,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Xtask::parse().chore {
         Chore::Check(asked) => check::run(asked.advisories),
-        Chore::Test(asked) => suite::run(asked.quick, asked.filter.as_deref()),
+        Chore::Test(asked) => suite::run(asked.extent(), asked.filter.as_deref()),
         Chore::Demo(asked) => programs::demo(&asked.args),
         Chore::Bench(asked) => programs::bench(&asked.args),
+        Chore::Wheel(asked) => wheel::run(asked.only.as_deref()),
         Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),
         Chore::Simulate(asked) => simulate::run(&asked.args),
         Chore::Tidy => tidy::run(),

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::shell::{Done, Failure, cargo, checkout, command, step, target_dir};
+use crate::suite::Extent;
+use crate::wheel::HOSTILE_VARIABLE;
 
 /// What pip installs: the groups of `pyproject.toml`.
 const GROUPS: [&str; 2] = ["frameworks", "check"];
 
 /// Frontends that change the whole process, and how their interpreter is started.
-const APART: [(&str, &[&str]); 2] = [
+pub const APART: [(&str, &[&str]); 2] = [
     ("twisted-asyncio", &["-m", "pytest"]),
     ("gevent-patched", &["-m", "gevent.monkey", "--module", "pytest"]),
 ];
@@ -29,23 +31,47 @@ pub fn check() -> Done {
     step("mypy", &mut tool("mypy"))
 }
 
-/// Every test of the package; `quick` leaves out those that repeat themselves a thousand times.
+/// Every test of the package; the full extent repeats a hundred times as often what counts forks, exits and
+/// cancellations.
 ///
 /// # Errors
 /// What failed first.
-pub fn test(quick: bool, filter: Option<&str>) -> Done {
+pub fn test(extent: Extent, filter: Option<&str>) -> Done {
+    let quick = extent == Extent::Quick;
     venv()?;
     module()?;
+    let peers = hostile_peers()?;
     if filter.is_none() {
         step("stubtest", python().args(["-m", "mypy.stubtest", "southbridge._kernel"]))?;
     }
-    step("python", &mut pytest(&["-m", "pytest"], quick, filter))?;
+    let pytest = |start: &[&str]| {
+        let mut pytest = pytest(start, quick, filter);
+        pytest.env(HOSTILE_VARIABLE, &peers);
+        pytest
+    };
+    step("python", &mut pytest(&["-m", "pytest"]))?;
     for (frontend, start) in APART {
-        let mut suite = pytest(start, quick, filter);
+        let mut suite = pytest(start);
         suite.arg(format!("--frontend={frontend}"));
         step(&format!("python with {frontend}"), &mut suite)?;
     }
+    if extent == Extent::Full {
+        let mut counts = pytest(&["-m", "pytest"]);
+        counts.args(["-m", "counted", "-s"]).env("SOUTHBRIDGE_TIMES", "100");
+        step("a thousand forks and exits, a hundred thousand cancellations", &mut counts)?;
+    }
     Ok(())
+}
+
+/// Builds the program with the hostile peers; where it is.
+///
+/// # Errors
+/// It does not build.
+pub fn hostile_peers() -> Result<PathBuf, Failure> {
+    // Of the workspace, and not of one package: with the features that everything else is built with.
+    let build = ["build", "--workspace", "--example", "hostile_peers", "--locked"];
+    step("hostile peers", cargo().args(build))?;
+    Ok(target_dir().join("debug/examples/hostile_peers"))
 }
 
 fn pytest(start: &[&str], quick: bool, filter: Option<&str>) -> Command {

@@ -11,13 +11,24 @@ use std::{env, fs};
 use crate::programs::{self, DAEMON_VARIABLE};
 use crate::python;
 use crate::shell::{self, Done, Failure, cargo, command, step};
-use crate::synapse;
+use crate::{synapse, wheel};
 
-/// Runs every test, or those whose name contains `filter`; `quick` leaves real peers out.
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What needs no real peer.
+    Quick,
+    /// Every test.
+    Usual,
+    /// And what takes an hour: the counts in full, the wheel on every interpreter.
+    Full,
+}
+
+/// Runs every test of `extent`, or those whose name contains `filter`.
 ///
 /// # Errors
 /// What failed first, and what to install where something is missing.
-pub fn run(quick: bool, filter: Option<&str>) -> Done {
+pub fn run(extent: Extent, filter: Option<&str>) -> Done {
     packages(&BUILD_PROGRAMS)?;
     let daemon = programs::dev_daemon()?;
     examples(&daemon)?;
@@ -29,15 +40,19 @@ pub fn run(quick: bool, filter: Option<&str>) -> Done {
         step("doc tests", cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     }
     packages(&PYTHON_PROGRAMS)?;
-    python::test(quick, filter)?;
-    if quick {
+    python::test(extent, filter)?;
+    if extent == Extent::Quick {
         return Ok(());
     }
     packages(&PEER_PROGRAMS)?;
     let synapse = synapse::python()?;
     let mut peers = runner.command(runner.ignored_only(), filter);
     peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, synapse).env("PATH", &path);
-    step("tests with real peers", &mut peers)
+    step("tests with real peers", &mut peers)?;
+    if extent == Extent::Full && filter.is_none() {
+        wheel::run(None)?;
+    }
+    Ok(())
 }
 
 /// The configurations we show are understood by the daemon we built.
