@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from . import hostile as hostile_peers
+from . import servers
 from .frontends import Frontend
 
 # Those that can live in one process. The others have one of their own, for they change it.
@@ -31,9 +33,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = [name for name in ([asked] if asked else TOGETHER) if name in wanted]
         metafunc.parametrize("frontend", names, indirect=True, scope="session")
 
+    if "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", servers.NAMES, indirect=True, scope="session")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: repeats itself often; `cargo xtask test --quick` leaves it out")
+    config.addinivalue_line("markers", "counted: SOUTHBRIDGE_TIMES multiplies what it repeats")
     config.addinivalue_line("markers", "frontends(*names): the story is told by these alone")
 
 
@@ -67,6 +73,25 @@ def peer() -> Iterator[str]:
         port = int(process.stdout.readline())
         yield f"http://127.0.0.1:{port}"
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def every_server(peer: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, servers.Server]]:
+    with servers.every_server(peer, tmp_path_factory.mktemp("servers")) as every:
+        yield every
+
+
+@pytest.fixture(scope="session")
+def server(every_server: dict[str, servers.Server], request: pytest.FixtureRequest) -> servers.Server:
+    """One of the servers of the behaviour suite."""
+    return every_server[request.param]
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[hostile_peers.Hostile]:
+    """Every hostile peer, none of which has been asked before."""
+    with hostile_peers.serving(tmp_path) as peers:
+        yield peers
 
 
 @pytest.fixture
