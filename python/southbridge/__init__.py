@@ -37,8 +37,10 @@ from southbridge._errors import (
     TooManyRedirectsError,
 )
 from southbridge._kernel import Client, Headers, Response, Timeout, __version__
+from southbridge._streams import BlockingResponse, Stream, StreamedResponse
 
 __all__ = [
+    "BlockingResponse",
     "BodyStoppedError",
     "CancelledError",
     "Client",
@@ -62,6 +64,8 @@ __all__ = [
     "SouthbridgeError",
     "StatusError",
     "StoppedError",
+    "Stream",
+    "StreamedResponse",
     "TimedOutError",
     "Timeout",
     "TlsFailedError",
@@ -76,10 +80,12 @@ __all__ = [
     "post",
     "put",
     "request",
+    "stream",
 ]
 
 _client = Client()
 request = _client.request
+stream = _client.stream
 get = _client.get
 head = _client.head
 options = _client.options

@@ -1,22 +1,35 @@
 """The native module. Checked against the binary by ``stubtest``."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextvars import Context
 from os import PathLike
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, final, overload
+from typing import IO, Any, ClassVar, Final, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
+
+from southbridge._streams import Source, Stream
 
 __all__ = [
     "AsyncioWaiter",
     "Client",
+    "Exchange",
     "Headers",
     "Port",
     "Response",
     "Timeout",
     "__version__",
     "after_fork_in_child",
+    "blocks_here",
     "shutdown",
 ]
 
@@ -41,6 +54,7 @@ _HeaderFields: TypeAlias = (
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Content: TypeAlias = str | _Bytes
 _Path: TypeAlias = PathLike[str]
+_Body: TypeAlias = _Content | _Path | IO[bytes] | Iterable[_Content] | AsyncIterable[_Content]
 _File: TypeAlias = _Content | _Path | tuple[str, _Content | _Path] | tuple[str, _Content | _Path, str]
 _Files: TypeAlias = Mapping[str, _File] | Iterable[tuple[str, _File]]
 _Auth: TypeAlias = tuple[str, str] | str
@@ -51,6 +65,9 @@ def after_fork_in_child() -> None:
 
 def shutdown() -> None:
     """Stop the I/O thread and join it; what is in flight fails with `KernelStoppedError`. Called at the exit."""
+
+def blocks_here() -> bool:
+    """Whether calls block here: in threads, and in greenlets."""
 
 def _attach_as_io_thread() -> None: ...  # only in the build for tests
 
@@ -86,6 +103,10 @@ class Response:
     @property
     def is_settled(self) -> bool:
         """Whether it is here, or will never be."""
+
+    @property
+    def source(self) -> Source | None:
+        """Where the body of the request comes from, if it comes in pieces."""
 
     def check(self) -> None:
         """Raise the failure, if it came to that."""
@@ -133,6 +154,10 @@ class Response:
     @property
     def text(self) -> str:
         """The body as text, in the charset that the headers name, and otherwise UTF-8."""
+
+    @property
+    def charset(self) -> str:
+        """The charset that the headers name, and otherwise ``utf-8``."""
 
     def json(self) -> Any:
         """The body, read as JSON, straight from the kernel's buffer.
@@ -199,7 +224,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -211,6 +236,26 @@ class Client:
     ) -> Response:
         """Send ``method`` to ``url``."""
 
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        cookies: _Pairs | None = None,
+        content: _Body | None = None,
+        data: _Pairs | _Content | None = None,
+        files: _Files | None = None,
+        json: object = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+        decompress: bool | None = None,
+        body_bytes_max: int | None = None,
+    ) -> Stream:
+        """Send ``method`` to ``url``, for bodies in pieces: a context manager, with or without ``async``."""
+
     def get(
         self,
         url: str,
@@ -218,7 +263,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -237,7 +282,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -256,7 +301,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -275,7 +320,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -294,7 +339,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -313,7 +358,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -332,7 +377,7 @@ class Client:
         params: _Pairs | None = None,
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
-        content: _Content | _Path | None = None,
+        content: _Body | None = None,
         data: _Pairs | _Content | None = None,
         files: _Files | None = None,
         json: object = None,
@@ -372,8 +417,52 @@ class Port:
         """The same for tasks of asyncio: each is to be called back by ``run(callback, waiter)``."""
 
 @final
+class Exchange:
+    """One request and its response, in pieces. Used where it was opened: in one loop, hub or thread."""
+
+    def __new__(cls, response: Response) -> Self: ...
+    def open(self) -> None:
+        """Send the request, from where this is."""
+
+    def head(self) -> Response | None:
+        """The answer, once it is there. Raises the failure, if it came to that."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer is there, or will never be."""
+
+    def draw(self, bytes_max: int = 65536) -> bytes | None:
+        """What has come of the body, as one: ``b""`` when there is nothing yet, None when that was all."""
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """What the peer said after the body."""
+
+    def feed(self, piece: bytes, start: int) -> int:
+        """Feed what is in ``piece`` from ``start`` on, as far as there is room; up to where it was taken."""
+
+    def finish(self) -> None:
+        """That was all of the request's body."""
+
+    @property
+    def wants(self) -> bool:
+        """Whether anything can still be fed."""
+
+    def wait(self) -> Awaitable[None]:
+        """To be awaited: over when there is news. Where calls block, it has been waited for by then."""
+
+    def listen(self, done: Callable[[], object]) -> bool:
+        """``done`` is called at the next news; False when there is news already."""
+
+    def unlisten(self) -> None:
+        """Nobody listens any more."""
+
+    def close(self) -> None:
+        """Give up what is still to come, both ways."""
+
+@final
 class AsyncioWaiter:
-    """Waits for one response on a running loop. Not thread-safe, like its loop."""
+    """Waits for one response, or for news of an exchange, on a running loop. Not thread-safe, like its loop."""
 
     _asyncio_future_blocking: bool
     def __iter__(self) -> Self: ...
@@ -390,5 +479,5 @@ class AsyncioWaiter:
     def cancel(self, msg: object = None) -> bool: ...
     def cancelled(self) -> bool: ...
     def done(self) -> bool: ...
-    def result(self) -> Response: ...
+    def result(self) -> Response | None: ...
     def exception(self) -> BaseException | None: ...

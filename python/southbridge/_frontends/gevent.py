@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -10,7 +11,7 @@ import gevent
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, Waiter
 
-from southbridge._kernel import Port, Response
+from southbridge._kernel import Exchange, Port, Response
 
 # How many greenlets are switched to before the hub has its turn again.
 DRAIN_MAX = 64
@@ -26,11 +27,30 @@ def is_here() -> bool:
 
 def wait(response: Response) -> None:
     """Park this greenlet until ``response`` is settled. A greenlet that is killed gives its request up."""
+    watch = _watch()
+    waiter: Waiter[None] = Waiter()
+    ticket = watch.port.start(response, partial(waiter.switch, None))
+    watch.park(waiter, partial(watch.port.cancel, ticket))
+
+
+def wait_for_news(exchange: Exchange) -> None:
+    """Park this greenlet until there is news of ``exchange``. One that is killed does not listen any more."""
+    waiter: Waiter[None] = Waiter()
+    if exchange.listen(partial(waiter.switch, None)):
+        _watch().park(waiter, exchange.unlisten)
+
+
+def port() -> Port:
+    """The port of this thread's hub, attached on first use."""
+    return _watch().port
+
+
+def _watch() -> _Watch:
     hub = gevent.get_hub()
     watch = _watches.get(hub)
     if watch is None or not watch.port.is_ours:
         watch = _watches[hub] = _Watch(hub)
-    watch.park(response)
+    return watch
 
 
 class _Watch:
@@ -45,15 +65,13 @@ class _Watch:
         self._watcher: Any = hub.loop.io(self.port.fileno(), 1, ref=False)
         self._watcher.start(self._drain)
 
-    def park(self, response: Response) -> None:
-        waiter: Waiter[None] = Waiter()
-        ticket = self.port.start(response, partial(waiter.switch, None))
+    def park(self, waiter: Waiter[None], give_up: Callable[[], None]) -> None:
         self._waiting += 1
         self._watcher.ref = True
         try:
             waiter.get()
         except BaseException:
-            self.port.cancel(ticket)
+            give_up()
             raise
         finally:
             self._waiting -= 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from southbridge._kernel import Port, Response
+from southbridge._kernel import Exchange, Port, Response
 
 # How many tasks are rescheduled before others have their turn again.
 DRAIN_MAX = 64
@@ -22,16 +22,16 @@ def wait(response: Response) -> Generator[Any, Any, Response]:
 
 async def _wait(response: Response) -> Response:
     await trio.lowlevel.checkpoint_if_cancelled()
-    port = _port_of_run()
+    at = port()
     task = trio.lowlevel.current_task()
 
     def settled() -> None:
         trio.lowlevel.reschedule(task)
 
-    ticket = port.start(response, settled)
+    ticket = at.start(response, settled)
 
     def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-        port.cancel(ticket)
+        at.cancel(ticket)
         return trio.lowlevel.Abort.SUCCEEDED
 
     await trio.lowlevel.wait_task_rescheduled(abort)
@@ -39,15 +39,32 @@ async def _wait(response: Response) -> Response:
     return response
 
 
-def _port_of_run() -> Port:
+async def wait_for_news(exchange: Exchange) -> None:
+    """Park this task until there is news of ``exchange``. Who is cancelled does not listen any more."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    task = trio.lowlevel.current_task()
+
+    def heard() -> None:
+        trio.lowlevel.reschedule(task)
+
+    def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+        exchange.unlisten()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    if exchange.listen(heard):
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+def port() -> Port:
+    """The port of this run, attached on first use."""
     try:
         return _port.get()
     except LookupError:
         pass
-    port = Port()
-    _port.set(port)
-    trio.lowlevel.spawn_system_task(_drain, port, name="southbridge port")
-    return port
+    made = Port()
+    _port.set(made)
+    trio.lowlevel.spawn_system_task(_drain, made, name="southbridge port")
+    return made
 
 
 async def _drain(port: Port) -> None:

@@ -11,7 +11,8 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -21,7 +22,10 @@ from twisted.python.log import ILogContext
 from zope.interface import implementer
 
 from southbridge._errors import SouthbridgeError
-from southbridge._kernel import Port, Response
+from southbridge._kernel import Exchange, Port, Response
+from southbridge._streams import fetch
+
+T = TypeVar("T")
 
 # How many Deferreds fire before the reactor has its turn again.
 DRAIN_MAX = 64
@@ -48,23 +52,39 @@ def wait(response: Response) -> Generator[Any, Any, Response]:
     return DeferredResponse(response).__await__()
 
 
-class DeferredResponse(Response, Deferred[Response]):
-    """A response under Twisted: a Deferred that fires with the response. Sent when it is made."""
+def wait_for_news(exchange: Exchange) -> DeferredNews:
+    """Fires when there is news of ``exchange``."""
+    return DeferredNews(exchange)
+
+
+def port() -> Port:
+    """The port of the reactor, attached on first use."""
+    return _reader().port
+
+
+class Promise(Deferred[T]):
+    """A Deferred, and where the reactor lies on an asyncio loop also a future: whoever asks first decides.
+
+    What is made of it says what it waits for, by the three methods that come first.
+    """
 
     _asyncio_future_blocking = False
 
-    def __new__(cls, of: Response) -> DeferredResponse:
-        return Response.__new__(cls, of)
-
-    def __init__(self, of: Response) -> None:
+    def __init__(self) -> None:
         Deferred.__init__(self, self._give_up)
-        # A Deferred must not fire with itself: it is another view of the same response.
-        self._answer = of
         self._log_context = context.get(ILogContext)
         self._context = contextvars.copy_context()
         self._looping: asyncio.AbstractEventLoop | None = None
         self._tasks: list[tuple[Callable[[Any], object], contextvars.Context | None]] = []
-        self._ticket = _reader().start(self._answer, self._settled)
+
+    def _is_over(self) -> bool:
+        raise NotImplementedError
+
+    def _value(self) -> T:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        raise NotImplementedError
 
     def _settled(self) -> None:
         for callback, in_context in self._take_tasks():
@@ -77,17 +97,17 @@ class DeferredResponse(Response, Deferred[Response]):
         if self.called:
             return
         try:
-            self._answer.check()
+            value = self._value()
         except SouthbridgeError:
             self.errback(Failure())
         else:
-            self.callback(self._answer)
+            self.callback(value)
 
     def _give_up(self, _me: Deferred[Any]) -> None:
-        _reader().cancel(self._ticket)
+        self._stop()
 
-    def __await__(self) -> Generator[Any, Any, Response]:
-        if not self._answer.is_settled:
+    def __await__(self) -> Generator[Any, Any, T]:
+        if not self._is_over():
             yield self
         if self._looping is not None:
             return self._outcome()
@@ -111,29 +131,92 @@ class DeferredResponse(Response, Deferred[Response]):
         self.result = self._outcome
 
     def cancel(self, msg: object = None) -> bool:  # type: ignore[override]
-        """Gives the request up."""
+        """Gives it up."""
         if self._looping is None:
             Deferred.cancel(self)
             return True
-        if self._answer.is_settled:
+        if self._is_over():
             return False
-        _reader().cancel(self._ticket)
+        self._stop()
         self._cancelled_with = () if msg is None else (msg,)
         for callback, in_context in self._take_tasks():
             self._looping.call_soon(callback, self, context=in_context)
         return True
 
-    def _outcome(self) -> Response:
+    def _outcome(self) -> T:
         if self._cancelled_with is not None:
             raise asyncio.CancelledError(*self._cancelled_with)
-        self._answer.check()
-        return self._answer
+        return self._value()
 
     _cancelled_with: tuple[object, ...] | None = None
 
     def _take_tasks(self) -> list[tuple[Callable[[Any], object], contextvars.Context | None]]:
         tasks, self._tasks = self._tasks, []
         return tasks
+
+
+class DeferredResponse(Response, Promise[Response]):
+    """A response under Twisted: a Deferred that fires with the response. Sent when it is made."""
+
+    def __new__(cls, of: Response) -> DeferredResponse:
+        return Response.__new__(cls, of)
+
+    def __init__(self, of: Response) -> None:
+        Promise.__init__(self)
+        # A Deferred must not fire with itself: it is another view of the same response.
+        self._answer = of
+        self._failure: BaseException | None = None
+        if of.source is None:
+            ticket = _reader().start(of, self._settled)
+            self._cancel: Callable[[], None] = partial(_reader().cancel, ticket)
+        else:
+            sending = Deferred.fromCoroutine(fetch(of))
+            self._cancel = sending.cancel
+            sending.addErrback(self._failed).addBoth(lambda _: self._settled())
+
+    def __await__(self) -> Generator[Any, Any, Response]:
+        return Promise.__await__(self)
+
+    __iter__ = __await__
+
+    def _failed(self, failure: Failure) -> None:
+        self._failure = failure.value
+
+    def _is_over(self) -> bool:
+        return self._answer.is_settled
+
+    def _value(self) -> Response:
+        if self._failure is not None:
+            raise self._failure
+        self._answer.check()
+        return self._answer
+
+    def _stop(self) -> None:
+        self._cancel()
+
+
+class DeferredNews(Promise[None]):
+    """Fires when there is news of an exchange. Cancelling it stops the listening, and nothing else."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        Promise.__init__(self)
+        self._exchange = exchange
+        self._heard = not _reader().listen(exchange, self._hear)
+        if self._heard:
+            self.callback(None)
+
+    def _hear(self) -> None:
+        self._heard = True
+        self._settled()
+
+    def _is_over(self) -> bool:
+        return self._heard
+
+    def _value(self) -> None:
+        """There is none."""
+
+    def _stop(self) -> None:
+        _reader().unlisten(self._exchange)
 
 
 @implementer(IReadDescriptor)  # pyright: ignore[reportUntypedClassDecorator]
@@ -152,6 +235,16 @@ class _Reader:
 
     def cancel(self, ticket: int) -> None:
         self.port.cancel(ticket)
+        self._rest()
+
+    def listen(self, exchange: Exchange, heard: Callable[[], None]) -> bool:
+        listens = exchange.listen(heard)
+        if listens and len(self.port) == 1:
+            self._reactor.addReader(self)
+        return listens
+
+    def unlisten(self, exchange: Exchange) -> None:
+        exchange.unlisten()
         self._rest()
 
     def fileno(self) -> int:

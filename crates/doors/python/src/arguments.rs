@@ -7,19 +7,21 @@
 //! K4; issue 4, item 2.
 
 use bytes::Bytes;
-use pyo3::exceptions::PyTypeError;
+use http::header::CONTENT_LENGTH;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::seam::{Body, Multipart, Request};
 use crate::values::{self, auth, bytes, headers, json, pairs, path, timeouts};
 
-/// Reads the keyword arguments of a call into `request`.
+/// Reads the keyword arguments of a call into `request`; gives where its body comes from, if it comes in pieces.
 ///
 /// # Errors
 /// `TypeError` for a name that no call takes or a value of the wrong type, `ValueError` for a wrong value.
-pub fn read(request: &mut Request, given: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-    let Some(given) = given else { return Ok(()) };
+pub fn read(request: &mut Request, given: Option<&Bound<'_, PyDict>>) -> PyResult<Option<Py<PyAny>>> {
+    let Some(given) = given else { return Ok(None) };
     let mut parts = Parts::default();
     for (name, value) in given.iter() {
         let name = name.cast_into::<PyString>()?;
@@ -27,10 +29,19 @@ pub fn read(request: &mut Request, given: Option<&Bound<'_, PyDict>>) -> PyResul
             read_one(request, &mut parts, &name.to_cow()?, &value)?;
         }
     }
+    let source = parts.source.take();
     if let Some(body) = parts.body()? {
         request.body = body;
     }
-    Ok(())
+    if let Body::Stream { bytes } = &mut request.body
+        && let Some(told) = request.headers.get(CONTENT_LENGTH)
+    {
+        let said = told.to_str().ok().and_then(|said| said.parse().ok());
+        *bytes = Some(said.ok_or_else(|| {
+            PyValueError::new_err(format!("Content-Length: {told:?} is no number of bytes"))
+        })?);
+    }
+    Ok(source)
 }
 
 fn read_one(request: &mut Request, parts: &mut Parts, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -57,6 +68,8 @@ fn read_one(request: &mut Request, parts: &mut Parts, name: &str, value: &Bound<
 #[derive(Default)]
 struct Parts {
     whole: Option<Body>,
+    /// Where it comes from in pieces.
+    source: Option<Py<PyAny>>,
     form: Option<Vec<(String, String)>>,
     files: Option<Vec<crate::seam::Part>>,
 }
@@ -65,9 +78,19 @@ impl Parts {
     fn content(&mut self, value: &Bound<'_, PyAny>, by: &str) -> PyResult<()> {
         let body = match path(value)? {
             Some(path) => Body::File(path),
-            None => Body::Bytes(bytes(value)?),
+            None if values::is_content(value) => Body::Bytes(bytes(value)?),
+            None => self.pieces(value)?,
         };
         self.whole(body, by)
+    }
+
+    fn pieces(&mut self, value: &Bound<'_, PyAny>) -> PyResult<Body> {
+        let py = value.py();
+        let streams = py.import(intern!(py, "southbridge._streams"))?;
+        let source = streams.call_method1(intern!(py, "Source"), (value,))?;
+        let bytes = source.getattr(intern!(py, "bytes"))?.extract()?;
+        self.source = Some(source.unbind());
+        Ok(Body::Stream { bytes })
     }
 
     fn whole(&mut self, body: Body, by: &str) -> PyResult<()> {

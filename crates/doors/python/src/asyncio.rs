@@ -19,17 +19,24 @@ use pyo3::types::{PyDict, PyList, PyType};
 use smallvec::SmallVec;
 use southbridge_words::Ticket;
 
+use crate::exchange::Exchange;
 use crate::port::Port;
 use crate::response::Response;
 use crate::waiting::Who;
 
-/// Waits for one response on a running loop. Not thread-safe, like its loop.
+/// Waits for one response, or for news of an exchange, on a running loop. Not thread-safe, like its loop.
 #[pyclass(frozen, module = "southbridge._kernel")]
 pub struct AsyncioWaiter {
-    response: Py<Response>,
+    what: What,
     port: Py<Port>,
     looping: Py<PyAny>,
     state: Mutex<State>,
+}
+
+/// What is waited for.
+enum What {
+    Response(Py<Response>),
+    News(Py<Exchange>),
 }
 
 #[derive(Default)]
@@ -47,7 +54,8 @@ type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 enum Stage {
     #[default]
     New,
-    Sent(Ticket),
+    /// Of a response, its ticket.
+    Begun(Option<Ticket>),
     Done,
     Cancelled(Option<Py<PyAny>>),
 }
@@ -55,7 +63,12 @@ enum Stage {
 impl AsyncioWaiter {
     /// Will wait for `response` at `port`, on the running loop `looping`.
     pub fn new(response: Py<Response>, port: Py<Port>, looping: Py<PyAny>) -> Self {
-        Self { response, port, looping, state: Mutex::default() }
+        Self { what: What::Response(response), port, looping, state: Mutex::default() }
+    }
+
+    /// Will wait for news of `exchange`, which was opened at `port`, on the running loop `looping`.
+    pub fn for_news(exchange: Py<Exchange>, port: Py<Port>, looping: Py<PyAny>) -> Self {
+        Self { what: What::News(exchange), port, looping, state: Mutex::default() }
     }
 
     /// The response is settled: adds to `called` what is to be called back.
@@ -80,15 +93,52 @@ impl AsyncioWaiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the request up, if it is under way.
+    /// Begins to wait; `None` when there is nothing to wait for.
+    fn begin(this: &Bound<'_, Self>) -> PyResult<Option<Stage>> {
+        let py = this.py();
+        let waiter = this.get();
+        if !matches!(waiter.state().stage, Stage::New) {
+            return Ok(None);
+        }
+        let who = || Who::Asyncio(this.clone().unbind());
+        match &waiter.what {
+            What::Response(response) if response.get().is_unsent() => {
+                let ticket = waiter.port.get().submit(py, response.bind(py), who())?;
+                Ok(Some(Stage::Begun(Some(ticket))))
+            }
+            What::Response(_) => Ok(None),
+            What::News(exchange) => Ok(exchange.get().listen_as(who())?.then_some(Stage::Begun(None))),
+        }
+    }
+
+    /// What came of it.
+    fn value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match &self.what {
+            What::Response(response) => {
+                response.get().check(py)?;
+                Ok(response.clone_ref(py).into_any())
+            }
+            What::News(_) => Ok(py.None()),
+        }
+    }
+
+    /// Gives the request up, or stops listening, if that is under way.
     fn give_up(&self) {
         let ticket = {
             let mut state = self.state();
-            let Stage::Sent(ticket) = state.stage else { return };
+            let Stage::Begun(ticket) = state.stage else { return };
             state.stage = Stage::Done;
             ticket
         };
-        self.port.get().cancel(ticket);
+        self.stop(ticket);
+    }
+
+    fn stop(&self, ticket: Option<Ticket>) {
+        match (&self.what, ticket) {
+            (What::Response(_), Some(ticket)) => self.port.get().cancel(ticket),
+            (What::Response(_), None) => {}
+            (What::News(exchange), _) => exchange.get().stop_listening(),
+        }
     }
 
     fn call_soon(&self, py: Python<'_>, what: Callback, this: &Bound<'_, Self>) -> PyResult<()> {
@@ -113,21 +163,17 @@ impl AsyncioWaiter {
     }
 
     fn __next__(this: &Bound<'_, Self>) -> PyResult<Py<Self>> {
-        let py = this.py();
         let waiter = this.get();
-        let response = waiter.response.bind(py);
-        if response.get().is_unsent() {
-            let ticket = waiter.port.get().submit(py, response, Who::Asyncio(this.clone().unbind()))?;
+        if let Some(begun) = Self::begin(this)? {
             let mut state = waiter.state();
-            state.stage = Stage::Sent(ticket);
+            state.stage = begun;
             state.blocking = true;
             return Ok(this.clone().unbind());
         }
-        if matches!(waiter.state().stage, Stage::Sent(_)) {
+        if matches!(waiter.state().stage, Stage::Begun(_)) {
             return Err(PyRuntimeError::new_err("await wasn't used with future"));
         }
-        response.get().check(py)?;
-        Err(PyStopIteration::new_err(response.clone().unbind()))
+        Err(PyStopIteration::new_err(waiter.value(this.py())?))
     }
 
     #[pyo3(signature = (value, /))]
@@ -179,7 +225,7 @@ impl AsyncioWaiter {
     ) -> PyResult<()> {
         let waiter = this.get();
         let mut state = waiter.state();
-        if matches!(state.stage, Stage::New | Stage::Sent(_)) {
+        if matches!(state.stage, Stage::New | Stage::Begun(_)) {
             state.callbacks.push((callback, context));
             return Ok(());
         }
@@ -204,18 +250,16 @@ impl AsyncioWaiter {
     #[pyo3(signature = (msg=None))]
     fn cancel(this: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
         let waiter = this.get();
-        let (ticket, callbacks) = {
+        let (before, callbacks) = {
             let mut state = waiter.state();
-            let ticket = match state.stage {
-                Stage::Sent(ticket) => Some(ticket),
-                Stage::New => None,
-                Stage::Done | Stage::Cancelled(_) => return Ok(false),
-            };
-            state.stage = Stage::Cancelled(msg);
-            (ticket, std::mem::take(&mut state.callbacks))
+            if matches!(state.stage, Stage::Done | Stage::Cancelled(_)) {
+                return Ok(false);
+            }
+            let before = std::mem::replace(&mut state.stage, Stage::Cancelled(msg));
+            (before, std::mem::take(&mut state.callbacks))
         };
-        if let Some(ticket) = ticket {
-            waiter.port.get().cancel(ticket);
+        if let Stage::Begun(ticket) = before {
+            waiter.stop(ticket);
         }
         for what in callbacks {
             waiter.call_soon(this.py(), what, this)?;
@@ -231,7 +275,7 @@ impl AsyncioWaiter {
         matches!(self.state().stage, Stage::Done | Stage::Cancelled(_))
     }
 
-    fn result(&self, py: Python<'_>) -> PyResult<Py<Response>> {
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let cancelled = match &self.state().stage {
             Stage::Cancelled(message) => Some(message.as_ref().map(|message| message.clone_ref(py))),
             _ => None,
@@ -239,8 +283,7 @@ impl AsyncioWaiter {
         if let Some(message) = cancelled {
             return Err(cancelled_error(py, message));
         }
-        self.response.get().check(py)?;
-        Ok(self.response.clone_ref(py))
+        self.value(py)
     }
 
     fn exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
@@ -252,7 +295,10 @@ impl AsyncioWaiter {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.response)?;
+        match &self.what {
+            What::Response(response) => visit.call(response)?,
+            What::News(exchange) => visit.call(exchange)?,
+        }
         visit.call(&self.port)?;
         visit.call(&self.looping)?;
         let Ok(state) = self.state.try_lock() else { return Ok(()) };

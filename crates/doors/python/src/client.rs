@@ -14,9 +14,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use url::Url;
 
+use crate::exchange::Exchange;
 use crate::here::{self, Here};
 use crate::response::Response;
-use crate::seam::{Client as KernelClient, ClientConfig, ClientTls, Outgoing, ProxyChoice, ProxyRules};
+use crate::seam::{
+    Client as KernelClient, ClientConfig, ClientTls, Outgoing, ProxyChoice, ProxyRules, Purpose,
+};
 use crate::{arguments, errors, process, values};
 
 /// Settings that several requests share, and cookies. Connections are the kernel's, so there is nothing to close; it
@@ -52,9 +55,22 @@ impl Client {
         url: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| PyValueError::new_err(format!("{method:?} is no method of HTTP")))?;
-        self.ask(py, method, url, options)
+        self.ask(py, read_method(method)?, url, options)
+    }
+
+    /// Sends `method` to `url`, for bodies in pieces: a context manager, with or without `async`.
+    #[pyo3(signature = (method, url, **options), text_signature = "(self, method, url, *, params=None, headers=None, cookies=None, content=None, data=None, files=None, json=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None)")]
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        url: &str,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let response = Bound::new(py, self.prepare(py, read_method(method)?, url, options)?)?;
+        let exchange = Exchange::new(response.clone().unbind(), Purpose::Stream);
+        let streams = py.import(intern!(py, "southbridge._streams"))?;
+        streams.call_method1(intern!(py, "Stream"), (exchange, response))
     }
 
     /// Asks for what is at `url`.
@@ -143,11 +159,21 @@ impl Client {
         url: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        begin(py, self.prepare(py, method, url, options)?)
+    }
+
+    fn prepare(
+        &self,
+        py: Python<'_>,
+        method: Method,
+        url: &str,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Response> {
         process::check_running(py)?;
         let client = self.made(py)?;
         let mut request = client.request(method, url).map_err(|failure| errors::of_failure(py, &failure))?;
-        arguments::read(&mut request, options)?;
-        begin(py, Outgoing { client: client.clone(), request })
+        let source = arguments::read(&mut request, options)?;
+        Ok(Response::new(Outgoing { client: client.clone(), request }, source))
     }
 
     fn made(&self, py: Python<'_>) -> PyResult<&KernelClient> {
@@ -222,8 +248,8 @@ fn proxy(value: &Bound<'_, PyAny>) -> PyResult<ProxyChoice> {
 }
 
 /// In threads and greenlets the answer is waited for here; in event loops it is what `await` is for.
-fn begin(py: Python<'_>, outgoing: Outgoing) -> PyResult<Bound<'_, PyAny>> {
-    let response = Bound::new(py, Response::new(outgoing))?;
+fn begin(py: Python<'_>, response: Response) -> PyResult<Bound<'_, PyAny>> {
+    let response = Bound::new(py, response)?;
     match here::here(py)? {
         Here::Asyncio(_) | Here::Trio => {}
         Here::Twisted => {
@@ -232,6 +258,11 @@ fn begin(py: Python<'_>, outgoing: Outgoing) -> PyResult<Bound<'_, PyAny>> {
         here => Response::wait_here(&response, &here)?,
     }
     Ok(response.into_any())
+}
+
+fn read_method(method: &str) -> PyResult<Method> {
+    Method::from_bytes(method.as_bytes())
+        .map_err(|_| PyValueError::new_err(format!("{method:?} is no method of HTTP")))
 }
 
 fn parse(url: &str) -> PyResult<Url> {

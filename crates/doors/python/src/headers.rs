@@ -110,6 +110,11 @@ impl Headers {
     }
 }
 
+/// Every line of `fields`, as a pair of name and value.
+pub fn lines(fields: &HeaderMap) -> Vec<(String, String)> {
+    fields.iter().map(|(name, value)| (name.as_str().to_owned(), latin1(value))).collect()
+}
+
 fn text<'py>(py: Python<'py>, value: &HeaderValue) -> Bound<'py, PyString> {
     match value.to_str() {
         Ok(ascii) => PyString::new(py, ascii),

@@ -60,6 +60,18 @@ pub fn frontend<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py,
     py.import(format!("southbridge._frontends.{name}"))
 }
 
+/// The port of where this is, attached on first use.
+pub fn port<'py>(py: Python<'py>, here: &Here<'py>) -> PyResult<Bound<'py, Port>> {
+    let name = match here {
+        Here::Asyncio(looping) => return asyncio_port(py, looping),
+        Here::Thread => return thread_port(py),
+        Here::Trio => "trio",
+        Here::Twisted => "twisted",
+        Here::Gevent => "gevent",
+    };
+    Ok(frontend(py, name)?.call_method0(intern!(py, "port"))?.cast_into::<Port>()?)
+}
+
 /// The port of the running loop `looping`, attached on first use.
 pub fn asyncio_port<'py>(py: Python<'py>, looping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Port>> {
     thread_local! {

@@ -13,10 +13,12 @@ mod arguments;
 mod asyncio;
 mod client;
 mod errors;
+mod exchange;
 mod ffi;
 #[cfg(feature = "watch-interpreter")]
 mod ffi_watch;
 mod headers;
+mod heard;
 mod here;
 mod port;
 mod process;
@@ -34,6 +36,8 @@ mod _kernel {
     use crate::asyncio::AsyncioWaiter;
     #[pymodule_export]
     use crate::client::Client;
+    #[pymodule_export]
+    use crate::exchange::{Exchange, blocks_here};
     #[pymodule_export]
     use crate::headers::Headers;
     #[pymodule_export]

@@ -22,9 +22,10 @@ use smallvec::SmallVec;
 use southbridge_words::Ticket;
 
 use crate::asyncio::AsyncioWaiter;
+use crate::heard::{Exchanges, Listening};
 use crate::process::Own;
 use crate::response::Response;
-use crate::seam::Port as KernelPort;
+use crate::seam::{Answer, Ends, Failure, Outgoing, Port as KernelPort, Purpose, Said};
 use crate::waiting::{Waiting, Who};
 use crate::{errors, process, seam};
 
@@ -33,6 +34,7 @@ use crate::{errors, process, seam};
 pub struct Port {
     port: Own<KernelPort>,
     waiting: Mutex<FxHashMap<Ticket, Waiting>>,
+    exchanges: Mutex<Exchanges>,
 }
 
 #[pymethods]
@@ -43,7 +45,7 @@ impl Port {
         let port = process::attach(py)?;
         // Nothing can be ready yet, so there is nothing to drain first.
         let _armed = port.arm();
-        Ok(Self { port: Own::new(port), waiting: Mutex::default() })
+        Ok(Self { port: Own::new(port), waiting: Mutex::default(), exchanges: Mutex::default() })
     }
 
     /// The descriptor to watch for reading.
@@ -57,9 +59,9 @@ impl Port {
         self.port.is_ours()
     }
 
-    /// How many submissions wait here.
+    /// How many wait here: for an answer, or for news of an exchange.
     fn __len__(&self) -> usize {
-        self.waiting().len()
+        self.waiting().len() + self.exchanges().listeners()
     }
 
     /// Sends `response`'s request; `done` is called, without arguments, when it is settled.
@@ -98,12 +100,15 @@ impl Port {
             visit.call(&one.response)?;
             one.who.traverse(visit)?;
         }
-        Ok(())
+        let Ok(exchanges) = self.exchanges.try_lock() else { return Ok(()) };
+        exchanges.traverse(visit)
     }
 
     fn __clear__(&self) {
         let waiting = std::mem::take(&mut *self.waiting());
         drop(waiting);
+        let listeners = self.exchanges().clear();
+        drop(listeners);
     }
 }
 
@@ -114,6 +119,69 @@ impl Port {
 
     fn waiting(&self) -> MutexGuard<'_, FxHashMap<Ticket, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends `outgoing`, whose bodies go in pieces.
+    pub fn open(&self, py: Python<'_>, outgoing: Outgoing, purpose: &Purpose) -> PyResult<Ends> {
+        let port = self.ours(py)?;
+        let opened = seam::open(port, outgoing, purpose);
+        let ends = opened.map_err(|failure| errors::of_failure(py, &failure))?;
+        self.exchanges().open(ends.ticket);
+        Ok(ends)
+    }
+
+    /// Tells `who` of the next news of `ticket`.
+    pub fn listen(&self, ticket: Ticket, who: Who) -> Listening {
+        self.exchanges().listen(ticket, who)
+    }
+
+    /// Whoever listened to `ticket` does not any more.
+    pub fn unlisten(&self, ticket: Ticket) {
+        let who = self.exchanges().unlisten(ticket);
+        drop(who);
+    }
+
+    /// The answer to `ticket`, once.
+    pub fn take_answer(&self, ticket: Ticket) -> Option<Result<Answer, Failure>> {
+        self.exchanges().take_answer(ticket)
+    }
+
+    /// Whether `ticket` has been answered.
+    pub fn is_answered(&self, ticket: Ticket) -> bool {
+        self.exchanges().is_answered(ticket)
+    }
+
+    /// Nobody is interested in `ticket` any more; unless it has been answered, it is cancelled.
+    pub fn forget(&self, ticket: Ticket) {
+        let (who, is_answered) = {
+            let mut exchanges = self.exchanges();
+            let is_answered = exchanges.is_answered(ticket);
+            (exchanges.forget(ticket), is_answered)
+        };
+        drop(who);
+        if let Some(port) = self.port.get()
+            && !is_answered
+        {
+            port.cancel(ticket);
+        }
+    }
+
+    /// Blocks this thread, with the interpreter's lock released, until there is news of `ticket`.
+    ///
+    /// # Errors
+    /// What a signal handler raised.
+    pub fn block_for_news(&self, py: Python<'_>, ticket: Ticket) -> PyResult<()> {
+        let done = Arc::new(AtomicBool::new(false));
+        match self.listen(ticket, Who::Thread(Arc::clone(&done))) {
+            Listening::NewsThere => return Ok(()),
+            Listening::Taken => return Err(errors::plain(py, "another thread waits for this exchange")),
+            Listening::Begun => {}
+        }
+        self.block_until(py, &done).inspect_err(|_| self.unlisten(ticket))
     }
 
     /// Sends `response`'s request; `who` is told when it is settled.
@@ -148,18 +216,19 @@ impl Port {
     pub fn block(&self, py: Python<'_>, response: &Bound<'_, Response>) -> PyResult<()> {
         let done = Arc::new(AtomicBool::new(false));
         let ticket = self.submit(py, response, Who::Thread(Arc::clone(&done)))?;
+        self.block_until(py, &done).inspect_err(|_| self.cancel(ticket))
+    }
+
+    fn block_until(&self, py: Python<'_>, done: &AtomicBool) -> PyResult<()> {
         loop {
-            // It is this thread's port: nobody else is to be told of anything.
+            // It is a port of threads: all who wait at it look at flags of their own.
             self.take_ready(py, usize::MAX)?;
             if done.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let port = self.ours(py)?;
             py.detach(|| port.wait(NAP_MAX));
-            if let Err(error) = py.check_signals() {
-                self.cancel(ticket);
-                return Err(error);
-            }
+            py.check_signals()?;
         }
     }
 
@@ -181,20 +250,25 @@ impl Port {
 
     fn take_batch(&self, port: &KernelPort, count: usize, ready: &mut Vec<Who>) -> usize {
         let mut batch = SmallVec::<[(Waiting, _); BATCH]>::new();
+        let before = ready.len();
         let mut waiting = self.waiting();
-        let taken = seam::drain(port, count, |ticket, result| {
-            // Whoever gave up is not there any more.
-            if let Some(one) = waiting.remove(&ticket) {
-                batch.push((one, result));
-            }
+        let taken = seam::drain(port, count, |ticket, said| match said {
+            Said::Answered(result) => match waiting.remove(&ticket) {
+                Some(one) => batch.push((one, result)),
+                // An exchange, or somebody who gave up and is not there any more.
+                None => ready.extend(self.exchanges().hear(ticket, Said::Answered(result))),
+            },
+            Said::GoesOn => ready.extend(self.exchanges().hear(ticket, said)),
         });
         drop(waiting);
         for (one, result) in batch {
             one.response.get().complete(result);
-            if let Who::Thread(flag) = &one.who {
+            ready.push(one.who);
+        }
+        for who in &ready[before..] {
+            if let Who::Thread(flag) = who {
                 flag.store(true, Ordering::Relaxed);
             }
-            ready.push(one.who);
         }
         taken
     }

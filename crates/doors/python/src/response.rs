@@ -21,8 +21,8 @@ use url::Url;
 use crate::asyncio::AsyncioWaiter;
 use crate::headers::Headers;
 use crate::here::{self, Here};
-use crate::seam::{Failure, Incoming, Outgoing};
-use crate::{errors, ffi, process};
+use crate::seam::{Answer, Failure, Incoming, Outgoing};
+use crate::{errors, ffi, process, seam};
 
 /// An answer over HTTP. `await` gives it, once it is there; in threads and greenlets it is there already.
 #[pyclass(frozen, subclass, weakref, module = "southbridge._kernel")]
@@ -37,18 +37,21 @@ struct Shared {
     url: Url,
     /// Taken when it is sent: it is sent once.
     outgoing: Mutex<Option<Outgoing>>,
+    /// Where the body of the request comes from, if it comes in pieces.
+    source: Option<Py<PyAny>>,
     sent: AtomicBool,
     settled: OnceLock<Result<Arc<Incoming>, Failure>>,
     process: u32,
 }
 
 impl Response {
-    /// The answer to `outgoing`, which has not been sent.
-    pub fn new(outgoing: Outgoing) -> Self {
+    /// The answer to `outgoing`, which has not been sent; its body comes from `source`, if it comes in pieces.
+    pub fn new(outgoing: Outgoing, source: Option<Py<PyAny>>) -> Self {
         let shared = Shared {
             method: outgoing.request.method.clone(),
             url: outgoing.request.url.clone(),
             outgoing: Mutex::new(Some(outgoing)),
+            source,
             sent: AtomicBool::new(false),
             settled: OnceLock::new(),
             process: ffi::process(),
@@ -72,8 +75,13 @@ impl Response {
     }
 
     /// The kernel has answered.
-    pub fn complete(&self, result: Result<Box<Incoming>, Failure>) {
-        self.settle(result.map(|incoming| Arc::new(*incoming)));
+    pub fn complete(&self, result: Result<Answer, Failure>) {
+        self.settle(result.and_then(seam::response).map(|incoming| Arc::new(*incoming)));
+    }
+
+    /// Drives what sends a body in pieces, and takes the answer.
+    fn fed<'py>(this: &Bound<'py, Self>, how: &str) -> PyResult<Bound<'py, PyAny>> {
+        this.py().import(intern!(this.py(), "southbridge._streams"))?.call_method1(how, (this,))
     }
 
     /// Settles it. What has been settled stays so.
@@ -89,6 +97,7 @@ impl Response {
         let py = this.py();
         let _visit = process::visit();
         match here {
+            _ if this.get().shared.source.is_some() => drop(Self::fed(this, "fetch_now")?),
             Here::Gevent => {
                 here::frontend(py, "gevent")?.call_method1(intern!(py, "wait"), (this,))?;
             }
@@ -148,6 +157,9 @@ impl Response {
             return Ok(Bound::new(py, Settled { response: this.clone().unbind() })?.into_any());
         }
         match here::here(py)? {
+            Here::Asyncio(_) | Here::Trio | Here::Twisted if this.get().shared.source.is_some() => {
+                Self::fed(this, "fetch")?.call_method0(intern!(py, "__await__"))
+            }
             Here::Asyncio(looping) => {
                 let port = here::asyncio_port(py, &looping)?;
                 let waiter = AsyncioWaiter::new(this.clone().unbind(), port.unbind(), looping.unbind());
@@ -164,8 +176,14 @@ impl Response {
 
     /// Whether it is here, or will never be.
     #[getter]
-    fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.shared.settled.get().is_some()
+    }
+
+    /// Where the body of the request comes from, if it comes in pieces.
+    #[getter]
+    fn source(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.shared.source.as_ref().map(|source| source.clone_ref(py))
     }
 
     /// Raises the failure, if it came to that.
@@ -243,6 +261,12 @@ impl Response {
                     .or_else(|_| Ok(PyString::new(py, &String::from_utf8_lossy(&there.body))))
             }
         }
+    }
+
+    /// The charset that the headers name, and otherwise UTF-8.
+    #[getter]
+    fn charset(this: &Bound<'_, Self>) -> PyResult<String> {
+        Ok(charset(Self::there(this)?).unwrap_or("utf-8").to_owned())
     }
 
     /// The body, read as JSON, straight from the kernel's buffer.

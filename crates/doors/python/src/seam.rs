@@ -6,15 +6,15 @@
 //! K3, K4, K15.
 
 use southbridge::Southbridge;
-use southbridge::client::{Answer, Completion};
+use southbridge::client::{Completion, Opened};
 use southbridge::federation::FederationConfig;
 use southbridge_kernel::KernelConfig;
 use southbridge_kernel::port::{News, StartError};
 use southbridge_words::{Step, Ticket};
 
 pub use southbridge::client::{
-    Auth, Body, Client, ClientConfig, ClientError as Failure, ClientTls, Content, Multipart, Part, Port,
-    ProxyChoice, ProxyRules, Request, Response as Incoming, Timeouts,
+    Answer, Auth, Body, Client, ClientConfig, ClientError as Failure, ClientTls, Content, Draw, Drawn, Feed,
+    Multipart, Part, Port, ProxyChoice, ProxyRules, Pushed, Request, Response as Incoming, Timeouts,
 };
 
 /// The kernel's thread.
@@ -27,6 +27,33 @@ pub struct Outgoing {
     pub client: Client,
     /// What is asked.
     pub request: Request,
+}
+
+/// What an exchange is for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// The body of the response is drawn.
+    Stream,
+    /// The body of the request is fed, and the response comes whole.
+    Upload,
+}
+
+/// The ends of an exchange that are the application's.
+pub struct Ends {
+    /// Its number.
+    pub ticket: Ticket,
+    /// Where the body of the response is drawn.
+    pub draw: Option<Draw>,
+    /// Where the body of the request is fed.
+    pub feed: Option<Feed>,
+}
+
+/// What a port says of a submission.
+pub enum Said {
+    /// The answer, or why there is none.
+    Answered(Result<Answer, Failure>),
+    /// One of its streams can go on.
+    GoesOn,
 }
 
 /// Starts the kernel of this process. What it may dial is said by each client: decision 0010.
@@ -45,20 +72,37 @@ pub fn submit(port: &Port, outgoing: Outgoing) -> Result<Ticket, Failure> {
     outgoing.client.submit(port, outgoing.request)
 }
 
-/// Takes at most `completions_max` answers.
-pub fn drain(
-    port: &Port,
-    completions_max: usize,
-    mut take: impl FnMut(Ticket, Result<Box<Incoming>, Failure>),
-) -> usize {
-    port.drain(completions_max, |Completion { ticket, news }| {
-        if let News::Done(result) = news {
-            take(ticket, result.and_then(whole));
+/// Hands `outgoing` in at `port`, for bodies in pieces. Never blocks.
+///
+/// # Errors
+/// As [`submit`].
+pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, Failure> {
+    let Outgoing { client, request } = outgoing;
+    match purpose {
+        Purpose::Stream => {
+            let Opened { ticket, draw, feed } = client.open(port, request)?;
+            Ok(Ends { ticket, draw: Some(draw), feed })
         }
+        Purpose::Upload => {
+            let (ticket, feed) = client.upload(port, request)?;
+            Ok(Ends { ticket, draw: None, feed: Some(feed) })
+        }
+    }
+}
+
+/// Takes at most `completions_max` words.
+pub fn drain(port: &Port, completions_max: usize, mut take: impl FnMut(Ticket, Said)) -> usize {
+    port.drain(completions_max, |Completion { ticket, news }| match news {
+        News::Done(result) => take(ticket, Said::Answered(result)),
+        News::Readable | News::Writable => take(ticket, Said::GoesOn),
     })
 }
 
-fn whole(answer: Answer) -> Result<Box<Incoming>, Failure> {
+/// The response in `answer`: whole, or its head.
+///
+/// # Errors
+/// [`Failure::Failed`] when it is the answer to something else.
+pub fn response(answer: Answer) -> Result<Box<Incoming>, Failure> {
     match answer {
         Answer::Response(response) | Answer::Head(response) => Ok(response),
         other => Err(Failure::Failed {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use pyo3::exceptions::PyStopIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -43,5 +44,24 @@ impl Who {
             Self::Asyncio(waiter) => visit.call(waiter),
             Self::Called(callable) => visit.call(callable),
         }
+    }
+}
+
+/// The awaiting of what has been waited for.
+#[pyclass(frozen, module = "southbridge._kernel")]
+pub struct Over;
+
+#[pymethods]
+impl Over {
+    fn __await__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__(&self) -> PyResult<()> {
+        Err(PyStopIteration::new_err(()))
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use southbridge_kernel::port::{Errand, Opening, SubmitError};
 use southbridge_words::Ticket;
 use url::Url;
 
@@ -11,6 +12,7 @@ use super::errands::{Cookies, Fetch, Stream, WithCookies};
 use super::request::{Body, Request};
 use super::settings::Settings;
 use super::{ClientError, Draw, Feed, Port};
+use crate::Southbridge;
 
 /// An HTTP client: settings, and cookies of its own. Cheap to clone, and all clones are one; any thread may use it,
 /// each with a port of its own. Connections are the kernel's, and shared with all others.
@@ -77,25 +79,29 @@ impl Client {
     pub fn open(&self, port: &Port, request: Request) -> Result<Opened, ClientError> {
         let room = self.settings.config.limits.buffer_bytes;
         let is_fed = matches!(request.body, Body::Stream { .. });
-        // Its faults are found before a place is taken; what it needs of the port comes after.
-        let mut invalid = None;
-        let opened = port.open(|opening| {
+        let settings = Arc::clone(&self.settings);
+        let (ticket, (draw, feed)) = open(port, |opening| {
             let (flow, draw) = opening.downward(room)?;
             let (feed, fed) = if is_fed { Some(opening.upward(room)?) } else { None }.unzip();
-            let settings = Arc::clone(&self.settings);
-            match request.prepare(&settings.config, fed) {
-                Ok(prepared) => Ok((Stream { settings, prepared: Box::new(prepared), flow }, (draw, feed))),
-                Err(error) => {
-                    invalid = Some(error);
-                    Err(southbridge_kernel::port::SubmitError::Stopped)
-                }
-            }
-        });
-        match (opened, invalid) {
-            (_, Some(invalid)) => Err(invalid),
-            (Err(error), None) => Err(error.into()),
-            (Ok((ticket, (draw, feed))), None) => Ok(Opened { ticket, draw, feed }),
-        }
+            let prepared = Box::new(request.prepare(&settings.config, fed)?);
+            Ok((Stream { settings, prepared, flow }, (draw, feed)))
+        })?;
+        Ok(Opened { ticket, draw, feed })
+    }
+
+    /// Hands `request` in at `port`, whose body is fed (`Body::Stream`); the answer is `Answer::Response`. Takes two
+    /// places at the port. Never blocks.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub fn upload(&self, port: &Port, request: Request) -> Result<(Ticket, Feed), ClientError> {
+        let room = self.settings.config.limits.buffer_bytes;
+        let settings = Arc::clone(&self.settings);
+        open(port, |opening| {
+            let (feed, fed) = opening.upward(room)?;
+            let prepared = Box::new(request.prepare(&settings.config, Some(fed))?);
+            Ok((Fetch { settings, prepared }, feed))
+        })
     }
 
     /// Asks for the cookies; the answer is `Answer::Cookies`.
@@ -126,6 +132,21 @@ impl Client {
     fn with_cookies(&self, port: &Port, what: WithCookies) -> Result<Ticket, ClientError> {
         Ok(port.submit(Cookies { settings: Arc::clone(&self.settings), what })?)
     }
+}
+
+/// Hands in what `make` makes, whose faults are the client's.
+fn open<E: Errand<Southbridge>, T>(
+    port: &Port,
+    make: impl FnOnce(&Opening<'_, Southbridge>) -> Result<(E, T), ClientError>,
+) -> Result<(Ticket, T), ClientError> {
+    let mut invalid = None;
+    let opened = port.open(|opening| {
+        make(opening).map_err(|error| {
+            invalid = Some(error);
+            SubmitError::Stopped
+        })
+    });
+    opened.map_err(|error| invalid.unwrap_or_else(|| error.into()))
 }
 
 impl std::fmt::Debug for Client {

@@ -1,0 +1,333 @@
+//! An exchange whose bodies go in pieces: the response's is drawn, the request's is fed, and neither ever blocks.
+//!
+//! Whoever drives it does what it can, and then waits for news: an answer, something to draw, or room to feed. What
+//! is not drawn stays in the kernel, which holds the peer back.
+//!
+//! # Units
+//! Bytes.
+//!
+//! # Source
+//! K4, K15, K20; issue 4, item 2.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use smallvec::SmallVec;
+use southbridge_words::Ticket;
+
+use crate::asyncio::AsyncioWaiter;
+use crate::heard::Listening;
+use crate::here::{self, Here};
+use crate::port::Port;
+use crate::process::{self, Own};
+use crate::response::Response;
+use crate::seam::{Draw, Drawn, Ends, Failure, Feed, Purpose, Pushed};
+use crate::waiting::{Over, Who};
+use crate::{errors, headers};
+
+/// One request and its response, in pieces. Used where it was opened: in one loop, hub or thread.
+#[pyclass(frozen, weakref, module = "southbridge._kernel")]
+pub struct Exchange {
+    response: Py<Response>,
+    purpose: Purpose,
+    opened: OnceLock<OpenedAt>,
+}
+
+struct OpenedAt {
+    port: Py<Port>,
+    /// Whether it was opened in a thread that blocks; then any such thread may go on with it.
+    blocks: bool,
+    ticket: Ticket,
+    bodies: Own<Mutex<Bodies>>,
+}
+
+struct Bodies {
+    drawing: Drawing,
+    feed: Option<Feed>,
+}
+
+enum Drawing {
+    Flows(Draw),
+    Over(Option<http::HeaderMap>),
+    Failed(Failure),
+    Closed,
+}
+
+impl Exchange {
+    /// What `response` asks for, which has not been sent.
+    pub fn new(response: Py<Response>, purpose: Purpose) -> Self {
+        Self { response, purpose, opened: OnceLock::new() }
+    }
+
+    fn opened(&self) -> PyResult<&OpenedAt> {
+        self.opened.get().ok_or_else(|| PyRuntimeError::new_err("the exchange has not been opened"))
+    }
+
+    fn bodies(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, Bodies>> {
+        let bodies = self.opened()?.bodies.get().ok_or_else(|| errors::forked(py))?;
+        Ok(bodies.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells `who` of the next news; `false` when there is news already.
+    pub fn listen_as(&self, who: Who) -> PyResult<bool> {
+        let opened = self.opened()?;
+        match opened.port.get().listen(opened.ticket, who) {
+            Listening::Begun => Ok(true),
+            Listening::NewsThere => Ok(false),
+            Listening::Taken => Err(PyRuntimeError::new_err(
+                "somebody waits for this exchange already: one task, greenlet or thread at a time",
+            )),
+        }
+    }
+
+    /// Nobody listens any more.
+    pub fn stop_listening(&self) {
+        if let Some(opened) = self.opened.get() {
+            opened.port.get().unlisten(opened.ticket);
+        }
+    }
+
+    fn check_place(&self, py: Python<'_>, here: &Here<'_>) -> PyResult<()> {
+        let opened = self.opened()?;
+        if opened.bodies.get().is_none() {
+            return Err(errors::forked(py));
+        }
+        let same = match here {
+            Here::Thread if opened.blocks => true,
+            _ => here::port(py, here)?.is(&opened.port),
+        };
+        if same {
+            return Ok(());
+        }
+        Err(errors::plain(
+            py,
+            "this exchange was opened in another loop or thread, and can be waited for there only",
+        ))
+    }
+}
+
+impl OpenedAt {
+    fn close(&self) {
+        // In a child of a fork there is nothing to close: it is the parent's.
+        let Some(bodies) = self.bodies.get() else { return };
+        let ended = {
+            let mut bodies = bodies.lock().unwrap_or_else(PoisonError::into_inner);
+            let drawing = match bodies.drawing {
+                Drawing::Flows(_) => std::mem::replace(&mut bodies.drawing, Drawing::Closed),
+                _ => Drawing::Closed,
+            };
+            (drawing, bodies.feed.take())
+        };
+        drop(ended);
+        self.port.get().forget(self.ticket);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.get() {
+            opened.close();
+        }
+    }
+}
+
+#[pymethods]
+impl Exchange {
+    /// What sends a response that is fed, and comes whole.
+    #[new]
+    fn upload(response: Py<Response>) -> Self {
+        Self::new(response, Purpose::Upload)
+    }
+
+    /// Sends the request, from where this is.
+    fn open(&self, py: Python<'_>) -> PyResult<()> {
+        process::check_running(py)?;
+        let here = here::here(py)?;
+        let port = here::port(py, &here)?;
+        let response = self.response.get();
+        let outgoing = response.take_to_send(py)?;
+        let Ends { ticket, draw, feed } =
+            port.get().open(py, outgoing, &self.purpose).inspect_err(|_| response.abandon())?;
+        let bodies = Bodies { drawing: draw.map_or(Drawing::Over(None), Drawing::Flows), feed };
+        let opened = OpenedAt {
+            port: port.unbind(),
+            blocks: matches!(here, Here::Thread),
+            ticket,
+            bodies: Own::new(Mutex::new(bodies)),
+        };
+        let _once = self.opened.set(opened);
+        Ok(())
+    }
+
+    /// The answer, once it is there. Raises the failure, if it came to that.
+    fn head(&self, py: Python<'_>) -> PyResult<Option<Py<Response>>> {
+        let response = self.response.get();
+        if !response.is_settled() {
+            let opened = self.opened()?;
+            if opened.bodies.get().is_none() {
+                return Err(errors::forked(py));
+            }
+            let Some(answer) = opened.port.get().take_answer(opened.ticket) else { return Ok(None) };
+            response.complete(answer);
+        }
+        response.check(py)?;
+        Ok(Some(self.response.clone_ref(py)))
+    }
+
+    /// Whether the answer is there, or will never be.
+    #[getter]
+    fn is_answered(&self) -> bool {
+        let there = |opened: &OpenedAt| opened.port.get().is_answered(opened.ticket);
+        self.response.get().is_settled() || self.opened.get().is_some_and(there)
+    }
+
+    /// What has come of the body, as one: about `bytes_max` at most, `b""` when there is nothing yet, and `None` when
+    /// that was all.
+    #[pyo3(signature = (bytes_max=65536))]
+    fn draw<'py>(&self, py: Python<'py>, bytes_max: usize) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut pieces = SmallVec::<[Bytes; 32]>::new();
+        let mut taken = 0;
+        let mut bodies = self.bodies(py)?;
+        while taken < bytes_max {
+            let Drawing::Flows(draw) = &mut bodies.drawing else { break };
+            match draw.take() {
+                Drawn::Data(piece) => {
+                    taken += piece.len();
+                    pieces.push(piece);
+                }
+                Drawn::Pending => break,
+                Drawn::End(trailers) => bodies.drawing = Drawing::Over(trailers),
+                Drawn::Failed(failure) => bodies.drawing = Drawing::Failed(failure),
+            }
+        }
+        if pieces.is_empty() {
+            return match &bodies.drawing {
+                Drawing::Flows(_) => Ok(Some(PyBytes::new(py, b""))),
+                Drawing::Over(_) => Ok(None),
+                Drawing::Failed(failure) => Err(errors::of_failure(py, failure)),
+                Drawing::Closed => Err(errors::of_failure(py, &Failure::Cancelled)),
+            };
+        }
+        drop(bodies);
+        joined(py, &pieces, taken).map(Some)
+    }
+
+    /// What the peer said after the body.
+    #[getter]
+    fn trailers(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
+        match &self.bodies(py)?.drawing {
+            Drawing::Over(Some(trailers)) => Ok(headers::lines(trailers)),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Feeds what is in `piece` from `start` on, as far as there is room; up to where it was taken.
+    fn feed(&self, py: Python<'_>, piece: &Bound<'_, PyBytes>, start: usize) -> PyResult<usize> {
+        let bytes = piece.as_bytes();
+        let mut bodies = self.bodies(py)?;
+        let mut at = start;
+        while at < bytes.len() {
+            let Some(feed) = &mut bodies.feed else { return Ok(bytes.len()) };
+            let end = bytes.len().min(at + FED_BYTES);
+            match feed.push(Bytes::copy_from_slice(&bytes[at..end])) {
+                Pushed::Taken => at = end,
+                Pushed::Full(_) => break,
+                Pushed::Closed => bodies.feed = None,
+            }
+        }
+        Ok(at)
+    }
+
+    /// That was all of the request's body.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let feed = self.bodies(py)?.feed.take();
+        if let Some(feed) = feed {
+            feed.finish();
+        }
+        Ok(())
+    }
+
+    /// Whether anything can still be fed.
+    #[getter]
+    fn wants(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.bodies(py)?.feed.is_some())
+    }
+
+    /// To be awaited: over when there is news. Where calls block, it has been waited for by then.
+    fn wait<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let here = here::here(py)?;
+        this.get().check_place(py, &here)?;
+        let opened = this.get().opened()?;
+        let news = intern!(py, "wait_for_news");
+        match here {
+            Here::Asyncio(looping) => {
+                let port = opened.port.clone_ref(py);
+                let waiter = AsyncioWaiter::for_news(this.clone().unbind(), port, looping.unbind());
+                return Ok(Bound::new(py, waiter)?.into_any());
+            }
+            Here::Trio => return here::frontend(py, "trio")?.call_method1(news, (this,)),
+            Here::Twisted => return here::frontend(py, "twisted")?.call_method1(news, (this,)),
+            Here::Gevent => {
+                let _visit = process::visit();
+                here::frontend(py, "gevent")?.call_method1(news, (this,))?;
+            }
+            Here::Thread => {
+                let _visit = process::visit();
+                opened.port.get().block_for_news(py, opened.ticket)?;
+            }
+        }
+        Ok(Bound::new(py, Over)?.into_any())
+    }
+
+    /// `done` is called, without arguments, at the next news; `False` when there is news already.
+    fn listen(&self, done: Py<PyAny>) -> PyResult<bool> {
+        self.listen_as(Who::Called(done))
+    }
+
+    /// Nobody listens any more.
+    fn unlisten(&self) {
+        self.stop_listening();
+    }
+
+    /// Gives up what is still to come, both ways. What is over already stays as it is.
+    fn close(&self) {
+        if let Some(opened) = self.opened.get() {
+            opened.close();
+        }
+        self.response.get().abandon();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.response)?;
+        self.opened.get().map_or(Ok(()), |opened| visit.call(&opened.port))
+    }
+}
+
+/// Whether calls block here: in threads, and in greenlets.
+#[pyfunction]
+pub fn blocks_here(py: Python<'_>) -> PyResult<bool> {
+    Ok(matches!(here::here(py)?, Here::Thread | Here::Gevent))
+}
+
+fn joined<'py>(py: Python<'py>, pieces: &[Bytes], bytes: usize) -> PyResult<Bound<'py, PyBytes>> {
+    match pieces {
+        [one] => Ok(PyBytes::new(py, one)),
+        several => PyBytes::new_with(py, bytes, |mut whole| {
+            for piece in several {
+                let (place, rest) = whole.split_at_mut(piece.len());
+                place.copy_from_slice(piece);
+                whole = rest;
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// How much is copied out of the interpreter at a time.
+const FED_BYTES: usize = 64 * 1024;

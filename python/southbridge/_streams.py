@@ -1,0 +1,427 @@
+"""Bodies in pieces, both ways.
+
+What is written here runs in every framework as it is: it waits by `Exchange.wait` and nothing else, which is awaited in
+an event loop and has been waited for where calls block. So a coroutine of this module is over at its first step in a
+thread or a greenlet, and `now` takes its value there.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+
+from southbridge._errors import BodyStoppedError, NotAwaitedError, TooLargeError
+from southbridge._kernel import Exchange, Response, blocks_here
+
+# Not from `typing`, which takes longer to import than all of this package.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    from southbridge._kernel import Headers
+
+    T = TypeVar("T")
+
+# How much of a file is read at a time.
+READ_BYTES = 64 * 1024
+# How much of one line is held before its end has come.
+LINE_CHARACTERS_MAX = 1024 * 1024
+
+
+def now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What ``coroutine`` returns, where its awaits are over at once."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    coroutine.close()
+    raise NotAwaitedError("a body that is made by an event loop can be sent from there only: await it")
+
+
+class Source:
+    """Where the body of a request comes from: an iterator or an async iterator of pieces, or a file."""
+
+    def __init__(self, content: Any) -> None:
+        self.bytes: int | None = None
+        self._read: Any = getattr(content, "read", None)
+        self._step: Any = None
+        if self._read is not None:
+            return
+        if hasattr(content, "__aiter__"):
+            self._step = content.__aiter__().__anext__
+        elif hasattr(content, "__iter__"):
+            self._step = iter(content).__next__
+        else:
+            raise TypeError(
+                "a body is bytes, bytearray, memoryview, str, a path, a file or an iterator of such pieces, "
+                f"not {type(content).__name__}"
+            )
+
+    async def next(self) -> bytes | None:
+        """The next piece; None when that was all.
+
+        Raises `BodyStoppedError` when its maker raised.
+        """
+        try:
+            piece = self._step() if self._read is None else self._read(READ_BYTES)
+            if hasattr(piece, "__await__"):
+                piece = await piece
+        except (StopIteration, StopAsyncIteration):
+            return None
+        except Exception as error:
+            raise stopped(f"its maker raised {error!r}") from error
+        if self._read is not None and not piece:
+            return None
+        return as_bytes(piece)
+
+
+def as_bytes(piece: object) -> bytes:
+    """A piece of a body, as it is sent."""
+    if isinstance(piece, bytes):
+        return piece
+    if isinstance(piece, str):
+        return piece.encode()
+    if isinstance(piece, (bytearray, memoryview)):
+        return bytes(piece)
+    raise stopped(f"a piece of it is bytes-like or str, not {type(piece).__name__}")
+
+
+def stopped(why: str) -> BodyStoppedError:
+    """The body of a request cannot go on."""
+    error = BodyStoppedError(f"the body of the request stopped: {why}")
+    error.step = "request"
+    return error
+
+
+def too_large(what: str) -> TooLargeError:
+    """More came than is taken."""
+    error = TooLargeError(what)
+    error.step = "body"
+    return error
+
+
+class Feeding:
+    """Feeds the body of a request, as fast as the peer takes it."""
+
+    def __init__(self, exchange: Exchange, source: Source) -> None:
+        self._exchange = exchange
+        self._source: Source | None = source
+        self._piece = b""
+        self._taken = 0
+
+    async def step(self) -> bool:
+        """Make a piece, or feed one; whether that could be done. If not, there is something to wait for."""
+        if self._source is None:
+            return False
+        if not self._exchange.wants:
+            self._source = None
+            return False
+        if self._taken == len(self._piece):
+            await self._load(self._source)
+            return True
+        before = self._taken
+        self._taken = self._exchange.feed(self._piece, before)
+        return self._taken > before
+
+    async def _load(self, source: Source) -> None:
+        piece = await source.next()
+        if piece is None:
+            self._exchange.finish()
+            self._source = None
+        else:
+            self._piece, self._taken = piece, 0
+
+
+def feeding_of(exchange: Exchange, response: Response) -> Feeding | None:
+    """What feeds the body of ``response``'s request, if that comes in pieces."""
+    source = response.source
+    return None if source is None else Feeding(exchange, source)
+
+
+async def answer(exchange: Exchange, feeding: Feeding | None) -> Response:
+    """Send the request, and wait for what it is answered with."""
+    try:
+        exchange.open()
+        while True:
+            while feeding is not None and not exchange.is_answered and await feeding.step():
+                pass
+            head = exchange.head()
+            if head is not None:
+                return head
+            await exchange.wait()
+    except BaseException:
+        exchange.close()
+        raise
+
+
+async def fetch(response: Response) -> Response:
+    """Settle ``response``, whose request has a body in pieces."""
+    exchange = Exchange(response)
+    return await answer(exchange, feeding_of(exchange, response))
+
+
+def fetch_now(response: Response) -> Response:
+    """The same, where calls block."""
+    return now(fetch(response))
+
+
+class Stream:
+    """A request whose response is read in pieces: to be entered by ``async with``, or by ``with`` where calls block.
+
+    Leaving the block gives up what has not been read.
+    """
+
+    def __init__(self, exchange: Exchange, response: Response) -> None:
+        self._exchange = exchange
+        self._feeding = feeding_of(exchange, response)
+
+    async def open(self) -> StreamedResponse:
+        """Send the request. Who opens without a block has to ``close()`` the response."""
+        head = await answer(self._exchange, self._feeding)
+        return StreamedResponse(self._exchange, head, self._feeding)
+
+    def open_now(self) -> BlockingResponse:
+        """The same, where calls block."""
+        if not blocks_here():
+            raise NotAwaitedError("an event loop runs here: use `async with`, or await `open()`")
+        head = now(answer(self._exchange, self._feeding))
+        return BlockingResponse(self._exchange, head, self._feeding)
+
+    async def __aenter__(self) -> StreamedResponse:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exchange.close()
+
+    def __enter__(self) -> BlockingResponse:
+        return self.open_now()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exchange.close()
+
+
+class _Flowing:
+    """A response whose head is here."""
+
+    def __init__(self, exchange: Exchange, head: Response, feeding: Feeding | None) -> None:
+        self._exchange = exchange
+        self._head = head
+        self._feeding = feeding
+
+    @property
+    def status(self) -> int:
+        """200, 404 and so on."""
+        return self._head.status
+
+    @property
+    def status_code(self) -> int:
+        """The same as ``status``, as other clients call it."""
+        return self._head.status
+
+    @property
+    def reason(self) -> str:
+        """What the status is called: ``Not Found``."""
+        return self._head.reason
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self._head.ok
+
+    @property
+    def http_version(self) -> str:
+        """The version of HTTP that was spoken: ``HTTP/1.1``, ``HTTP/2``."""
+        return self._head.http_version
+
+    @property
+    def url(self) -> str:
+        """Where it came from."""
+        return self._head.url
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return self._head.headers
+
+    @property
+    def history(self) -> list[tuple[int, str]]:
+        """The redirects that led here, the first first: status and URL of each."""
+        return self._head.history
+
+    @property
+    def elapsed(self) -> float:
+        """How long it took until the head was here, in seconds, by the kernel's clock."""
+        return self._head.elapsed
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """What the peer said after the body; nothing before that has been read."""
+        return self._exchange.trailers
+
+    def raise_for_status(self) -> None:
+        """Raises `StatusError` for a status of 400 or above."""
+        self._head.raise_for_status()
+
+    def close(self) -> None:
+        """Give up what has not been read. A block does it at its end."""
+        self._exchange.close()
+
+    async def _piece(self) -> bytes:
+        while True:
+            piece = self._exchange.draw()
+            if piece:
+                return piece
+            if piece is None:
+                return b""
+            # An answer may come before the request has been sent; then the rest of it goes out meanwhile.
+            if self._feeding is None or not await self._feeding.step():
+                await self._exchange.wait()
+
+    async def _whole(self, bytes_max: int) -> bytes:
+        pieces: list[bytes] = []
+        taken = 0
+        while piece := await self._piece():
+            pieces.append(piece)
+            taken += len(piece)
+            if taken > bytes_max:
+                self._exchange.close()
+                raise too_large(f"the body of {self.url} exceeds {bytes_max} bytes")
+        return b"".join(pieces)
+
+    def _decoder(self) -> codecs.IncrementalDecoder:
+        try:
+            return codecs.getincrementaldecoder(self._head.charset)("replace")
+        except LookupError:
+            # A charset that nobody knows is no reason to have no text.
+            return codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status} of {self.url}>"
+
+
+class StreamedResponse(_Flowing):
+    """A response whose body is read in pieces, in an event loop. One task at a time reads it."""
+
+    async def read_piece(self) -> bytes:
+        """What has come meanwhile, 64 KiB or a little more at most; waits for it. Nothing at the end."""
+        return await self._piece()
+
+    async def read(self, *, bytes_max: int = 256 << 20) -> bytes:
+        """All that is still to come.
+
+        Raises `TooLargeError` when that is more than ``bytes_max``.
+        """
+        return await self._whole(bytes_max)
+
+    async def iter_bytes(self) -> AsyncIterator[bytes]:
+        """The body as it comes, decoded unless the request said ``decompress=False``."""
+        while piece := await self._piece():
+            yield piece
+
+    async def iter_text(self) -> AsyncIterator[str]:
+        """The same as text, in the charset that the headers name, and otherwise UTF-8."""
+        decoder = self._decoder()
+        while piece := await self._piece():
+            if text := decoder.decode(piece):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
+    async def iter_lines(self) -> AsyncIterator[str]:
+        """The lines of the text, without their ends."""
+        lines = Lines(self._decoder())
+        while piece := await self._piece():
+            for line in lines.of(piece):
+                yield line
+        for line in lines.rest():
+            yield line
+
+
+class BlockingResponse(_Flowing):
+    """A response whose body is read in pieces, where calls block. One thread or greenlet at a time reads it."""
+
+    def read_piece(self) -> bytes:
+        """What has come meanwhile, 64 KiB or a little more at most; waits for it. Nothing at the end."""
+        return now(self._piece())
+
+    def read(self, *, bytes_max: int = 256 << 20) -> bytes:
+        """All that is still to come.
+
+        Raises `TooLargeError` when that is more than ``bytes_max``.
+        """
+        return now(self._whole(bytes_max))
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """The body as it comes, decoded unless the request said ``decompress=False``."""
+        while piece := self.read_piece():
+            yield piece
+
+    def iter_text(self) -> Iterator[str]:
+        """The same as text, in the charset that the headers name, and otherwise UTF-8."""
+        decoder = self._decoder()
+        while piece := self.read_piece():
+            if text := decoder.decode(piece):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
+    def iter_lines(self) -> Iterator[str]:
+        """The lines of the text, without their ends."""
+        lines = Lines(self._decoder())
+        while piece := self.read_piece():
+            yield from lines.of(piece)
+        yield from lines.rest()
+
+
+class Lines:
+    """Cuts text into lines, as it comes. A line ends with ``\\n``, ``\\r\\n`` or ``\\r``."""
+
+    def __init__(self, decoder: codecs.IncrementalDecoder) -> None:
+        self._decoder = decoder
+        self._begun: deque[str] = deque()
+        self._characters = 0
+        self._after_return = False
+
+    def of(self, piece: bytes) -> list[str]:
+        """The lines that ``piece`` ends.
+
+        Raises `TooLargeError` for a line that does not end within a million characters.
+        """
+        text = self._decoder.decode(piece)
+        if self._after_return and text:
+            text = text.removeprefix("\n")
+            self._after_return = False
+        if not text:
+            return []
+        self._after_return = text.endswith("\r")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        lines[0] = self._joined(lines[0]) if len(lines) > 1 else lines[0]
+        self._begin(lines.pop())
+        return lines
+
+    def rest(self) -> list[str]:
+        """What has no end of its own."""
+        self._begin(self._decoder.decode(b"", final=True))
+        rest = self._joined("")
+        return [rest] if rest else []
+
+    def _begin(self, text: str) -> None:
+        if text:
+            self._begun.append(text)
+            self._characters += len(text)
+        if self._characters > LINE_CHARACTERS_MAX:
+            raise too_large(f"a line exceeds {LINE_CHARACTERS_MAX} characters")
+
+    def _joined(self, end: str) -> str:
+        line = "".join((*self._begun, end))
+        self._begun.clear()
+        self._characters = 0
+        return line
