@@ -63,12 +63,14 @@ impl Drop for Publishing {
     }
 }
 
-/// Publishes what is on `board`. Must be called on the I/O thread.
+/// Publishes what is on `board`. Must be called on the I/O thread. The first beat is over when this returns: who is told
+/// only then that all is ready finds everything in the region.
 ///
 /// # Errors
 /// When the system gives no socket or thread.
 pub fn publish(board: &Board, config: &PublishConfig) -> io::Result<Publishing> {
     let mut publishing = Publishing { tasks: Vec::new() };
+    board.beat();
     let beating = board.clone();
     publishing.every(config.beat, move || beating.beat());
     if let Some(statsd) = &config.statsd {
