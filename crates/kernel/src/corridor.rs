@@ -77,7 +77,7 @@ impl Shared {
         // An errand is not what somebody asked of the service.
         let figures = call.ranked.then(|| self.stats.service(&call.service));
         figures.iter().for_each(|figures| figures.requested());
-        Ok(Passage { shared: Rc::clone(self), mark, figures, verdict: None })
+        Ok(Passage { shared: Rc::clone(self), mark, figures, verdict: None, has_ended: false })
     }
 
     fn rank(&self, call: &Call, passage: &mut Passage) -> Result<Lane, ExchangeError> {
@@ -90,6 +90,7 @@ impl Shared {
             Advice::Probe => Lane::Limited,
             Advice::Refuse(down) => {
                 self.stats.refused_down.add(1);
+                passage.has_ended = true;
                 return Err(ExchangeError::HostDown { service: call.service.clone(), down });
             }
         };
@@ -300,6 +301,8 @@ struct Passage {
     figures: Option<Rc<ServiceFigures>>,
     /// The host whose ranker is still owed an outcome.
     verdict: Option<ServiceName>,
+    /// Whether it came to an end of its own: an answer to the last byte, or an error. Else its caller has given it up.
+    has_ended: bool,
 }
 
 impl Passage {
@@ -315,7 +318,8 @@ impl Passage {
         error
     }
 
-    fn failed_at(&self, step: Step) {
+    fn failed_at(&mut self, step: Step) {
+        self.has_ended = true;
         self.shared.stats.failed(step);
         self.figures.iter().for_each(|figures| figures.failed());
     }
@@ -324,6 +328,9 @@ impl Passage {
 impl Drop for Passage {
     fn drop(&mut self) {
         self.report(Outcome::Abandoned);
+        if !self.has_ended {
+            self.shared.stats.cancelled.add(1);
+        }
         self.shared.admission.borrow_mut().handle_done(self.mark.ticket());
     }
 }
@@ -335,13 +342,14 @@ struct Delivery {
 }
 
 impl Ending for Delivery {
-    fn complete(self: Box<Self>, received: u64) {
+    fn complete(mut self: Box<Self>, received: u64) {
+        self.passage.has_ended = true;
         self.passage.shared.stats.body_bytes.add(received);
         self.lent.give_back();
     }
 
     fn failed(self: Box<Self>, received: u64, loss: Loss) {
-        let Self { lent, passage } = *self;
+        let Self { lent, mut passage } = *self;
         passage.shared.stats.body_bytes.add(received);
         passage.failed_at(Step::Body);
         lent.lose(loss);

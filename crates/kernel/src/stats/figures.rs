@@ -52,7 +52,7 @@ pub struct Stats {
     pub refused_down: Counter,
     /// Requests sent again.
     pub retries: Counter,
-    /// Requests given up by their callers.
+    /// Requests given up by their callers before the last byte of the answer, or an error, was there.
     pub cancelled: Counter,
     /// Bytes of response bodies delivered.
     pub body_bytes: Counter,
