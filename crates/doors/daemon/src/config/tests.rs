@@ -237,6 +237,27 @@ fn figures_are_sent_where_the_file_says() {
     }
 }
 
+/// How much of the I/O thread volatile EDUs may take is the operator's to say; none at all is no choice.
+#[test]
+fn the_paces_of_volatile_edus_are_read() {
+    let text = "[bus]\nspreads_per_second = 1000\nvolatile_sends_per_second = 50\nalong_bytes_max = \"0B\"\n";
+    let limits = parse(text).unwrap().bus.limits;
+    assert_eq!((limits.spreads_per_second, limits.volatile_sends_per_second), (1000, 50));
+    assert_eq!(limits.queue.along_bytes_max, 0, "none goes along");
+    for (line, words) in [
+        ("spreads_per_second = 0", "2:22: bus.spreads_per_second: "),
+        ("volatile_sends_per_second = 1000001", "2:29: bus.volatile_sends_per_second: "),
+        ("along_bytes_max = \"17MiB\"", "2:19: bus.along_bytes_max: "),
+        (
+            "along_byte_max = \"1KiB\"",
+            "unknown key `along_byte_max` in [bus]; did you mean `along_bytes_max`?",
+        ),
+    ] {
+        let error = parse(&format!("[bus]\n{line}\n")).expect_err(line);
+        assert!(error.contains(words), "{line}: {error}");
+    }
+}
+
 /// A secret in the wrong place must not be shown by the message that says so.
 #[test]
 fn no_message_repeats_a_secret() {

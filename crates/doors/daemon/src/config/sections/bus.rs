@@ -134,12 +134,15 @@ fn read_limits(reader: &Reader<'_>) -> ExternaliserLimits {
     let mut limits = ExternaliserLimits {
         memory_bytes_max: bytes("memory_bytes_max"),
         volatile_bytes_max: bytes("volatile_bytes_max"),
+        spreads_per_second: reader.count32("spreads_per_second"),
+        volatile_sends_per_second: reader.count32("volatile_sends_per_second"),
         first_contacts_per_second: reader.count32("first_contacts_per_second"),
         accepting_patience: reader.duration("accepting_patience"),
         queries_max: reader.count32("queries_max") as usize,
         query_attempt_max: reader.duration("query_attempt_max"),
         ..ExternaliserLimits::default()
     };
+    limits.queue.along_bytes_max = bytes("along_bytes_max");
     limits.queue.transaction_bytes_max = bytes("transaction_bytes_max");
     limits.queue.send_timeout = reader.duration("send_timeout");
     limits.queue.items_max = reader.count32("queue_items_max") as usize;
@@ -305,6 +308,27 @@ const KEYS: &[Key] = &[
         size(MIB, 2048 * MIB),
         "\"256MiB\"",
         "Typing, presence and receipts in memory for all destinations. Beyond that the oldest are dropped, and counted.",
+    ),
+    key(
+        "spreads_per_second",
+        count(1, 10_000_000),
+        "400000",
+        "How many destinations are given a state of typing, presence or receipts in a second, each counted for each state: \
+         an eighth of the I/O thread. What is beyond that waits, and a newer state takes its place.",
+    ),
+    key(
+        "volatile_sends_per_second",
+        count(1, 1_000_000),
+        "1000",
+        "Transactions begun in a second for the sake of typing, presence and receipts alone: an eighth of the I/O thread. \
+         The fewer begin, the more of them share one. Raise it when other homeservers see them late and a processor is idle.",
+    ),
+    key(
+        "along_bytes_max",
+        size(0, 16 * MIB),
+        "\"4KiB\"",
+        "Typing, presence and receipts that go along with a message: as many bytes as a message has itself. If more wait \
+         for its destination they go with the next transaction, and the message as the same bytes to everybody.",
     ),
     key(
         "first_contacts_per_second",
