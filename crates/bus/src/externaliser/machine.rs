@@ -197,7 +197,8 @@ impl Externaliser {
     }
 
     /// Gives up everything that is queued for `destination`, by order, and says what that was. Items that wait to
-    /// be accepted are not concerned.
+    /// be accepted are not concerned, nor are volatile EDUs that wait to be given to queues ([`Counts::broadcast_parts`]):
+    /// each stands there once for all of its destinations, and comes to this one when its turn does.
     pub fn drop_backlog(&mut self, destination: &ServerName, at: Moment) -> Lost {
         let Some(key) = self.queues.find(destination) else { return Lost::default() };
         let lost = self.visit(key, at, FederationQueue::drop_backlog).unwrap_or_default();

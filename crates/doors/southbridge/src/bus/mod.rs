@@ -158,7 +158,8 @@ impl SideBus {
         found
     }
 
-    /// Gives up all that is queued for `destination`, and says what is lost by that.
+    /// Gives up all that is queued for `destination`, and says what is lost by that. Volatile EDUs that wait to be given
+    /// to queues, for want of time, are not in it yet, and reach it afterwards.
     ///
     /// # Errors
     /// [`SendError::Closing`].
