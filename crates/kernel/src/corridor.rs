@@ -176,10 +176,10 @@ impl Shared {
                 None => return Err(withdraw(lent)),
             },
         };
-        let request = composed.as_ref().unwrap_or(&call.request);
         if !lent.ready().await {
             return Err(Failed::Stale);
         }
+        let request = composed.unwrap_or_else(|| call.request.clone());
         let method = request.method().clone();
         let streamed = manner.body.as_ref();
         let request = outgoing(request, streamed, &route, lent.is_http2()).map_err(Failed::Request)?;

@@ -131,6 +131,14 @@ impl Signature {
     pub fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }
+
+    /// Adds it to `text` in base64 without padding.
+    pub(super) fn write_base64(&self, text: &mut String) {
+        BASE64.encode_string(self.0, text);
+    }
+
+    /// How long it is in base64.
+    pub(super) const BASE64_BYTES: usize = 86;
 }
 
 /// Base64 without padding.

@@ -5,7 +5,6 @@
 //! `{content, destination, method, origin, uri}`, where `uri` is path and query from `/_matrix` on as they stand in
 //! the request line, the names are those before delegation, and `content` is absent when there is no body.
 
-use std::fmt;
 use std::sync::Arc;
 
 use southbridge_words::ServerName;
@@ -108,7 +107,7 @@ impl Signer {
         let values = self.keys.active().iter().map(|key| {
             let signature = key.secret().sign(&message);
             Header { origin: &self.origin, destination, key: key.id().as_str(), signature: &signature }
-                .to_string()
+                .into_text()
         });
         Ok(values.collect())
     }
@@ -180,13 +179,22 @@ pub(super) struct Header<'h> {
     pub(super) signature: &'h Signature,
 }
 
-impl fmt::Display for Header<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, destination, key, signature } = self;
-        write!(
-            f,
-            "X-Matrix origin=\"{origin}\",destination=\"{destination}\",key=\"{key}\",sig=\"{signature}\""
-        )
+impl Header<'_> {
+    pub(super) fn into_text(self) -> String {
+        let (origin, destination) = (self.origin.as_str(), self.destination.as_str());
+        let mut text = String::with_capacity(
+            origin.len() + destination.len() + self.key.len() + Signature::BASE64_BYTES + ROOM_FOR_WORDS,
+        );
+        for (word, value) in
+            [("X-Matrix origin=\"", origin), ("\",destination=\"", destination), ("\",key=\"", self.key)]
+        {
+            text.push_str(word);
+            text.push_str(value);
+        }
+        text.push_str("\",sig=\"");
+        self.signature.write_base64(&mut text);
+        text.push('"');
+        text
     }
 }
 
@@ -211,3 +219,5 @@ fn check_uri(uri: &str) -> Result<(), UnfitRequest> {
 
 /// The rest of the signed object: keys, quotes, method and two server names of ordinary length.
 const ROOM_FOR_NAMES: usize = 192;
+/// The words and quotes of an `Authorization` value.
+const ROOM_FOR_WORDS: usize = 64;

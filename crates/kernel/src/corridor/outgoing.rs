@@ -4,6 +4,7 @@
 //! K19; RFC 9112 §3 (absolute-form to proxies) and §6, RFC 9113 §8.3; faults row 10.
 
 use ::http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use ::http::request::Parts;
 use ::http::{Method, Request, Uri, Version};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -26,60 +27,60 @@ pub(super) fn check_request(request: &Request<Bytes>) -> Result<(), ExchangeErro
 
 /// `request` as it goes out along `route`, with `streamed` for its body where there is one.
 pub(super) fn outgoing(
-    request: &Request<Bytes>,
+    request: Request<Bytes>,
     streamed: Option<&StreamedBody>,
     route: &Route,
     http2: bool,
 ) -> Result<Request<RequestBody>, String> {
-    let target = request.uri().path_and_query().ok_or("it has no path")?.clone();
-    let body = match streamed {
-        Some(streamed) => RequestBody::Streamed(streamed.clone()),
-        None => RequestBody::Whole(Full::new(request.body().clone())),
-    };
-    let mut out = Request::new(body);
-    *out.method_mut() = request.method().clone();
-    let mut headers = request.headers().clone();
+    let (mut parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().ok_or("it has no path")?.clone();
     for name in KERNELS_OWN {
-        headers.remove(name);
+        parts.headers.remove(name);
     }
     if http2 {
-        let mut parts = ::http::uri::Parts::default();
-        parts.scheme = Some(::http::uri::Scheme::HTTPS);
-        parts.authority = Some(route.authority.parse().map_err(|_| "its authority is not one".to_owned())?);
-        parts.path_and_query = Some(target);
-        *out.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
-        *out.version_mut() = Version::HTTP_2;
+        let mut uri = ::http::uri::Parts::default();
+        uri.scheme = Some(::http::uri::Scheme::HTTPS);
+        uri.authority = Some(route.authority.parse().map_err(|_| "its authority is not one".to_owned())?);
+        uri.path_and_query = Some(target);
+        parts.uri = Uri::from_parts(uri).map_err(|error| error.to_string())?;
+        parts.version = Version::HTTP_2;
     } else {
-        *out.uri_mut() = match route.proxy() {
+        parts.uri = match route.proxy() {
             Some(Proxy::Forward { authorization }) => {
                 if let Some(authorization) = authorization {
-                    headers.insert(::http::header::PROXY_AUTHORIZATION, authorization.clone());
+                    parts.headers.insert(::http::header::PROXY_AUTHORIZATION, authorization.clone());
                 }
                 absolute(route, target)?
             }
             _ => Uri::from(target),
         };
-        headers.insert(HOST, host_value(route)?);
-        frame(&mut headers, request, streamed);
+        parts.version = Version::HTTP_11;
+        parts.headers.insert(HOST, host_value(route)?);
+        frame(&mut parts, body.len(), streamed);
     }
-    *out.headers_mut() = headers;
-    Ok(out)
+    // What else the caller hung on the request is none of the peer's business, nor of the library's.
+    parts.extensions.clear();
+    let body = match streamed {
+        Some(streamed) => RequestBody::Streamed(streamed.clone()),
+        None => RequestBody::Whole(Full::new(body)),
+    };
+    Ok(Request::from_parts(parts, body))
 }
 
-/// Says in `headers` where the body ends.
-fn frame(headers: &mut HeaderMap, request: &Request<Bytes>, streamed: Option<&StreamedBody>) {
-    let announces = !matches!(*request.method(), Method::GET | Method::HEAD);
+/// Says in the headers of `parts` where the body ends: after `whole` bytes, unless it is `streamed`.
+fn frame(parts: &mut Parts, whole: usize, streamed: Option<&StreamedBody>) {
+    let announces = !matches!(parts.method, Method::GET | Method::HEAD);
     let bytes = match streamed {
         Some(streamed) => streamed.bytes(),
-        None => Some(request.body().len() as u64),
+        None => Some(whole as u64),
     };
     match bytes {
         Some(0) if !announces => {}
         Some(bytes) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         }
         None => {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
 }

@@ -126,7 +126,7 @@ impl XMatrix {
     /// The value as we would send it to `destination`.
     pub fn header_value(&self, destination: &ServerName) -> String {
         let Self { origin, key, signature, .. } = self;
-        Header { origin, destination, key: key.as_str(), signature }.to_string()
+        Header { origin, destination, key: key.as_str(), signature }.into_text()
     }
 }
 

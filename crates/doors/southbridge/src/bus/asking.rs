@@ -102,7 +102,7 @@ fn sign(inner: &Inner, question: &mut Question) -> Result<(), String> {
         Vec::new()
     };
     let signed = &mut question.signed;
-    *signed.headers_mut() = headers(&signatures, query.body.is_some())?;
+    *signed.headers_mut() = headers(signatures, query.body.is_some())?;
     *signed.method_mut() = match query.method {
         QueryMethod::Get => Method::GET,
         QueryMethod::Post => Method::POST,

@@ -42,6 +42,8 @@ pub(super) struct Letter {
     /// What the Externaliser said to the grant: a transaction, or nothing any more.
     said: RefCell<Option<Option<Transaction>>>,
     waiting: RefCell<Option<Waker>>,
+    /// Whether the Externaliser awaits what becomes of it.
+    awaited: Cell<bool>,
     /// Whether a connection was lent.
     granted: Cell<bool>,
     /// Whether a request was made, and so may have reached the peer.
@@ -57,6 +59,7 @@ impl Letter {
             errand,
             said: RefCell::default(),
             waiting: RefCell::default(),
+            awaited: Cell::new(true),
             granted: Cell::new(false),
             made: Cell::new(false),
             unfit: RefCell::default(),
@@ -72,6 +75,16 @@ impl Letter {
         self.task.replace(Some(task));
     }
 
+    /// Whether it is still the one that the Externaliser awaits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.get()
+    }
+
+    /// Its outcome has come, or is of no interest any more.
+    pub(super) fn set_aside(&self) {
+        self.awaited.set(false);
+    }
+
     /// Answers the grant.
     pub(super) fn say(&self, transaction: Option<Transaction>) {
         self.said.replace(Some(transaction));
@@ -85,8 +98,9 @@ impl Letter {
         self.granted.get()
     }
 
-    /// Stops the task.
+    /// Stops the task, of which nothing is heard any more.
     pub(super) fn withdraw(&self) {
+        self.set_aside();
         if let Some(task) = self.task.take() {
             task.abort();
         }
@@ -193,17 +207,17 @@ impl Inner {
         let mut request = Request::new(transaction.body.clone());
         *request.method_mut() = Method::PUT;
         *request.uri_mut() = path.try_into().map_err(|_| "its path is none".to_owned())?;
-        *request.headers_mut() = headers(&signed.map_err(|error| error.to_string())?, true)?;
+        *request.headers_mut() = headers(signed.map_err(|error| error.to_string())?, true)?;
         Ok(request)
     }
 }
 
 /// The headers of a request: one `Authorization` for each key that signs it.
-pub(super) fn headers(signatures: &[String], has_body: bool) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::with_capacity(signatures.len() + 2);
+pub(super) fn headers(signatures: Vec<String>, has_body: bool) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(signatures.len() + HEADERS_OF_OURS);
     for signature in signatures {
         let mut value =
-            HeaderValue::from_str(signature).map_err(|_| "its signature is no header value".to_owned())?;
+            HeaderValue::try_from(signature).map_err(|_| "its signature is no header value".to_owned())?;
         value.set_sensitive(true);
         headers.append(AUTHORIZATION, value);
     }
@@ -213,6 +227,9 @@ pub(super) fn headers(signatures: &[String], has_body: bool) -> Result<HeaderMap
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Southbridge/", env!("CARGO_PKG_VERSION"))));
     Ok(headers)
 }
+
+/// Two from here, and `Host` and `Content-Length`, which the kernel adds.
+const HEADERS_OF_OURS: usize = 4;
 
 #[cfg(test)]
 mod tests {

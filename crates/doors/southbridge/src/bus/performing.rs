@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use southbridge_bus::externaliser::{Action, Answer, Errand as Under, Failure};
 use southbridge_store_thread::Job;
-use southbridge_words::Ticket;
+use southbridge_words::{ServerName, Ticket};
 
 use super::asking::{self, Question};
 use super::inner::Inner;
@@ -30,7 +30,7 @@ impl Inner {
                 }
             }
             Action::GiveBack { destination } => {
-                if let Some(letter) = self.letters.borrow_mut().remove(&destination) {
+                if let Some(letter) = self.take_letter(&destination) {
                     letter.say(None);
                     self.ended.notify_waiters();
                 }
@@ -40,7 +40,7 @@ impl Inner {
                 self.ask(Question { ticket, destination, request, class, deadline, repeatable, signed });
             }
             Action::Withdraw(Under::Transaction(destination)) => {
-                if let Some(letter) = self.letters.borrow_mut().remove(&destination) {
+                if let Some(letter) = self.take_letter(&destination) {
                     letter.withdraw();
                     self.ended.notify_waiters();
                 }
@@ -60,7 +60,8 @@ impl Inner {
             return;
         }
         let letter = Letter::new(errand);
-        self.letters.borrow_mut().insert(letter.destination().clone(), Rc::clone(&letter));
+        let earlier = self.letters.borrow_mut().insert(letter.destination().clone(), Rc::clone(&letter));
+        earlier.iter().for_each(|earlier| earlier.set_aside());
         self.unsent.borrow_mut().push_back(letter);
     }
 
@@ -69,7 +70,7 @@ impl Inner {
     pub(super) fn set_out(self: &Rc<Self>) {
         for _ in 0..SET_OUT_MAX {
             let Some(letter) = self.unsent.borrow_mut().pop_front() else { return };
-            if self.is_awaited(&letter) {
+            if letter.is_awaited() {
                 let task = tokio::task::spawn_local(letter::carry(Rc::clone(self), Rc::clone(&letter)));
                 letter.is_carried_by(task.abort_handle());
             }
@@ -86,14 +87,15 @@ impl Inner {
         self.questions.borrow_mut().insert(ticket, task.abort_handle());
     }
 
-    /// Whether `letter` is the one that the Externaliser awaits.
-    fn is_awaited(&self, letter: &Rc<Letter>) -> bool {
-        self.letters.borrow().get(letter.destination()).is_some_and(|awaited| Rc::ptr_eq(awaited, letter))
+    /// The letter to `destination` that the Externaliser awaits, which it does no longer.
+    fn take_letter(&self, destination: &ServerName) -> Option<Rc<Letter>> {
+        let letter = self.letters.borrow_mut().remove(destination);
+        letter.inspect(|letter| letter.set_aside())
     }
 
     /// The pool has lent a connection to `letter`.
     pub(super) fn handle_granted(self: &Rc<Self>, letter: &Rc<Letter>) {
-        if self.is_awaited(letter) {
+        if letter.is_awaited() {
             self.tell(|machine, at| machine.handle_granted(letter.destination(), at));
         } else {
             letter.say(None);
@@ -102,11 +104,11 @@ impl Inner {
 
     /// A transaction has come back with an answer, or without.
     pub(super) fn handle_carried(self: &Rc<Self>, letter: &Rc<Letter>, outcome: Result<Answer, Failure>) {
-        if !self.is_awaited(letter) {
+        if !letter.is_awaited() {
             return;
         }
         let destination = letter.destination();
-        self.letters.borrow_mut().remove(destination);
+        self.take_letter(destination);
         self.counters.carried(&outcome);
         self.tell(|machine, at| match outcome {
             Ok(answer) => machine.handle_answer(destination, answer, at),

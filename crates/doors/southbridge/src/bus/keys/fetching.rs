@@ -57,7 +57,7 @@ fn request(query: Option<Bytes>) -> Request<Bytes> {
     };
     let mut request = Request::new(Bytes::new());
     *request.headers_mut() =
-        headers(&[], query.is_some()).expect("there is no signature that could be unfit");
+        headers(Vec::new(), query.is_some()).expect("there is no signature that could be unfit");
     *request.method_mut() = method;
     *request.uri_mut() = http::Uri::from_static(path);
     *request.body_mut() = query.unwrap_or_default();
