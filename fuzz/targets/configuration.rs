@@ -12,11 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
     if text.contains('/') {
         return;
     }
-    let environment = Environment {
-        secret: None,
-        postgres_password: None,
-        state_dir: PathBuf::from("/nonexistent"),
-    };
+    let environment =
+        Environment { secret: None, postgres_password: None, state_dir: PathBuf::from("/nonexistent") };
     match Config::parse(text, None, &environment) {
         Ok(config) => drop(config.warnings()),
         Err(problems) => {

@@ -33,9 +33,7 @@ fuzz_target!(|input: &[u8]| {
     while let Some(action) = keyring.poll() {
         match action {
             Action::FetchOrigin { id, .. } if who % 2 == 0 => keyring.handle_fetched(id, Ok(body), at),
-            Action::FetchOrigin { id, .. } => {
-                keyring.handle_fetched(id, Err(FetchFailure::Unreachable), at)
-            }
+            Action::FetchOrigin { id, .. } => keyring.handle_fetched(id, Err(FetchFailure::Unreachable), at),
             Action::FetchNotary { id, .. } => keyring.handle_fetched(id, Ok(body), at),
             Action::Answer { .. } | Action::Searched { .. } => answered += 1,
         }
