@@ -1,0 +1,1 @@
+"""What the examples of the book run against, and what runs them."""
