@@ -36,6 +36,10 @@
 //! | certificates that are not good | [`Rehearsal::certificates`] |
 //! | the kernel's own limits | [`RehearsalConfig::kernel`] |
 //!
+//! # Programs
+//! A program that asks through a port does so here as well: [`Rehearsal::serve_ports`] puts a desk on the kernel, and ports
+//! are attached to what it returns. [`Rehearsal::step`] then lets time pass until it is the program's turn.
+//!
 //! # Threads
 //! A rehearsal stays on its thread. Whoever holds it from several, or from another language, lets it live on one of its own:
 //! [`RehearsalThread`] runs what it is handed there, one thing after the other, and waits for it.
@@ -48,6 +52,7 @@
 //! T4; DESIGN decision 14.
 
 mod clerk;
+mod http2;
 mod log;
 mod peer;
 mod rehearsal;
@@ -56,8 +61,8 @@ mod thread;
 
 pub use log::Log;
 pub use peer::{Peer, Seen};
-pub use rehearsal::{AskError, Asked, Rehearsal, RehearsalConfig, RehearsalError};
-pub use reply::Reply;
+pub use rehearsal::{AskError, Asked, Rehearsal, RehearsalConfig, RehearsalError, Speech};
+pub use reply::{Deed, Ending, Head, Reply};
 pub use southbridge_kernel::net::{MemoryNetwork, Path, Syn};
 pub use southbridge_testkit::certificates::{Alpn, CertificateKind, CertificatesByName};
 pub use southbridge_testkit::dns::{Answer, DnsScript, RecordType};

@@ -11,16 +11,19 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use southbridge_kernel::net::{MemoryListener, MemoryStream};
-use southbridge_testkit::raw::{RequestText, Turn, Wire};
-use tokio::sync::oneshot;
+use southbridge_testkit::raw::{RequestText, Step, Turn, Wire};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
+use crate::http2;
 use crate::log::Log;
-use crate::reply::Reply;
+use crate::reply::{Reply, Script};
 
-/// A peer at one address. It speaks HTTP/1.1, and until told otherwise answers everything with 200 and `{}`. Dropped, it
-/// is gone: its connections end, and the next dial is refused.
+/// A peer at one address. Until told otherwise it answers everything with 200 and `{}`. Dropped, it is gone: its
+/// connections end, and the next dial is refused.
 pub struct Peer {
     shared: Rc<Shared>,
     task: AbortHandle,
@@ -47,10 +50,12 @@ pub struct Seen {
 
 type Rule = Rc<dyn Fn(&Seen) -> Reply>;
 
-struct Shared {
+pub(crate) struct Shared {
     address: SocketAddr,
     log: Log,
     start: Instant,
+    /// Rung when a request is held: it is the test's turn.
+    attention: Arc<Notify>,
     queued: RefCell<VecDeque<Reply>>,
     by_target: RefCell<BTreeMap<String, Reply>>,
     otherwise: RefCell<Rule>,
@@ -65,12 +70,14 @@ impl Peer {
         tls: Option<Arc<ServerConfig>>,
         log: Log,
         start: Instant,
+        attention: Arc<Notify>,
     ) -> Self {
         let well: Rule = Rc::new(|_| Reply::json(200, "{}"));
         let shared = Rc::new(Shared {
             address: listener.address(),
             log,
             start,
+            attention,
             queued: RefCell::default(),
             by_target: RefCell::default(),
             otherwise: RefCell::new(well),
@@ -150,9 +157,27 @@ impl Shared {
         }
     }
 
-    async fn converse(&self, stream: MemoryStream, tls: Option<Arc<ServerConfig>>) -> io::Result<()> {
+    async fn converse(
+        self: &Rc<Self>,
+        stream: MemoryStream,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<()> {
         let conn = stream.conn();
-        let mut wire = Wire::open(stream, tls).await?;
+        let Some(config) = tls else {
+            return self.converse_http1(stream, conn, MemoryStream::reset).await;
+        };
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return http2::converse(self, stream, conn).await.map_err(io::Error::other);
+        }
+        self.converse_http1(stream, conn, |stream| stream.into_inner().0.reset()).await
+    }
+
+    async fn converse_http1<S>(&self, stream: S, conn: u64, reset: impl FnOnce(S)) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut wire = Wire::open(stream, None).await?;
         loop {
             let text = match wire.read_request().await {
                 // Between two requests everybody may leave.
@@ -162,28 +187,19 @@ impl Shared {
             drop(wire.take_read());
             let seen = self.note(conn, text);
             let reply = self.reply_to(&seen).await;
-            match self.give(&mut wire, &reply).await? {
+            match give(&mut wire, &reply, &seen.method).await? {
                 Turn::GoesOn => {}
                 Turn::Over => return Ok(()),
                 Turn::Reset => {
-                    wire.into_stream().reset();
+                    reset(wire.into_stream());
                     return Ok(());
                 }
             }
         }
     }
 
-    async fn give(&self, wire: &mut Wire<MemoryStream>, reply: &Reply) -> io::Result<Turn> {
-        for step in reply.parts().0 {
-            let turn = wire.take(step).await?;
-            if turn != Turn::GoesOn {
-                return Ok(turn);
-            }
-        }
-        Ok(Turn::GoesOn)
-    }
-
-    fn note(&self, conn: u64, text: RequestText) -> Seen {
+    /// Keeps a request, and gives it its number.
+    pub(crate) fn note(&self, conn: u64, text: RequestText) -> Seen {
         let RequestText { head, body } = text;
         let mut words = head.split_ascii_whitespace().map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -203,11 +219,13 @@ impl Shared {
         seen
     }
 
-    async fn reply_to(&self, seen: &Seen) -> Reply {
+    /// What is to be done with a request, as soon as that is known.
+    pub(crate) async fn reply_to(&self, seen: &Seen) -> Reply {
         let mut reply = self.script_for(seen);
-        while reply.parts().1 {
+        while reply.0 == Script::Held {
             let (release, released) = oneshot::channel();
             self.held.borrow_mut().insert(seen.number, release);
+            self.attention.notify_one();
             reply = released.await.unwrap_or_else(|_| Reply::reset());
         }
         reply
@@ -223,6 +241,24 @@ impl Shared {
         let rule = Rc::clone(&self.otherwise.borrow());
         rule(seen)
     }
+}
+
+async fn give<S>(wire: &mut Wire<S>, reply: &Reply, method: &str) -> io::Result<Turn>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let steps: Vec<Step> = match &reply.0 {
+        Script::Held => Vec::new(),
+        Script::Deed(deed) => deed.steps(method),
+        Script::Steps(steps) => steps.clone(),
+    };
+    for step in &steps {
+        let turn = wire.take(step).await?;
+        if turn != Turn::GoesOn {
+            return Ok(turn);
+        }
+    }
+    Ok(Turn::GoesOn)
 }
 
 impl fmt::Debug for Peer {

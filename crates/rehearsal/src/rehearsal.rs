@@ -16,13 +16,15 @@ use bytes::Bytes;
 use http::{Request, Response};
 use southbridge_kernel::discovery::{Discover, DnsDiscovery};
 use southbridge_kernel::net::{AddressPolicy, MemoryNetwork};
+use southbridge_kernel::port::{Desk, Landing};
 use southbridge_kernel::{Call, ExchangeError, Kernel, KernelConfig, KernelError, Repeat, Surroundings};
 use southbridge_policy::ranker::Demand;
 use southbridge_testkit::certificates::{Alpn, Authority, CertificatesByName};
 use southbridge_testkit::dns::DnsScript;
 use southbridge_words::{Class, ServiceName, Step, WallTime};
 use tokio::runtime::Runtime;
-use tokio::task::LocalSet;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
 use crate::clerk;
@@ -48,6 +50,17 @@ impl Default for RehearsalConfig {
         let kernel = KernelConfig { addresses: AddressPolicy::new(all, []), ..KernelConfig::default() };
         Self { seed: 1, wall: WallTime::from_unix_millis(NEW_YEAR_2026), kernel }
     }
+}
+
+/// What a peer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/1.1 over TLS.
+    Http1OverTls,
+    /// Over TLS HTTP/2, or HTTP/1.1 with whoever does not know that.
+    Http2OverTls,
 }
 
 /// Why a rehearsal cannot begin.
@@ -80,6 +93,9 @@ pub struct Rehearsal {
     log: Log,
     start: Instant,
     asked: u64,
+    /// Rung when it is the turn of somebody outside.
+    attention: Arc<Notify>,
+    serving: Vec<JoinHandle<()>>,
     // What the kernel's end needs must outlive it.
     kernel: Option<Kernel>,
     local: LocalSet,
@@ -116,7 +132,21 @@ impl Rehearsal {
         };
         let (start, log, kernel) = runtime.block_on(local.run_until(setting_up))?;
         let certificates = CertificatesByName::new(authority);
-        Ok(Self { network, dns, certificates, log, start, asked: 0, kernel: Some(kernel), local, runtime })
+        let (attention, serving) = (Arc::default(), Vec::new());
+        let kernel = Some(kernel);
+        Ok(Self {
+            network,
+            dns,
+            certificates,
+            log,
+            start,
+            asked: 0,
+            attention,
+            serving,
+            kernel,
+            local,
+            runtime,
+        })
     }
 
     /// The kernel.
@@ -155,10 +185,33 @@ impl Rehearsal {
     /// # Errors
     /// When there is one already.
     pub fn peer(&self, address: SocketAddr) -> io::Result<Peer> {
-        let tls = TLS_PORTS.contains(&address.port()).then(|| self.certificates.server_config(Alpn::Http1));
+        let is_secure = TLS_PORTS.contains(&address.port());
+        self.peer_that_speaks(address, if is_secure { Speech::Http1OverTls } else { Speech::Http1 })
+    }
+
+    /// A peer at `address`, whatever the port.
+    ///
+    /// # Errors
+    /// When there is one already.
+    pub fn peer_that_speaks(&self, address: SocketAddr, speech: Speech) -> io::Result<Peer> {
+        let tls = match speech {
+            Speech::Http1 => None,
+            Speech::Http1OverTls => Some(self.certificates.server_config(Alpn::Http1)),
+            Speech::Http2OverTls => Some(self.certificates.server_config(Alpn::Http2)),
+        };
         let listener = self.network.listen(address)?;
         let (_runtime, _local) = (self.runtime.enter(), self.local.enter());
-        Ok(Peer::start(listener, tls, self.log.clone(), self.start))
+        Ok(Peer::start(listener, tls, self.log.clone(), self.start, Arc::clone(&self.attention)))
+    }
+
+    /// Has ports served, by the desk that `desk` makes. What a program does at its ports happens when time moves, or with
+    /// [`Rehearsal::settle`] and [`Rehearsal::step`].
+    pub fn serve_ports<D: Desk>(&mut self, desk: impl FnOnce(&Kernel) -> D) -> Landing<D> {
+        let (_runtime, _local) = (self.runtime.enter(), self.local.enter());
+        let desk = Rc::new(desk(self.kernel()));
+        let (landing, side) = Landing::new(Some(Arc::clone(&self.attention)));
+        self.serving.push(tokio::task::spawn_local(async move { side.serve(&desk).await }));
+        landing
     }
 
     /// Asks for `url` by GET, as a caller with so much patience. It sets out when time moves, or with [`Rehearsal::settle`].
@@ -259,6 +312,23 @@ impl Rehearsal {
         }));
     }
 
+    /// Lets everything happen that can happen now, and then at most `span` pass: no more than until it is the turn of somebody
+    /// outside, because a port has something to tell, or a request is [held](crate::Reply::held). Whether that is so.
+    pub fn step(&mut self, span: Duration) -> bool {
+        self.settle();
+        let attention = Arc::clone(&self.attention);
+        let passing = async move {
+            tokio::select! {
+                biased;
+                () = attention.notified() => true,
+                () = pass(span) => false,
+            }
+        };
+        let is_called = self.runtime.block_on(self.local.run_until(passing));
+        self.settle();
+        is_called
+    }
+
     /// Runs `story` within the rehearsal, with as much time passing as it takes.
     ///
     /// # Panics
@@ -272,8 +342,16 @@ impl Rehearsal {
 impl Drop for Rehearsal {
     /// The kernel ends where it lived.
     fn drop(&mut self) {
+        self.serving.iter().for_each(JoinHandle::abort);
+        self.settle();
         let kernel = self.kernel.take();
         self.runtime.block_on(self.local.run_until(async move { drop(kernel) }));
+    }
+}
+
+async fn pass(span: Duration) {
+    if !span.is_zero() {
+        tokio::time::sleep(span).await;
     }
 }
 

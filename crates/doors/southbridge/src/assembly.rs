@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use southbridge_kernel::admin::MoreMetrics;
 use southbridge_kernel::discovery::{Discover, DnsDiscovery};
+use southbridge_kernel::net::Network;
 use southbridge_kernel::port::{Desk, KernelThread, StartError};
 use southbridge_kernel::stats::Exposition;
 use southbridge_kernel::tls::Alpn;
@@ -42,6 +43,10 @@ impl Southbridge {
         let dns = kernel.dns().clone();
         let https = DnsDiscovery::https(dns.clone(), Alpn::Http2OrHttp1);
         let federation = FederationDiscovery::new(kernel.clone(), federation);
+        let files = match kernel.surroundings().network {
+            Network::System => Files::default(),
+            Network::Memory(_) => Files::at_once(),
+        };
         Self {
             matrix: Rc::new(federation.clone()),
             https: Rc::new(https),
@@ -50,7 +55,7 @@ impl Southbridge {
             kernel,
             clients: Rc::default(),
             services: Rc::default(),
-            files: Rc::default(),
+            files: Rc::new(files),
         }
     }
 

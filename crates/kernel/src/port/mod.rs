@@ -16,6 +16,7 @@
 //! K1–K3, K15; DESIGN decision 2.
 
 mod desk;
+mod landing;
 mod plain;
 mod queue;
 mod stream;
@@ -31,6 +32,7 @@ use southbridge_words::Ticket;
 use queue::Shared;
 
 pub use desk::{Desk, Errand, Line, Reply, Started, Unanswered};
+pub use landing::{KernelSide, Landing};
 pub use plain::{PortError, PortRequest};
 pub use stream::{Draw, Drawn, Fed, Feed, Flow, Gone, Pushed, Taken};
 pub use thread::{KernelThread, StartError};

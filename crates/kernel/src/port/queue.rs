@@ -45,6 +45,8 @@ pub(super) struct Shared<D: Desk> {
     kernel: Arc<Notify>,
     detached: AtomicBool,
     stopped: Arc<AtomicBool>,
+    /// Who else is told that the application is told something, where a test moves the clock.
+    heard: Option<Arc<Notify>>,
     /// The kernel has looked at this port for the last time.
     finished: AtomicBool,
 }
@@ -54,6 +56,7 @@ impl<D: Desk> Shared<D> {
         held_max: usize,
         kernel: Arc<Notify>,
         stopped: Arc<AtomicBool>,
+        heard: Option<Arc<Notify>>,
     ) -> std::io::Result<Self> {
         let held_max = held_max.max(1);
         Ok(Self {
@@ -68,6 +71,7 @@ impl<D: Desk> Shared<D> {
             kernel,
             detached: AtomicBool::new(false),
             stopped,
+            heard,
             finished: AtomicBool::new(false),
         })
     }
@@ -191,6 +195,9 @@ impl<D: Desk> Shared<D> {
             self.clear();
         }
         self.ring();
+        if let Some(heard) = &self.heard {
+            heard.notify_one();
+        }
     }
 
     /// Kernel side: it will not look at this port again.

@@ -4,30 +4,21 @@
 //! K1, K2; DESIGN decisions 1 and 2.
 
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use rustc_hash::FxHashMap;
-use southbridge_words::Ticket;
-use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 use super::Port;
-use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
-use super::queue::{Shared, Submission};
+use super::desk::Desk;
+use super::landing::{KernelSide, Landing};
 use crate::kernel::{Kernel, KernelConfig};
 
 /// A kernel on a thread of its own. Dropping it stops and joins the thread.
 pub struct KernelThread<D: Desk> {
-    kernel: Arc<Notify>,
-    stopped: Arc<AtomicBool>,
-    attaching: Attaching<D>,
+    landing: Landing<D>,
     thread: Option<JoinHandle<()>>,
 }
-
-/// Ports that the I/O thread has not seen yet.
-type Attaching<D> = Arc<Mutex<Vec<Arc<Shared<D>>>>>;
 
 /// Why the I/O thread did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,21 +41,14 @@ impl<D: Desk> KernelThread<D> {
         config: KernelConfig,
         desk: impl FnOnce(&Kernel) -> D + Send + 'static,
     ) -> Result<Self, StartError> {
-        let kernel = Arc::new(Notify::new());
-        let stopped = Arc::new(AtomicBool::new(false));
-        let attaching = Arc::new(Mutex::new(Vec::new()));
+        let (landing, side) = Landing::new(None);
         let (report, started) = mpsc::channel();
-        let side = KernelSide {
-            bell: Arc::clone(&kernel),
-            stopped: Arc::clone(&stopped),
-            attaching: Arc::clone(&attaching),
-        };
         let thread = std::thread::Builder::new()
             .name("southbridge-io".to_owned())
-            .spawn(move || side.run(config, desk, &report))?;
+            .spawn(move || run(side, config, desk, &report))?;
         let outcome = started.recv().unwrap_or_else(|_| Err("the I/O thread died at its start".to_owned()));
         outcome.map_err(StartError::Kernel)?;
-        Ok(Self { kernel, stopped, attaching, thread: Some(thread) })
+        Ok(Self { landing, thread: Some(thread) })
     }
 
     /// Attaches a port that holds at most `held_max` submissions.
@@ -72,18 +56,13 @@ impl<D: Desk> KernelThread<D> {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn attach(&self, held_max: usize) -> std::io::Result<Port<D>> {
-        let shared = Shared::new(held_max, Arc::clone(&self.kernel), Arc::clone(&self.stopped))?;
-        let shared = Arc::new(shared);
-        self.attaching.lock().expect("no holder of this lock panics").push(Arc::clone(&shared));
-        self.kernel.notify_one();
-        Ok(Port { shared })
+        self.landing.attach(held_max)
     }
 }
 
 impl<D: Desk> Drop for KernelThread<D> {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Release);
-        self.kernel.notify_one();
+        self.landing.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of the I/O thread has been reported by its hook already.
             let _joined = thread.join();
@@ -91,124 +70,32 @@ impl<D: Desk> Drop for KernelThread<D> {
     }
 }
 
-struct KernelSide<D: Desk> {
-    bell: Arc<Notify>,
-    stopped: Arc<AtomicBool>,
-    attaching: Attaching<D>,
-}
-
-/// One port, seen from the I/O thread.
-struct Attached<D: Desk> {
-    shared: Arc<Shared<D>>,
-    tasks: Rc<Tasks>,
-}
-
-impl<D: Desk> KernelSide<D> {
-    fn run(
-        self,
-        config: KernelConfig,
-        desk: impl FnOnce(&Kernel) -> D,
-        report: &mpsc::Sender<Result<(), String>>,
-    ) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
+fn run<D: Desk>(
+    side: KernelSide<D>,
+    config: KernelConfig,
+    desk: impl FnOnce(&Kernel) -> D,
+    report: &mpsc::Sender<Result<(), String>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _starter_gone = report.send(Err(error.to_string()));
+            return;
+        }
+    };
+    LocalSet::new().block_on(&runtime, async move {
+        let kernel = match Kernel::new(config) {
+            Ok(kernel) => kernel,
             Err(error) => {
-                let _starter_gone = report.send(Err(error.to_string()));
+                let _starter_gone = report.send(Err(crate::http::explain(&error)));
                 return;
             }
         };
-        LocalSet::new().block_on(&runtime, async move {
-            let kernel = match Kernel::new(config) {
-                Ok(kernel) => kernel,
-                Err(error) => {
-                    let _starter_gone = report.send(Err(crate::http::explain(&error)));
-                    return;
-                }
-            };
-            let desk = Rc::new(desk(&kernel));
-            drop(kernel);
-            let _starter_gone = report.send(Ok(()));
-            self.serve(&desk).await;
-        });
-    }
-
-    async fn serve(&self, desk: &Rc<D>) {
-        let mut ports: Vec<Attached<D>> = Vec::new();
-        loop {
-            let notified = self.bell.notified();
-            let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
-            ports.extend(new.into_iter().map(|shared| Attached { shared, tasks: Rc::default() }));
-            for port in &ports {
-                port.take_all(desk);
-            }
-            ports.retain(|port| !port.is_over());
-            if self.stopped.load(Ordering::Acquire) {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
-impl<D: Desk> Attached<D> {
-    fn take_all(&self, desk: &Rc<D>) {
-        while let Some(submission) = self.shared.take_submission() {
-            match submission {
-                Submission::Errand(ticket, errand) => self.start(ticket, errand, desk),
-                Submission::Cancel(ticket) => self.cancel(ticket),
-            }
-        }
-    }
-
-    fn start(&self, ticket: Ticket, errand: Box<dyn Errand<D>>, desk: &Rc<D>) {
-        let line = Line { ticket, shared: Arc::clone(&self.shared), tasks: Rc::clone(&self.tasks) };
-        let _started = errand.start(desk, line);
-    }
-
-    fn cancel(&self, ticket: Ticket) {
-        let task = self.tasks.borrow_mut().remove(&ticket);
-        if let Some(task) = task {
-            self.end(ticket, &task, Unanswered::Cancelled);
-        }
-    }
-
-    fn end(&self, ticket: Ticket, task: &Task, why: Unanswered) {
-        task.abort.abort();
-        if task.owed {
-            self.shared.complete(ticket, Err(why.into()));
-        }
-    }
-
-    /// Whether the application has let go; what it had under way is then cancelled.
-    fn is_over(&self) -> bool {
-        let over = self.shared.is_detached();
-        if over {
-            self.take_tasks().values().for_each(|task| task.abort.abort());
-        }
-        over
-    }
-
-    fn take_tasks(&self) -> FxHashMap<Ticket, Task> {
-        std::mem::take(&mut *self.tasks.borrow_mut())
-    }
-}
-
-impl<D: Desk> Drop for Attached<D> {
-    /// However the I/O thread ends, in order or by a panic: an error can be handled, and a hang cannot.
-    fn drop(&mut self) {
-        for (ticket, task) in self.take_tasks() {
-            self.end(ticket, &task, Unanswered::Stopped);
-        }
-        self.shared.finish();
-    }
-}
-
-impl<D: Desk> Drop for KernelSide<D> {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Release);
-        let never_seen = std::mem::take(&mut *self.attaching.lock().unwrap_or_else(PoisonError::into_inner));
-        never_seen.iter().for_each(|shared| shared.finish());
-    }
+        let desk = Rc::new(desk(&kernel));
+        drop(kernel);
+        let _starter_gone = report.send(Ok(()));
+        side.serve(&desk).await;
+    });
 }
 
 #[cfg(test)]

@@ -1,0 +1,180 @@
+//! Where ports are attached, and who serves them: on the I/O thread, or on a runtime that a test moves.
+//!
+//! # Source
+//! K2, K3, T4; DESIGN decision 2.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustc_hash::FxHashMap;
+use southbridge_words::Ticket;
+use tokio::sync::Notify;
+
+use super::Port;
+use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
+use super::queue::{Shared, Submission};
+
+/// Attaches ports to a kernel, from any thread. Cheap to clone; all clones are one.
+pub struct Landing<D: Desk> {
+    bell: Arc<Notify>,
+    stopped: Arc<AtomicBool>,
+    attaching: Attaching<D>,
+    heard: Option<Arc<Notify>>,
+}
+
+/// Ports that the kernel has not seen yet.
+type Attaching<D> = Arc<Mutex<Vec<Arc<Shared<D>>>>>;
+
+impl<D: Desk> Landing<D> {
+    /// A landing, and the kernel's side of it. `heard`, where there is one, is notified whenever an application is told
+    /// something: whoever moves the clock then knows that it is the application's turn.
+    pub fn new(heard: Option<Arc<Notify>>) -> (Self, KernelSide<D>) {
+        let bell = Arc::new(Notify::new());
+        let stopped = Arc::new(AtomicBool::new(false));
+        let attaching = Attaching::default();
+        let side = KernelSide {
+            bell: Arc::clone(&bell),
+            stopped: Arc::clone(&stopped),
+            attaching: Arc::clone(&attaching),
+        };
+        (Self { bell, stopped, attaching, heard }, side)
+    }
+
+    /// Attaches a port that holds at most `held_max` submissions.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn attach(&self, held_max: usize) -> std::io::Result<Port<D>> {
+        let (bell, stopped, heard) = (Arc::clone(&self.bell), Arc::clone(&self.stopped), self.heard.clone());
+        let shared = Arc::new(Shared::new(held_max, bell, stopped, heard)?);
+        self.attaching.lock().expect("no holder of this lock panics").push(Arc::clone(&shared));
+        self.bell.notify_one();
+        Ok(Port { shared })
+    }
+
+    /// Has the kernel's side end: whoever waits is told so.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.bell.notify_one();
+    }
+}
+
+impl<D: Desk> Clone for Landing<D> {
+    fn clone(&self) -> Self {
+        Self {
+            bell: Arc::clone(&self.bell),
+            stopped: Arc::clone(&self.stopped),
+            attaching: Arc::clone(&self.attaching),
+            heard: self.heard.clone(),
+        }
+    }
+}
+
+impl<D: Desk> fmt::Debug for Landing<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Landing").field("stopped", &self.stopped).finish_non_exhaustive()
+    }
+}
+
+/// The kernel's side of all ports of a landing. Dropped, whoever waits is told that the kernel has stopped.
+pub struct KernelSide<D: Desk> {
+    bell: Arc<Notify>,
+    stopped: Arc<AtomicBool>,
+    attaching: Attaching<D>,
+}
+
+/// One port, seen from the I/O thread.
+struct Attached<D: Desk> {
+    shared: Arc<Shared<D>>,
+    tasks: Rc<Tasks>,
+}
+
+impl<D: Desk> fmt::Debug for KernelSide<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelSide").field("stopped", &self.stopped).finish_non_exhaustive()
+    }
+}
+
+impl<D: Desk> KernelSide<D> {
+    /// Takes what comes in at the ports and has it done, until the landing is stopped. Must be run within a tokio
+    /// `LocalSet`.
+    pub async fn serve(&self, desk: &Rc<D>) {
+        let mut ports: Vec<Attached<D>> = Vec::new();
+        loop {
+            let notified = self.bell.notified();
+            let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
+            ports.extend(new.into_iter().map(|shared| Attached { shared, tasks: Rc::default() }));
+            for port in &ports {
+                port.take_all(desk);
+            }
+            ports.retain(|port| !port.is_over());
+            if self.stopped.load(Ordering::Acquire) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl<D: Desk> Attached<D> {
+    fn take_all(&self, desk: &Rc<D>) {
+        while let Some(submission) = self.shared.take_submission() {
+            match submission {
+                Submission::Errand(ticket, errand) => self.start(ticket, errand, desk),
+                Submission::Cancel(ticket) => self.cancel(ticket),
+            }
+        }
+    }
+
+    fn start(&self, ticket: Ticket, errand: Box<dyn Errand<D>>, desk: &Rc<D>) {
+        let line = Line { ticket, shared: Arc::clone(&self.shared), tasks: Rc::clone(&self.tasks) };
+        let _started = errand.start(desk, line);
+    }
+
+    fn cancel(&self, ticket: Ticket) {
+        let task = self.tasks.borrow_mut().remove(&ticket);
+        if let Some(task) = task {
+            self.end(ticket, &task, Unanswered::Cancelled);
+        }
+    }
+
+    fn end(&self, ticket: Ticket, task: &Task, why: Unanswered) {
+        task.abort.abort();
+        if task.owed {
+            self.shared.complete(ticket, Err(why.into()));
+        }
+    }
+
+    /// Whether the application has let go; what it had under way is then cancelled.
+    fn is_over(&self) -> bool {
+        let over = self.shared.is_detached();
+        if over {
+            self.take_tasks().values().for_each(|task| task.abort.abort());
+        }
+        over
+    }
+
+    fn take_tasks(&self) -> FxHashMap<Ticket, Task> {
+        std::mem::take(&mut *self.tasks.borrow_mut())
+    }
+}
+
+impl<D: Desk> Drop for Attached<D> {
+    /// However the I/O thread ends, in order or by a panic: an error can be handled, and a hang cannot.
+    fn drop(&mut self) {
+        for (ticket, task) in self.take_tasks() {
+            self.end(ticket, &task, Unanswered::Stopped);
+        }
+        self.shared.finish();
+    }
+}
+
+impl<D: Desk> Drop for KernelSide<D> {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        let never_seen = std::mem::take(&mut *self.attaching.lock().unwrap_or_else(PoisonError::into_inner));
+        never_seen.iter().for_each(|shared| shared.finish());
+    }
+}
