@@ -25,6 +25,7 @@ __all__ = [
     "Exchange",
     "Headers",
     "Port",
+    "Rehearsal",
     "Response",
     "Timeout",
     "__version__",
@@ -397,7 +398,7 @@ class Port:
     def __len__(self) -> int: ...
     @property
     def is_ours(self) -> bool:
-        """Whether it was attached in this process."""
+        """Whether it was attached in this process, to the kernel that is in its place now."""
 
     def fileno(self) -> int:
         """The descriptor to watch for reading."""
@@ -459,6 +460,64 @@ class Exchange:
 
     def close(self) -> None:
         """Give up what is still to come, both ways."""
+
+@final
+class Rehearsal:
+    """A kernel on virtual time, on a thread of its own that moves only when it is told to. See `southbridge.testing`."""
+
+    def __new__(cls, seed: int, wall: float) -> Self: ...
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+
+    def enter(self) -> None:
+        """From now on it stands in the place of the process's own kernel."""
+
+    def leave(self) -> None:
+        """The process's own kernel is in its place again."""
+
+    def close(self) -> None:
+        """End it; whoever waits for an answer gets `StoppedError`."""
+
+    def step(self, seconds: float) -> bool:
+        """What can happen now does, then ``seconds`` pass at most, until it is somebody's turn; whether it is."""
+
+    def log(self) -> list[str]:
+        """What has happened, in lines."""
+
+    def note(self, line: str) -> None:
+        """Add a line to the log."""
+
+    def add_peer(self, address: str, speech: str) -> int:
+        """A peer that speaks ``http1``, ``http1+tls`` or ``http2+tls``; its requests are among `calls`."""
+
+    def remove_peer(self, peer: int) -> None:
+        """The peer is gone."""
+
+    def calls(self) -> list[tuple[int, int, int, float, str, str, str, bytes]]:
+        """Requests held since the last call: peer, number, connection, time, method, target, head, body."""
+
+    def reply(
+        self,
+        peer: int,
+        number: int,
+        deed: tuple[float, tuple[int, list[tuple[str, bytes]]] | None, list[tuple[float, bytes]], str],
+    ) -> bool:
+        """Have ``peer`` do with what it holds: pause, head, pieces, ending; whether anybody still waits for it."""
+
+    def set_path(self, ip: str, latency: float, jitter: float, syn: str, is_cut: bool) -> None:
+        """What the way to ``ip`` is like. ``syn`` is ``answered``, ``refused`` or ``lost``."""
+
+    def set_certificate(self, name: str, kind: str) -> None:
+        """Which kind of certificate ``name`` gets."""
+
+    def dns_host(self, name: str, addresses: list[str], ttl: int) -> None: ...
+    def dns_srv(self, name: str, records: list[tuple[int, int, int, str]], ttl: int) -> None: ...
+    def dns_alias(self, name: str, target: str, ttl: int) -> None: ...
+    def dns_fail(self, name: str, how: str) -> None: ...
+    def dns_questions(self, name: str) -> int: ...
+    def in_flight(self) -> list[str]:
+        """What the kernel is doing: each request with where it is, since when, and with whom."""
 
 @final
 class AsyncioWaiter:

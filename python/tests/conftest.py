@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from . import hostile as hostile_peers
 from . import servers
 from .frontends import Frontend
+
+pytest_plugins = ["southbridge.testing.pytest"]
 
 # Those that can live in one process. The others have one of their own, for they change it.
 TOGETHER = ("asyncio", "uvloop", "tornado", "trio", "twisted", "inlineCallbacks", "gevent", "threads")
@@ -26,15 +29,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    # The module that tells the suite on the test kit has servers of its own, one for each test.
+    scope: Literal["function", "session"] = "function" if hasattr(metafunc.module, "SERVERS") else "session"
     if "frontend" in metafunc.fixturenames:
         asked: str | None = metafunc.config.getoption("--frontend")
         marker = metafunc.definition.get_closest_marker("frontends")
         wanted = marker.args if marker else TOGETHER + APART
         names = [name for name in ([asked] if asked else TOGETHER) if name in wanted]
-        metafunc.parametrize("frontend", names, indirect=True, scope="session")
+        metafunc.parametrize("frontend", names, indirect=True, scope=scope)
 
     if "server" in metafunc.fixturenames:
-        metafunc.parametrize("server", servers.NAMES, indirect=True, scope="session")
+        every: tuple[str, ...] = getattr(metafunc.module, "SERVERS", servers.NAMES)
+        metafunc.parametrize("server", every, indirect=True, scope=scope)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ class Server:
     url: str
     http_version: str
     client: southbridge.Client
+    now: Callable[[], float] = time.monotonic
+    """The time that its answers take is told by this clock."""
 
 
 @contextmanager

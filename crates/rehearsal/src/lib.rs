@@ -65,6 +65,6 @@ pub use rehearsal::{AskError, Asked, Rehearsal, RehearsalConfig, RehearsalError,
 pub use reply::{Deed, Ending, Head, Reply};
 pub use southbridge_kernel::net::{MemoryNetwork, Path, Syn};
 pub use southbridge_testkit::certificates::{Alpn, CertificateKind, CertificatesByName};
-pub use southbridge_testkit::dns::{Answer, DnsScript, RecordType};
+pub use southbridge_testkit::dns::{Answer, Data, DnsScript, RecordType, SrvRecord};
 pub use southbridge_testkit::raw::Step;
 pub use thread::{Ended, RehearsalThread};

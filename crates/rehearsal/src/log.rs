@@ -23,7 +23,7 @@ impl Log {
         Self(Rc::new(Inner { start, lines: RefCell::default(), fingerprint: RefCell::new(FNV_OFFSET) }))
     }
 
-    /// Adds a line of the test's own.
+    /// Adds a line, from within the rehearsal; from outside, [`Rehearsal::note`](crate::Rehearsal::note) does.
     pub fn note(&self, what: impl fmt::Display) {
         let at = Instant::now().saturating_duration_since(self.0.start);
         let line = format!("{:>10.3} {what}", at.as_secs_f64());

@@ -174,6 +174,12 @@ impl Rehearsal {
         &self.log
     }
 
+    /// Adds a line of the test's own to the log.
+    pub fn note(&self, what: impl fmt::Display) {
+        let _within = self.runtime.enter();
+        self.log.note(what);
+    }
+
     /// How much time has passed since the start.
     pub fn elapsed(&self) -> Duration {
         let _within = self.runtime.enter();

@@ -235,7 +235,7 @@ mod tests {
         };
         let well = Reply::new(200, &[("a", "b")], "body");
         let whole = Step::write("HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\nbody");
-        assert_eq!(text(&well, "GET"), [whole.clone()]);
+        assert_eq!(text(&well, "GET"), std::slice::from_ref(&whole));
         assert_eq!(text(&well.clone().after(SECOND), "GET"), [Step::Pause(SECOND), whole]);
         let head = Step::write("HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\n");
         assert_eq!(text(&well, "HEAD"), [head]);

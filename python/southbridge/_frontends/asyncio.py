@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakKeyDictionary, ref
 
+from southbridge._frontends import rehearsed
 from southbridge._kernel import Port
 
 # How many tasks are called back before the loop has its turn again.
@@ -15,16 +16,18 @@ _ports: WeakKeyDictionary[asyncio.AbstractEventLoop, Port] = WeakKeyDictionary()
 
 def port(loop: asyncio.AbstractEventLoop) -> Port:
     """The port of ``loop``, which watches it from now on. In the thread of the loop only."""
+    if (kernel := rehearsed.current()) is not None:
+        return kernel.asyncio_port(loop)
     known = _ports.get(loop)
     if known is not None and known.is_ours:
         return known
     made = Port()
-    loop.add_reader(made.fileno(), _Reader(made, loop))
+    loop.add_reader(made.fileno(), Reader(made, loop))
     _ports[loop] = made
     return made
 
 
-class _Reader:
+class Reader:
     """What the loop calls when completions are ready. Does not keep the loop alive."""
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:

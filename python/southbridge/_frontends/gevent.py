@@ -11,6 +11,7 @@ import gevent
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, Waiter
 
+from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Response
 
 # How many greenlets are switched to before the hub has its turn again.
@@ -35,6 +36,9 @@ def wait(response: Response) -> None:
 
 def wait_for_news(exchange: Exchange) -> None:
     """Park this greenlet until there is news of ``exchange``. One that is killed does not listen any more."""
+    if (kernel := rehearsed.current()) is not None:
+        kernel.wait_for_news(exchange, parks=True)
+        return
     waiter: Waiter[None] = Waiter()
     if exchange.listen(partial(waiter.switch, None)):
         _watch().park(waiter, exchange.unlisten)
@@ -42,6 +46,8 @@ def wait_for_news(exchange: Exchange) -> None:
 
 def port() -> Port:
     """The port of this thread's hub, attached on first use."""
+    if (kernel := rehearsed.current()) is not None:
+        return kernel.hub_port()
     return _watch().port
 
 

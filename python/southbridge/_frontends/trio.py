@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Response
 
 # How many tasks are rescheduled before others have their turn again.
@@ -17,6 +18,9 @@ _port: trio.lowlevel.RunVar[Port] = trio.lowlevel.RunVar("southbridge port")
 
 def wait(response: Response) -> Generator[Any, Any, Response]:
     """What `await` drives."""
+    if (kernel := rehearsed.current()) is not None:
+        waiting: Generator[Any, Any, Response] = kernel.trio_run().wait(response).__await__()
+        return waiting
     return _wait(response).__await__()
 
 
@@ -41,6 +45,9 @@ async def _wait(response: Response) -> Response:
 
 async def wait_for_news(exchange: Exchange) -> None:
     """Park this task until there is news of ``exchange``. Who is cancelled does not listen any more."""
+    if (kernel := rehearsed.current()) is not None:
+        await kernel.trio_run().wait_for_news(exchange)
+        return
     await trio.lowlevel.checkpoint_if_cancelled()
     task = trio.lowlevel.current_task()
 
@@ -57,6 +64,9 @@ async def wait_for_news(exchange: Exchange) -> None:
 
 def port() -> Port:
     """The port of this run, attached on first use."""
+    if (kernel := rehearsed.current()) is not None:
+        staged: Port = kernel.trio_run().port
+        return staged
     try:
         return _port.get()
     except LookupError:

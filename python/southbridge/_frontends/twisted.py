@@ -22,6 +22,7 @@ from twisted.python.log import ILogContext
 from zope.interface import implementer
 
 from southbridge._errors import SouthbridgeError
+from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Response
 from southbridge._streams import fetch
 
@@ -36,6 +37,8 @@ def is_here(loop: asyncio.AbstractEventLoop | None) -> bool:
     reactor: Any = sys.modules["twisted.internet.reactor"]
     if loop is not None:
         return getattr(reactor, "_asyncioEventloop", None) is loop
+    if (kernel := rehearsed.current()) is not None:
+        return kernel.is_twisted_here()
     if threadable.ioThread is None:
         # It has not run yet. It will in the main thread, where signals come.
         return threading.current_thread() is threading.main_thread()
@@ -273,7 +276,9 @@ class _Reader:
 _readers: list[_Reader] = []
 
 
-def _reader() -> _Reader:
+def _reader() -> Any:
+    if (kernel := rehearsed.current()) is not None:
+        return kernel.twisted_reader()
     if not _readers or not _readers[0].port.is_ours:
         from twisted.internet import reactor
 

@@ -279,7 +279,11 @@ impl Exchange {
             }
             Here::Thread => {
                 let _visit = process::visit();
-                opened.port.get().block_for_news(py, opened.ticket)?;
+                if process::is_staged() {
+                    here::frontend(py, "rehearsed")?.call_method1(news, (this,))?;
+                } else {
+                    opened.port.get().block_for_news(py, opened.ticket)?;
+                }
             }
         }
         Ok(Bound::new(py, Over)?.into_any())

@@ -14,6 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::port::Port;
+use crate::process;
 
 /// How to wait here.
 pub enum Here<'py> {
@@ -103,7 +104,11 @@ pub fn thread_port(py: Python<'_>) -> PyResult<Bound<'_, Port>> {
     if let Some(port) = known {
         return Ok(port);
     }
-    let port = Bound::new(py, Port::new(py)?)?;
+    // The port of a test's kernel is in the hands of whoever drives that.
+    let port = match process::is_staged() {
+        true => frontend(py, "rehearsed")?.call_method0(intern!(py, "thread_port"))?.cast_into::<Port>()?,
+        false => Bound::new(py, Port::new(py)?)?,
+    };
     let before = MINE.replace(Some(port.clone().unbind()));
     drop(before);
     Ok(port)

@@ -22,6 +22,7 @@ mod heard;
 mod here;
 mod port;
 mod process;
+mod rehearsal;
 mod response;
 mod seam;
 mod values;
@@ -44,6 +45,8 @@ mod _kernel {
     use crate::port::Port;
     #[pymodule_export]
     use crate::process::{after_fork_in_child, shutdown};
+    #[pymodule_export]
+    use crate::rehearsal::Rehearsal;
     #[pymodule_export]
     use crate::response::Response;
     #[pymodule_export]

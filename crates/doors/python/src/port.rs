@@ -33,6 +33,7 @@ use crate::{errors, process, seam};
 #[pyclass(frozen, weakref, module = "southbridge._kernel")]
 pub struct Port {
     port: Own<KernelPort>,
+    stage: u64,
     waiting: Mutex<FxHashMap<Ticket, Waiting>>,
     exchanges: Mutex<Exchanges>,
 }
@@ -42,10 +43,11 @@ impl Port {
     /// Attaches a port to the kernel, which is started if need be.
     #[new]
     pub fn new(py: Python<'_>) -> PyResult<Self> {
+        let stage = process::stage();
         let port = process::attach(py)?;
         // Nothing can be ready yet, so there is nothing to drain first.
         let _armed = port.arm();
-        Ok(Self { port: Own::new(port), waiting: Mutex::default(), exchanges: Mutex::default() })
+        Ok(Self { port: Own::new(port), stage, waiting: Mutex::default(), exchanges: Mutex::default() })
     }
 
     /// The descriptor to watch for reading.
@@ -53,10 +55,10 @@ impl Port {
         Ok(self.ours(py)?.as_fd().as_raw_fd())
     }
 
-    /// Whether it was attached in this process.
+    /// Whether it was attached in this process, to the kernel that is in its place now.
     #[getter]
     pub fn is_ours(&self) -> bool {
-        self.port.is_ours()
+        self.port.is_ours() && self.stage == process::stage()
     }
 
     /// How many wait here: for an answer, or for news of an exchange.

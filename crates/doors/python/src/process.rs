@@ -7,7 +7,7 @@
 //! K2, K18; DESIGN decision 13.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 
 use crate::errors;
 use crate::ffi;
-use crate::seam::{self, KernelThread, Port};
+use crate::seam::{self, KernelThread, Landing, Port};
 
 /// A thing of the process that made it. In a child that was forked off, nobody can get at it, and it is leaked.
 pub struct Own<T> {
@@ -53,6 +53,10 @@ struct House {
     process: u32,
     kernel: Mutex<Stage>,
     stopped: AtomicBool,
+    /// A kernel of a test, which stands in the place of the process's own.
+    stage: Mutex<Option<Landing>>,
+    /// Which stage this is: even while the process's own kernel is in its place.
+    stage_number: AtomicU64,
     /// How many threads are in calls that release the interpreter's lock.
     visitors: Mutex<usize>,
     nobody_visits: Condvar,
@@ -79,6 +83,28 @@ pub fn attach(py: Python<'_>) -> PyResult<Port> {
         Refused::Stopped => errors::stopped(py),
         Refused::System(message) => errors::plain(py, &message),
     })
+}
+
+/// Has a kernel of a test stand in the place of the process's own, or no longer. Whether that is a change.
+pub fn set_stage(landing: Option<Landing>) -> bool {
+    let house = house();
+    let mut stage = house.stage.lock().unwrap_or_else(PoisonError::into_inner);
+    let changes = stage.is_some() != landing.is_some();
+    if changes {
+        *stage = landing;
+        house.stage_number.fetch_add(1, Ordering::Release);
+    }
+    changes
+}
+
+/// Which kernel is in its place: a port that was attached at another stage leads elsewhere.
+pub fn stage() -> u64 {
+    house().stage_number.load(Ordering::Acquire)
+}
+
+/// Whether a kernel of a test stands in the place of the process's own.
+pub fn is_staged() -> bool {
+    stage() % 2 == 1
 }
 
 /// Held while a call releases the interpreter's lock, and until it returns to Python: the exit waits for it. A thread
@@ -141,12 +167,18 @@ impl House {
             process: ffi::process(),
             kernel: Mutex::new(Stage::NotStarted),
             stopped: AtomicBool::new(false),
+            stage: Mutex::new(None),
+            stage_number: AtomicU64::new(0),
             visitors: Mutex::new(0),
             nobody_visits: Condvar::new(),
         }
     }
 
     fn attach(&self) -> Result<Port, Refused> {
+        let no_port = |error| Refused::System(format!("no port can be attached to the kernel: {error}"));
+        if let Some(landing) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
+            return landing.attach(HELD_MAX).map_err(no_port);
+        }
         let mut stage = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*stage, Stage::NotStarted) {
             let started =
@@ -154,9 +186,7 @@ impl House {
             *stage = Stage::Running(started);
         }
         match &*stage {
-            Stage::Running(thread) => thread
-                .attach(HELD_MAX)
-                .map_err(|error| Refused::System(format!("no port can be attached to the kernel: {error}"))),
+            Stage::Running(thread) => thread.attach(HELD_MAX).map_err(no_port),
             Stage::NotStarted | Stage::Stopped => Err(Refused::Stopped),
         }
     }

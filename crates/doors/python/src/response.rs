@@ -98,6 +98,10 @@ impl Response {
         let _visit = process::visit();
         match here {
             _ if this.get().shared.source.is_some() => drop(Self::fed(this, "fetch_now")?),
+            _ if process::is_staged() => {
+                let parks = matches!(here, Here::Gevent);
+                here::frontend(py, "rehearsed")?.call_method1(intern!(py, "wait"), (this, parks))?;
+            }
             Here::Gevent => {
                 here::frontend(py, "gevent")?.call_method1(intern!(py, "wait"), (this,))?;
             }

@@ -8,14 +8,27 @@
 use southbridge::Southbridge;
 use southbridge::client::{Completion, Opened};
 use southbridge::federation::FederationConfig;
-use southbridge_kernel::KernelConfig;
 use southbridge_kernel::port::{News, StartError};
-use southbridge_words::{Step, Ticket};
+use southbridge_kernel::{Kernel, KernelConfig};
+use southbridge_words::{Step, Ticket, WallTime};
 
 pub use southbridge::client::{
     Answer, Auth, Body, Client, ClientConfig, ClientError as Failure, ClientTls, Content, Draw, Drawn, Feed,
     Multipart, Part, Port, ProxyChoice, ProxyRules, Pushed, Request, Response as Incoming, Timeouts,
 };
+
+/// Where ports are attached to a kernel that a test moves.
+pub type Landing = southbridge_kernel::port::Landing<Southbridge>;
+
+/// What stands behind the ports of a kernel that a test moves: the same as behind all others.
+pub fn desk(kernel: &Kernel) -> Southbridge {
+    Southbridge::on(kernel.clone(), FederationConfig::default())
+}
+
+/// The wall clock at so many milliseconds since 1970.
+pub fn wall_time(unix_millis: u64) -> WallTime {
+    WallTime::from_unix_millis(unix_millis)
+}
 
 /// The kernel's thread.
 pub type KernelThread = southbridge_kernel::port::KernelThread<Southbridge>;

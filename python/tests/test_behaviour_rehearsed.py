@@ -1,0 +1,119 @@
+"""The behaviour suite once more, on the test kit: the same stories, on a clock that jumps, with peers in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import TypeVar
+
+import pytest
+import southbridge
+from southbridge.testing import Answer, Kernel, Request, answer, cut, never
+
+from .frontends import Frontend, Story
+from .servers import Server
+from .test_behaviour import (
+    test_a_cut_connection_is_told_from_a_refused_one,
+    test_a_get_is_answered,
+    test_a_post_carries_json,
+    test_a_response_can_be_awaited_again,
+    test_a_timeout_is_kept_and_says_where_it_was,
+    test_an_error_of_status_is_raised_on_demand,
+    test_each_caller_keeps_its_context,
+    test_many_are_in_flight_at_once,
+    test_what_is_given_up_is_given_up_in_the_kernel,
+)
+
+T = TypeVar("T")
+SERVERS = ("http1", "http2")
+__all__ = [
+    "test_a_cut_connection_is_told_from_a_refused_one",
+    "test_a_get_is_answered",
+    "test_a_post_carries_json",
+    "test_a_response_can_be_awaited_again",
+    "test_a_timeout_is_kept_and_says_where_it_was",
+    "test_an_error_of_status_is_raised_on_demand",
+    "test_each_caller_keeps_its_context",
+    "test_many_are_in_flight_at_once",
+    "test_what_is_given_up_is_given_up_in_the_kernel",
+]
+
+
+def script(request: Request) -> Answer:
+    """What the peer of the suite does: see `peer.py`."""
+    what, _, rest = request.path.removeprefix("/").partition("/")
+    if what == "never":
+        return never()
+    if what == "half":
+        return cut("only so much", length=100)
+    if what == "delay":
+        return answer(body="late", after=float(rest))
+    if what == "status":
+        return answer(int(rest), body="as asked")
+    told = {
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "headers": request.headers.items_in_order,
+        "body": request.body.decode("latin-1"),
+    }
+    return answer(200, {"Content-Type": "application/json"}, json.dumps(told))
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with Kernel(seed=4) as kernel:
+        scheme, version = {"http1": ("http", "HTTP/1.1"), "http2": ("https", "HTTP/2")}[request.param]
+        kernel.peer(f"{scheme}://peer.test", script)
+        url = f"{scheme}://peer.test"
+        client = southbridge.Client(base_url=url, proxy=None)
+        yield Server(url, version, client, now=lambda: kernel.now)
+
+
+@pytest.fixture
+def frontend(request: pytest.FixtureRequest) -> Frontend:
+    if request.param == "uvloop":
+        pytest.skip("the time of uvloop cannot be moved")
+    frontend = _OnMockClock() if request.param == "trio" else _frontend_called(request.param)
+    # The timers of gevent cannot be moved, and it is by one of them that the story gives up.
+    frontend.can_give_up = frontend.can_give_up and "gevent" not in frontend.name
+    return frontend
+
+
+@cache
+def _frontend_called(name: str) -> Frontend:
+    # Some of them can be made but once.
+    from .frontends.every import frontend_called
+
+    return frontend_called(name)
+
+
+class _OnMockClock(Frontend):
+    """trio on a clock that can be moved."""
+
+    name = "trio"
+
+    def __init__(self) -> None:
+        from .frontends.loops import Trio
+
+        self._trio = Trio()
+
+    def run(self, story: Story[T]) -> T:
+        import trio.testing
+
+        return trio.run(story, clock=trio.testing.MockClock())
+
+    async def together(self, *stories: Story[T]) -> list[T]:
+        return await self._trio.together(*stories)
+
+    async def give_up(self, story: Story[object], after: float) -> str:
+        return await self._trio.give_up(story, after)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._trio.sleep(seconds)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    return 9
