@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 import southbridge
-from southbridge.testing import Answer, Kernel, Request, answer, cut, never
+from southbridge.testing import Answer, Kernel, Request, answer, cut, drip, never
 
 from .frontends import Frontend, Story
 from .servers import Server
@@ -45,6 +45,8 @@ def script(request: Request) -> Answer:
     what, _, rest = request.path.removeprefix("/").partition("/")
     if what == "never":
         return never()
+    if what == "drip":
+        return drip("abcdef", piece=2, every=float(rest))
     if what == "half":
         return cut("only so much", length=100)
     if what == "delay":
@@ -59,6 +61,25 @@ def script(request: Request) -> Answer:
         "body": request.body.decode("latin-1"),
     }
     return answer(200, {"Content-Type": "application/json"}, json.dumps(told))
+
+
+def test_pieces_come_when_they_come(frontend: Frontend, server: Server) -> None:
+    async def story() -> list[tuple[bytes, float]]:
+        async with server.client.stream("GET", "/drip/0.2") as response:
+            return [(piece, round(server.now(), 3)) async for piece in response.iter_bytes()]
+
+    assert frontend.run(story) == [(b"ab", 0.2), (b"cd", 0.4), (b"ef", 0.6)]
+
+
+def test_a_body_is_fed_piece_by_piece(frontend: Frontend, server: Server) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b"x" * 100_000
+
+    async def story() -> southbridge.Response:
+        return await server.client.post("/echo", content=pieces())
+
+    assert len(frontend.run(story).json()["body"]) == 500_000
 
 
 @pytest.fixture
