@@ -11,8 +11,8 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Rehearsal, Response
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+
+T = TypeVar("T")
 
 
 class Follower(Protocol):
@@ -159,6 +162,16 @@ class Kernel:
             if left < EPSILON:
                 return
             self._turn(left)
+
+    def run(self, program: Coroutine[Any, Any, T]) -> T:
+        """Run ``program`` as `asyncio.run` does, on a loop that keeps the kernel's time from its first moment on."""
+        import asyncio
+
+        async def joined() -> T:
+            self.join(asyncio.get_running_loop())
+            return await program
+
+        return asyncio.run(joined())
 
     # What stands between: `with`.
 

@@ -122,7 +122,7 @@ impl Journey {
         {
             return service;
         }
-        self.state.origins.find(&self.url, self.named_by, &self.settings, self.desk.kernel().dns())
+        self.state.origins.find(&self.url, self.named_by, &self.settings, self.desk.kernel())
     }
 
     async fn exchange(

@@ -11,16 +11,17 @@ use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 use rustc_hash::FxHashMap;
+use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::{
     Discover, DiscoveryError, Proxy, Route, Security, Way, certificate_name, dns_failed,
 };
 use southbridge_kernel::dns::Dns;
-use southbridge_kernel::net::AddressPolicy;
+use southbridge_kernel::net::{AddressPolicy, Network};
 use southbridge_kernel::tls::{Alpn, TlsConnector, TlsProfile};
 use southbridge_words::{Endpoint, Instant, ServiceName};
 use url::{Position, Url};
 
-use super::config::Reach;
+use super::config::{ProxyChoice, Reach};
 use super::proxy::ProxyServer;
 use super::request::authority;
 use super::settings::Settings;
@@ -49,7 +50,7 @@ pub(super) enum NamedBy {
 
 impl Origins {
     /// Where `url` leads.
-    pub(super) fn find(&self, url: &Url, by: NamedBy, settings: &Settings, dns: &Dns) -> Destination {
+    pub(super) fn find(&self, url: &Url, by: NamedBy, settings: &Settings, kernel: &Kernel) -> Destination {
         let known = &self.known[usize::from(by == NamedBy::Stranger)];
         let origin = &url[..Position::BeforePath];
         if let Some(found) = known.borrow().get(origin) {
@@ -57,7 +58,7 @@ impl Origins {
         }
         let made = Destination {
             service: ServiceName::new(origin),
-            discovery: Rc::new(OriginDiscovery::new(url, by, settings, dns)),
+            discovery: Rc::new(OriginDiscovery::new(url, by, settings, kernel)),
         };
         let mut known = known.borrow_mut();
         if known.len() >= ORIGINS_MAX {
@@ -89,18 +90,22 @@ struct OriginDiscovery {
 }
 
 impl OriginDiscovery {
-    fn new(url: &Url, by: NamedBy, settings: &Settings, dns: &Dns) -> Self {
+    fn new(url: &Url, by: NamedBy, settings: &Settings, kernel: &Kernel) -> Self {
         let secure = url.scheme() == "https";
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or(if secure { 443 } else { 80 });
-        let server = settings.proxy.of(url);
+        let server = match (&settings.config.proxy, &kernel.surroundings().network) {
+            // The proxy of the environment is no part of a world that a test makes up.
+            (ProxyChoice::Environment, Network::Memory(_)) => None,
+            _ => settings.proxy.of(url),
+        };
         let way = way(settings, by, server, secure.then(|| format!("{host}:{port}")));
         let alpn = if secure && settings.http2 { Alpn::Http2OrHttp1 } else { Alpn::Http1 };
         let narrow = if alpn == Alpn::Http1 { "|h1" } else { "" };
         let legacy = settings.profile == TlsProfile::Legacy;
         let (dial_host, dial_port) = server.map_or((host, port), |server| (&server.host, server.port));
         Self {
-            dns: dns.clone(),
+            dns: kernel.dns().clone(),
             host: bare(dial_host).into(),
             port: dial_port,
             security: if secure { Security::Tls(certificate_name(host)) } else { Security::Plain },
