@@ -29,6 +29,11 @@ mod values;
 mod waiting;
 
 use pyo3::prelude::*;
+use tikv_jemallocator::Jemalloc;
+
+/// What the kernel holds, not what Python does: see the decision on the allocator.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// The I/O kernel of Southbridge inside Python.
 #[pymodule]

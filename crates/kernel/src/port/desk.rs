@@ -90,7 +90,8 @@ impl<D: Desk> Line<D> {
         let Self { ticket, shared, tasks } = self;
         let reply = Reply { ticket, shared: Arc::clone(&shared), tasks: Rc::clone(&tasks) };
         let ending = Ending { ticket, shared, tasks: Rc::clone(&tasks) };
-        let work = work(reply);
+        // Some kilobytes: a task moves its future about, and one that lies elsewhere is moved no more.
+        let work = Box::pin(work(reply));
         let task = tokio::task::spawn_local(async move {
             // Dropped after the work, however that ends.
             let _ending = ending;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustc_hash::FxHashMap;
 use southbridge_words::Ticket;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::Port;
 use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
@@ -89,6 +90,7 @@ pub struct KernelSide<D: Desk> {
 struct Attached<D: Desk> {
     shared: Arc<Shared<D>>,
     tasks: Rc<Tasks>,
+    ringer: AbortHandle,
 }
 
 impl<D: Desk> fmt::Debug for KernelSide<D> {
@@ -105,7 +107,7 @@ impl<D: Desk> KernelSide<D> {
         loop {
             let notified = self.bell.notified();
             let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
-            ports.extend(new.into_iter().map(|shared| Attached { shared, tasks: Rc::default() }));
+            ports.extend(new.into_iter().map(Attached::new));
             for port in &ports {
                 port.take_all(desk);
             }
@@ -119,6 +121,11 @@ impl<D: Desk> KernelSide<D> {
 }
 
 impl<D: Desk> Attached<D> {
+    fn new(shared: Arc<Shared<D>>) -> Self {
+        let ringer = tokio::task::spawn_local(Arc::clone(&shared).ring_when_asked()).abort_handle();
+        Self { shared, tasks: Rc::default(), ringer }
+    }
+
     fn take_all(&self, desk: &Rc<D>) {
         while let Some(submission) = self.shared.take_submission() {
             match submission {
@@ -167,6 +174,7 @@ impl<D: Desk> Drop for Attached<D> {
         for (ticket, task) in self.take_tasks() {
             self.end(ticket, &task, Unanswered::Stopped);
         }
+        self.ringer.abort();
         self.shared.finish();
     }
 }

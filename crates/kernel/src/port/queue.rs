@@ -41,6 +41,8 @@ pub(super) struct Shared<D: Desk> {
     ticket_next: AtomicU64,
     armed: AtomicBool,
     bell: OwnedFd,
+    /// Wakes whoever rings the bell on the kernel's side, once all that is ready has had its turn.
+    ringer: Notify,
     /// Rings the kernel; one for all ports of a kernel.
     kernel: Arc<Notify>,
     detached: AtomicBool,
@@ -68,6 +70,7 @@ impl<D: Desk> Shared<D> {
             ticket_next: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            ringer: Notify::new(),
             kernel,
             detached: AtomicBool::new(false),
             stopped,
@@ -194,9 +197,20 @@ impl<D: Desk> Shared<D> {
         if self.is_detached() {
             self.clear();
         }
-        self.ring();
         if let Some(heard) = &self.heard {
             heard.notify_one();
+        }
+        if self.armed.load(Ordering::SeqCst) {
+            self.ringer.notify_one();
+        }
+    }
+
+    /// Kernel side, as a task of its own: rings when there is something to say. It comes last of those that are ready
+    /// to run, so that what completes together makes one wake-up (DESIGN decision 2).
+    pub(super) async fn ring_when_asked(self: Arc<Self>) {
+        loop {
+            self.ringer.notified().await;
+            self.ring();
         }
     }
 
