@@ -66,18 +66,30 @@ impl HeadWatch {
     /// # Errors
     /// [`HeadFault`] when the head must not be read on.
     pub fn take_in(&mut self, bytes: &[u8]) -> Result<(), HeadFault> {
-        for byte in bytes {
-            if self.state == State::Idle {
-                break;
+        let mut rest = bytes;
+        while self.state != State::Idle
+            && let Some((byte, behind)) = rest.split_first()
+        {
+            if self.state == State::Line && self.column > STATUS_COLUMN {
+                // Most of a head: nothing but the end of the line matters.
+                let plain = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                if plain > 0 {
+                    self.count(plain)?;
+                    rest = &rest[plain..];
+                    continue;
+                }
             }
-            self.seen += 1;
-            if self.seen > self.seen_max {
-                return Err(HeadFault::TooLarge);
-            }
+            self.count(1)?;
             self.read_status(*byte);
             self.state = self.step(*byte)?;
+            rest = behind;
         }
         Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), HeadFault> {
+        self.seen = self.seen.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.seen > self.seen_max { Err(HeadFault::TooLarge) } else { Ok(()) }
     }
 
     fn read_status(&mut self, byte: u8) {
@@ -128,6 +140,21 @@ mod tests {
             watch.take_in(&HEAD[..at]).expect("first piece");
             watch.take_in(&HEAD[at..]).expect("second piece");
             assert_eq!(watch.state, State::Idle, "cut at {at}");
+        }
+    }
+
+    /// A bound that lies in the middle of a line is met there, however the head is cut.
+    #[test]
+    fn a_head_may_be_as_large_as_its_bound() {
+        let bytes = u32::try_from(HEAD.len()).expect("short");
+        for at in 0..HEAD.len() {
+            let take_in = |seen_max| {
+                let mut watch = HeadWatch::expecting(seen_max);
+                watch.take_in(&HEAD[..at]).and_then(|()| watch.take_in(&HEAD[at..]))
+            };
+            assert_eq!(take_in(bytes), Ok(()), "cut at {at}");
+            assert_eq!(take_in(bytes - 1), Err(HeadFault::TooLarge), "cut at {at}");
+            assert_eq!(take_in(25), Err(HeadFault::TooLarge), "cut at {at}");
         }
     }
 
