@@ -10,6 +10,7 @@ import atexit
 import os
 
 from southbridge import _kernel
+from southbridge._downloads import Progress, Saved, Transfer
 from southbridge._errors import (
     BodyStoppedError,
     CancelledError,
@@ -58,9 +59,11 @@ __all__ = [
     "NotAwaitedError",
     "OverloadedError",
     "PeerMisbehavedError",
+    "Progress",
     "RedirectRefusedError",
     "RequestError",
     "Response",
+    "Saved",
     "SouthbridgeError",
     "StatusError",
     "StoppedError",
@@ -71,8 +74,10 @@ __all__ = [
     "TlsFailedError",
     "TooLargeError",
     "TooManyRedirectsError",
+    "Transfer",
     "__version__",
     "delete",
+    "download",
     "get",
     "head",
     "options",
@@ -86,6 +91,7 @@ __all__ = [
 _client = Client()
 request = _client.request
 stream = _client.stream
+download = _client.download
 get = _client.get
 head = _client.head
 options = _client.options

@@ -13,10 +13,12 @@ from collections.abc import (
 )
 from contextvars import Context
 from os import PathLike
+from pathlib import Path
 from typing import IO, Any, ClassVar, Final, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
+from southbridge._downloads import Progress, Transfer
 from southbridge._streams import Source, Stream
 
 __all__ = [
@@ -257,6 +259,23 @@ class Client:
     ) -> Stream:
         """Send ``method`` to ``url``, for bodies in pieces: a context manager, with or without ``async``."""
 
+    def download(
+        self,
+        url: str,
+        path: str | _Path,
+        *,
+        resume: bool = False,
+        progress: Callable[[Progress], object] | None = None,
+        bytes_max: int | None = None,
+        params: _Pairs | None = None,
+        headers: _HeaderFields | None = None,
+        cookies: _Pairs | None = None,
+        auth: _Auth | None = None,
+        timeout: float | Timeout | None = None,
+        redirects_max: int | None = None,
+    ) -> Transfer:
+        """Save what is at ``url`` in the file ``path``: whole, or not at all."""
+
     def get(
         self,
         url: str,
@@ -438,6 +457,14 @@ class Exchange:
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """What the peer said after the body."""
+
+    @property
+    def saved(self) -> tuple[Path, int, int] | None:
+        """Of a download that is over: the file, how many bytes it has, and how many of them were there before."""
+
+    @property
+    def progress(self) -> tuple[int, int | None]:
+        """Of a download: how many bytes are in the file, and how many there will be, if the peer has said so."""
 
     def feed(self, piece: bytes, start: int) -> int:
         """Feed what is in ``piece`` from ``start`` on, as far as there is room; up to where it was taken."""

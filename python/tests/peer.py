@@ -246,6 +246,34 @@ async def elsewhere(visit: Visit) -> None:
     await visit.writer.drain()
 
 
+async def ranged(visit: Visit) -> None:
+    """``/ranged/NAME``: breaks off in the middle when it is asked for the first time, and knows ranges."""
+    whole = bytes(range(256)) * 1000
+    fields, first = "", 0
+    if asked := visit.field("range"):
+        assert visit.field("if-range") == '"v1"'
+        first = int(asked.removeprefix("bytes=").rstrip("-"))
+        fields = f"Content-Range: bytes {first}-{len(whole) - 1}/{len(whole)}\r\n"
+    status = "206 Partial" if asked else "200 OK"
+    head = f'HTTP/1.1 {status}\r\nETag: "v1"\r\n{fields}Content-Length: {len(whole) - first}\r\n\r\n'
+    breaks = visit.path not in TAKEN
+    TAKEN[visit.path] = 1
+    visit.writer.write(head.encode() + (whole[: len(whole) // 2] if breaks else whole[first:]))
+    await visit.writer.drain()
+    if breaks:
+        visit.writer.close()
+
+
+async def trickle(visit: Visit) -> None:
+    """``/trickle/COUNT``: as many times 300 KB, a little apart."""
+    count = int(visit.rest)
+    visit.writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {count * 300_000}\r\n\r\n".encode())
+    for _ in range(count):
+        visit.writer.write(b"t" * 300_000)
+        await visit.writer.drain()
+        await asyncio.sleep(0.15)
+
+
 TAKEN: dict[str, int] = {}
 GONE: set[str] = set()
 READERS: tuple[Handler, ...] = (count, unread, early, refuse, elsewhere)
@@ -253,7 +281,7 @@ HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
     for handler in (
         *(echo, status, delay, never, cut, half, size, fields, redirect, zipped, latin, malformed),
-        *(chunks, lines, torn, flood, taken, delayed),
+        *(chunks, lines, torn, flood, taken, delayed, ranged, trickle),
         *READERS,
     )
 }

@@ -9,11 +9,13 @@ import asyncio
 import importlib
 import os
 import random
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import southbridge
 
@@ -172,6 +174,16 @@ def everything_at_once(url: str) -> None:
     for thread in threads:
         thread.join()
     print(sorted(told.items()))
+
+
+def full_disk(url: str, folder: str) -> None:
+    """No file may be larger than 100 KB: to the kernel that is as good as a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    for resume in (False, True):
+        try:
+            southbridge.download(f"{url}/size/1000000", Path(folder) / "file", resume=resume)
+        except southbridge.FileFailedError as error:
+            print(error.step, "too large" in str(error))
 
 
 def attached() -> None:

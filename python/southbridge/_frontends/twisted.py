@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import ILogContext
 from zope.interface import implementer
 
+from southbridge._downloads import Progress, Saved, Transfer
 from southbridge._errors import SouthbridgeError
 from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Response
@@ -58,6 +59,11 @@ def wait(response: Response) -> Generator[Any, Any, Response]:
 def wait_for_news(exchange: Exchange) -> DeferredNews:
     """Fires when there is news of ``exchange``."""
     return DeferredNews(exchange)
+
+
+def begin_download(exchange: Exchange, told: Callable[[Progress], object] | None) -> DeferredTransfer:
+    """A download, which begins now."""
+    return DeferredTransfer(exchange, told)
 
 
 def port() -> Port:
@@ -101,7 +107,7 @@ class Promise(Deferred[T]):
             return
         try:
             value = self._value()
-        except SouthbridgeError:
+        except Exception:
             self.errback(Failure())
         else:
             self.callback(value)
@@ -220,6 +226,41 @@ class DeferredNews(Promise[None]):
 
     def _stop(self) -> None:
         _reader().unlisten(self._exchange)
+
+
+class DeferredTransfer(Transfer, Promise[Saved]):
+    """A download under Twisted: a Deferred that fires with what was saved."""
+
+    def __init__(self, exchange: Exchange, told: Callable[[Progress], object] | None) -> None:
+        Transfer.__init__(self, exchange, told)
+        Promise.__init__(self)
+        self._failure: BaseException | None = None
+        self._ended = False
+        self._running = Deferred.fromCoroutine(self.run())
+        self._running.addErrback(self._failed).addBoth(self._end)
+
+    def __await__(self) -> Generator[Any, Any, Saved]:
+        return Promise.__await__(self)
+
+    __iter__ = __await__
+
+    def _failed(self, failure: Failure) -> None:
+        self._failure = failure.value
+
+    def _end(self, _none: object) -> None:
+        self._ended = True
+        self._settled()
+
+    def _is_over(self) -> bool:
+        return self._ended
+
+    def _value(self) -> Saved:
+        if self._failure is not None:
+            raise self._failure
+        return self.saved
+
+    def _stop(self) -> None:
+        self._running.cancel()
 
 
 @implementer(IReadDescriptor)  # pyright: ignore[reportUntypedClassDecorator]

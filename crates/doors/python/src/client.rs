@@ -5,6 +5,7 @@
 //! # Source
 //! K20; decision 0010.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use http::Method;
@@ -18,7 +19,8 @@ use crate::exchange::Exchange;
 use crate::here::{self, Here};
 use crate::response::Response;
 use crate::seam::{
-    Client as KernelClient, ClientConfig, ClientTls, Outgoing, ProxyChoice, ProxyRules, Purpose,
+    Beginning, Client as KernelClient, ClientConfig, ClientTls, Download, Outgoing, ProxyChoice, ProxyRules,
+    Purpose,
 };
 use crate::{arguments, errors, process, values};
 
@@ -71,6 +73,31 @@ impl Client {
         let exchange = Exchange::new(response.clone().unbind(), Purpose::Stream);
         let streams = py.import(intern!(py, "southbridge._streams"))?;
         streams.call_method1(intern!(py, "Stream"), (exchange, response))
+    }
+
+    /// Saves what is at `url` in the file `path`: whole, or not at all.
+    #[pyo3(signature = (url, path, *, resume=false, progress=None, bytes_max=None, **options), text_signature = "(self, url, path, *, resume=False, progress=None, bytes_max=None, params=None, headers=None, cookies=None, auth=None, timeout=None, redirects_max=None)")]
+    #[expect(clippy::too_many_arguments, reason = "they are those of a call in Python")]
+    fn download<'py>(
+        &self,
+        py: Python<'py>,
+        url: &str,
+        path: PathBuf,
+        resume: bool,
+        progress: Option<Bound<'py, PyAny>>,
+        bytes_max: Option<u64>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let response = Bound::new(py, self.prepare(py, Method::GET, url, options)?)?;
+        let beginning = if resume { Beginning::Resume } else { Beginning::Anew };
+        let purpose = Purpose::Download(Download { path, beginning, bytes_max });
+        let exchange = Exchange::new(response.unbind(), purpose);
+        let downloads = py.import(intern!(py, "southbridge._downloads"))?;
+        match here::here(py)? {
+            Here::Twisted => here::frontend(py, "twisted")?
+                .call_method1(intern!(py, "begin_download"), (exchange, progress)),
+            _ => downloads.call_method1(intern!(py, "begin"), (exchange, progress)),
+        }
     }
 
     /// Asks for what is at `url`.

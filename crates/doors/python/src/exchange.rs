@@ -9,7 +9,8 @@
 //! # Source
 //! K4, K15, K20; issue 4, item 2.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyRuntimeError;
@@ -26,7 +27,7 @@ use crate::here::{self, Here};
 use crate::port::Port;
 use crate::process::{self, Own};
 use crate::response::Response;
-use crate::seam::{Draw, Drawn, Ends, Failure, Feed, Purpose, Pushed};
+use crate::seam::{Answer, Draw, Drawn, Ends, Failure, Feed, Progress, Purpose, Pushed, Saved};
 use crate::waiting::{Over, Who};
 use crate::{errors, headers};
 
@@ -36,6 +37,7 @@ pub struct Exchange {
     response: Py<Response>,
     purpose: Purpose,
     opened: OnceLock<OpenedAt>,
+    saved: OnceLock<(PathBuf, u64, u64)>,
 }
 
 struct OpenedAt {
@@ -44,6 +46,7 @@ struct OpenedAt {
     blocks: bool,
     ticket: Ticket,
     bodies: Own<Mutex<Bodies>>,
+    progress: Option<Arc<Progress>>,
 }
 
 struct Bodies {
@@ -61,7 +64,7 @@ enum Drawing {
 impl Exchange {
     /// What `response` asks for, which has not been sent.
     pub fn new(response: Py<Response>, purpose: Purpose) -> Self {
-        Self { response, purpose, opened: OnceLock::new() }
+        Self { response, purpose, opened: OnceLock::new(), saved: OnceLock::new() }
     }
 
     fn opened(&self) -> PyResult<&OpenedAt> {
@@ -90,6 +93,14 @@ impl Exchange {
         if let Some(opened) = self.opened.get() {
             opened.port.get().unlisten(opened.ticket);
         }
+    }
+
+    /// Notes what was saved; the response to it is an answer like any other.
+    fn keep_saved(&self, answer: Answer) -> Answer {
+        let Answer::Saved(saved) = answer else { return answer };
+        let Saved { response, path, bytes, resumed_at } = *saved;
+        let _once = self.saved.set((path, bytes, resumed_at));
+        Answer::Head(Box::new(response))
     }
 
     fn check_place(&self, py: Python<'_>, here: &Here<'_>) -> PyResult<()> {
@@ -151,7 +162,7 @@ impl Exchange {
         let port = here::port(py, &here)?;
         let response = self.response.get();
         let outgoing = response.take_to_send(py)?;
-        let Ends { ticket, draw, feed } =
+        let Ends { ticket, draw, feed, progress } =
             port.get().open(py, outgoing, &self.purpose).inspect_err(|_| response.abandon())?;
         let bodies = Bodies { drawing: draw.map_or(Drawing::Over(None), Drawing::Flows), feed };
         let opened = OpenedAt {
@@ -159,6 +170,7 @@ impl Exchange {
             blocks: matches!(here, Here::Thread),
             ticket,
             bodies: Own::new(Mutex::new(bodies)),
+            progress,
         };
         let _once = self.opened.set(opened);
         Ok(())
@@ -173,7 +185,7 @@ impl Exchange {
                 return Err(errors::forked(py));
             }
             let Some(answer) = opened.port.get().take_answer(opened.ticket) else { return Ok(None) };
-            response.complete(answer);
+            response.complete(answer.map(|answer| self.keep_saved(answer)));
         }
         response.check(py)?;
         Ok(Some(self.response.clone_ref(py)))
@@ -224,6 +236,19 @@ impl Exchange {
             Drawing::Over(Some(trailers)) => Ok(headers::lines(trailers)),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Of a download that is over: the file, how many bytes it has, and how many of them were there before.
+    #[getter]
+    fn saved(&self) -> Option<(PathBuf, u64, u64)> {
+        self.saved.get().cloned()
+    }
+
+    /// Of a download: how many bytes are in the file, and how many there will be, if the peer has said so.
+    #[getter]
+    fn progress(&self) -> (u64, Option<u64>) {
+        let progress = self.opened.get().and_then(|opened| opened.progress.as_ref());
+        progress.map_or((0, None), |progress| (progress.done(), progress.total()))
     }
 
     /// Feeds what is in `piece` from `start` on, as far as there is room; up to where it was taken.

@@ -5,16 +5,19 @@
 //! # Source
 //! K3, K4, K15.
 
+use std::sync::Arc;
+
 use southbridge::Southbridge;
-use southbridge::client::{Completion, Opened};
+use southbridge::client::{Completion, Downloading, Opened};
 use southbridge::federation::FederationConfig;
 use southbridge_kernel::port::{News, StartError};
 use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_words::{Step, Ticket, WallTime};
 
 pub use southbridge::client::{
-    Answer, Auth, Body, Client, ClientConfig, ClientError as Failure, ClientTls, Content, Draw, Drawn, Feed,
-    Multipart, Part, Port, ProxyChoice, ProxyRules, Pushed, Request, Response as Incoming, Timeouts,
+    Answer, Auth, Beginning, Body, Client, ClientConfig, ClientError as Failure, ClientTls, Content,
+    Download, Draw, Drawn, Feed, Multipart, Part, Port, Progress, ProxyChoice, ProxyRules, Pushed, Request,
+    Response as Incoming, Saved, Timeouts,
 };
 
 /// Where ports are attached to a kernel that a test moves.
@@ -49,16 +52,20 @@ pub enum Purpose {
     Stream,
     /// The body of the request is fed, and the response comes whole.
     Upload,
+    /// The body of the response goes into a file.
+    Download(Download),
 }
 
 /// The ends of an exchange that are the application's.
 pub struct Ends {
     /// Its number.
     pub ticket: Ticket,
-    /// Where the body of the response is drawn.
+    /// Where the body of the response is drawn; of a download, where something comes when there is progress.
     pub draw: Option<Draw>,
     /// Where the body of the request is fed.
     pub feed: Option<Feed>,
+    /// How far a download is.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// What a port says of a submission.
@@ -94,11 +101,15 @@ pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, 
     match purpose {
         Purpose::Stream => {
             let Opened { ticket, draw, feed } = client.open(port, request)?;
-            Ok(Ends { ticket, draw: Some(draw), feed })
+            Ok(Ends { ticket, draw: Some(draw), feed, progress: None })
         }
         Purpose::Upload => {
             let (ticket, feed) = client.upload(port, request)?;
-            Ok(Ends { ticket, draw: None, feed: Some(feed) })
+            Ok(Ends { ticket, draw: None, feed: Some(feed), progress: None })
+        }
+        Purpose::Download(download) => {
+            let Downloading { ticket, progress, ticks } = client.download(port, request, download.clone())?;
+            Ok(Ends { ticket, draw: Some(ticks), feed: None, progress: Some(progress) })
         }
     }
 }

@@ -8,6 +8,7 @@ use southbridge_words::Ticket;
 use url::Url;
 
 use super::config::ClientConfig;
+use super::download::{Download, Progress, Save};
 use super::errands::{Cookies, Fetch, Stream, WithCookies};
 use super::request::{Body, Request};
 use super::settings::Settings;
@@ -30,6 +31,17 @@ pub struct Opened {
     pub draw: Draw,
     /// Where the body of the request is fed, if it is fed.
     pub feed: Option<Feed>,
+}
+
+/// A download under way.
+#[derive(Debug)]
+pub struct Downloading {
+    /// Its number.
+    pub ticket: Ticket,
+    /// How far it is.
+    pub progress: Arc<Progress>,
+    /// Something is drawn here when it is worth looking at `progress` again, ten times a second at most. May be dropped.
+    pub ticks: Draw,
 }
 
 impl Client {
@@ -102,6 +114,28 @@ impl Client {
             let prepared = Box::new(request.prepare(&settings.config, Some(fed))?);
             Ok((Fetch { settings, prepared }, feed))
         })
+    }
+
+    /// Hands `request` in at `port`; the answer is `Answer::Saved`, or `Answer::Response` for a status that brings no file.
+    /// Takes two places at the port. Never blocks.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub fn download(
+        &self,
+        port: &Port,
+        request: Request,
+        download: Download,
+    ) -> Result<Downloading, ClientError> {
+        let settings = Arc::clone(&self.settings);
+        let progress = Arc::new(Progress::default());
+        let (ticket, ticks) = open(port, |opening| {
+            let (flow, draw) = opening.downward(1)?;
+            let _sound = request.clone().prepare(&settings.config, None)?;
+            let (request, progress) = (Box::new(request), Arc::clone(&progress));
+            Ok((Save { settings, request, download, progress, ticks: flow }, draw))
+        })?;
+        Ok(Downloading { ticket, progress, ticks })
     }
 
     /// Asks for the cookies; the answer is `Answer::Cookies`.

@@ -41,6 +41,15 @@ impl Files {
         tell.await.map_err(|_| gone())?
     }
 
+    /// Has `job` done some time, if nothing else can be waited for. Where there is no place in the queue it is done here.
+    pub(crate) fn later(&self, job: impl FnOnce() + Send + 'static) {
+        let job: Job = Box::new(job);
+        match self.thread().map(|jobs| jobs.try_send(job)) {
+            Ok(Err(mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job))) => job(),
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+
     fn thread(&self) -> io::Result<mpsc::Sender<Job>> {
         if let Some(jobs) = &*self.jobs.borrow() {
             return Ok(jobs.clone());

@@ -7,7 +7,7 @@
 //! | file | what is there |
 //! | --- | --- |
 //! | `client`, `request`, `multipart`, `config`, `settings` | what a program says |
-//! | `errands`, `journey`, `incoming`, `uploading` | what the I/O thread does |
+//! | `errands`, `journey`, `incoming`, `uploading`, `download`, `partial` | what the I/O thread does |
 //! | `redirect`, `cookies`, `decode`, `proxy` | rules, without a socket |
 //! | `routes`, `services` | where requests go |
 //! | `response`, `error` | what a program is told |
@@ -21,12 +21,14 @@ mod clients;
 mod config;
 mod cookies;
 mod decode;
+mod download;
 mod errands;
 mod error;
 mod files;
 mod incoming;
 mod journey;
 mod multipart;
+mod partial;
 mod proxy;
 mod redirect;
 mod request;
@@ -38,11 +40,12 @@ mod uploading;
 
 use crate::Southbridge;
 
-pub use client::{Client, Opened};
+pub use client::{Client, Downloading, Opened};
 pub(crate) use clients::Clients;
 pub use config::{Auth, BodyLimits, ClientConfig, ClientTls, Downgrade, ProxyChoice, Reach, Timeouts};
 pub use cookies::{CookieRefused, CookieView, Jar};
 pub use decode::{DecodeError, Decoder};
+pub use download::{Beginning, Download, Progress};
 pub use error::{ClientError, Patience};
 pub(crate) use files::Files;
 pub use multipart::{Content, Multipart, Part};
