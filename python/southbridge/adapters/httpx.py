@@ -1,6 +1,7 @@
 """Transports of httpx: ``httpx.Client(transport=KernelTransport())``, ``httpx.AsyncClient(transport=AsyncKernelTransport())``.
 
-Bodies are whole, both ways: ``client.stream()`` works, and what it yields has been read already.
+Bodies go in pieces, both ways: what the program does not read is held back at the peer, and what the peer does not
+take is not asked of a generator.
 
 # Timeouts
 ``connect`` bounds the way to a connection, with the wait for a place in the pool (``pool`` counts when ``connect`` is
@@ -9,9 +10,11 @@ None). ``read`` bounds the silence of the peer, while it is written to as well; 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from southbridge import (
+    BlockingResponse,
     BodyStoppedError,
     Client,
     ConnectFailedError,
@@ -24,7 +27,8 @@ from southbridge import (
     OverloadedError,
     PeerMisbehavedError,
     RequestError,
-    Response,
+    Stream,
+    StreamedResponse,
     TimedOutError,
     Timeout,
     TlsFailedError,
@@ -56,11 +60,13 @@ class KernelTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises the exceptions of httpx; the kernel's is their ``__cause__``."""
-        body = request.read()
+        body: Any = request.stream
+        content = request.read() if isinstance(body, httpx.ByteStream) else iter(body)
         try:
-            return _answer(without_loop(lambda: _send(self._client, request, body)))
+            response = without_loop(_stream(self._client, request, content).open_now)
         except RequestError as error:
             raise _translated(error, request) from error
+        return _answer(response, _Body(response, request))
 
 
 class AsyncKernelTransport(httpx.AsyncBaseTransport):
@@ -71,25 +77,66 @@ class AsyncKernelTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises the exceptions of httpx; the kernel's is their ``__cause__``."""
-        body = await request.aread()
+        body: Any = request.stream
+        content = await request.aread() if isinstance(body, httpx.ByteStream) else body
         try:
-            return _answer(await _send(self._client, request, body))
+            response = await _stream(self._client, request, content).open()
         except RequestError as error:
             raise _translated(error, request) from error
+        return _answer(response, _AsyncBody(response, request))
 
 
-def _send(client: Client, request: httpx.Request, body: bytes) -> Response:
+class _Body(httpx.SyncByteStream):
+    """The body of a response, as it comes."""
+
+    def __init__(self, response: BlockingResponse, request: httpx.Request) -> None:
+        self._response = response
+        self._request = request
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while piece := without_loop(self._response.read_piece):
+                yield piece
+        except RequestError as error:
+            raise _translated(error, self._request) from error
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class _AsyncBody(httpx.AsyncByteStream):
+    """The same, where a loop runs."""
+
+    def __init__(self, response: StreamedResponse, request: httpx.Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while piece := await self._response.read_piece():
+                yield piece
+        except RequestError as error:
+            raise _translated(error, self._request) from error
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+def _stream(client: Client, request: httpx.Request, content: Any) -> Stream:
     if request.url.scheme not in ("http", "https"):
         raise httpx.UnsupportedProtocol(
             f"{request.url.scheme!r} is not a scheme that the kernel speaks", request=request
         )
     # The name and the password of a URL are in the header already.
     url = str(request.url.copy_with(userinfo=b"", fragment=None))
-    return client.request(
+    fields = fields_for(url, request.headers.raw)
+    if not isinstance(content, bytes) and "content-length" in request.headers:
+        fields.append((b"content-length", request.headers["content-length"].encode()))
+    return client.stream(
         request.method,
         url,
-        headers=fields_for(url, request.headers.raw),
-        content=body or None,
+        headers=fields,
+        content=content or None,
         timeout=_timeout(request.extensions.get("timeout", {})),
         redirects_max=0,
         decompress=False,
@@ -101,7 +148,7 @@ def _timeout(said: dict[str, float | None]) -> Timeout:
     return Timeout(connect=said.get("pool") if connect is None else connect, read=said.get("read"))
 
 
-def _answer(response: Response) -> httpx.Response:
+def _answer(response: BlockingResponse | StreamedResponse, body: _Body | _AsyncBody) -> httpx.Response:
     extensions: dict[str, Any] = {
         "http_version": response.http_version.encode(),
         "reason_phrase": response.reason.encode(),
@@ -110,12 +157,15 @@ def _answer(response: Response) -> httpx.Response:
     return httpx.Response(
         response.status,
         headers=response.headers.raw,
-        stream=httpx.ByteStream(response.content),
+        stream=body,
         extensions=extensions,
     )
 
 
-def _translated(error: RequestError, request: httpx.Request) -> httpx.RequestError:
+def _translated(error: RequestError, request: httpx.Request) -> Exception:
+    # What a generator of the program raised is the program's.
+    if isinstance(error, BodyStoppedError) and isinstance(error.__cause__, Exception):
+        return error.__cause__
     return _kind(error)(str(error), request=request)
 
 

@@ -64,10 +64,37 @@ def test_httpx_credentials_of_a_url_are_sent_once(client: httpx.Client, peer: st
     assert sent == ["Basic bWU6c2VjcmV0"]
 
 
-def test_httpx_streams_what_was_read_whole(client: httpx.Client, peer: str) -> None:
-    with client.stream("GET", f"{peer}/size/100000") as response:
-        assert sum(map(len, response.iter_bytes(1000))) == 100_000
-    assert client.head(f"{peer}/size/12").headers["content-length"] == "12"
+def test_httpx_streams_what_it_has_not_read(client: httpx.Client, peer: str) -> None:
+    with client.stream("GET", f"{peer}/torn") as response:
+        pieces = response.iter_raw()
+        assert next(pieces) == b"seen"
+        with pytest.raises(ConnectionCutError):
+            next(pieces)
+    with client.stream("GET", f"{peer}/flood/httpx/100") as response:
+        assert next(response.iter_bytes(1000)) == b"f" * 1000
+    deadline = time.monotonic() + 20
+    while not (told := client.get(f"{peer}/taken/httpx").json())["gone"]:
+        assert time.monotonic() < deadline, "the peer still waits"
+        time.sleep(0.02)
+    assert told["bytes"] < 50 << 20
+
+
+def test_httpx_sends_what_a_generator_makes_as_it_is_taken(client: httpx.Client, peer: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"p" * 10_000
+
+    told = client.post(f"{peer}/count/httpx", content=pieces()).json()
+    assert (told["bytes"], told["encoding"]) == (1_000_000, "chunked")
+    told = client.post(f"{peer}/count/httpx", content=pieces(), headers={"Content-Length": "1000000"}).json()
+    assert (told["bytes"], told["length"]) == (1_000_000, "1000000")
+
+    def fails() -> Iterator[bytes]:
+        yield b"some"
+        raise LookupError("the program's own")
+
+    with pytest.raises(LookupError, match="own"):
+        client.post(f"{peer}/count/httpx", content=fails())
 
 
 def test_httpx_timeouts_are_told_apart(client: httpx.Client, peer: str) -> None:
