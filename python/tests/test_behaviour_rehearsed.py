@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from copy import copy
 from typing import TypeVar
 
 import pytest
@@ -94,20 +94,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture
 def frontend(request: pytest.FixtureRequest) -> Frontend:
+    from .frontends.every import frontend_called
+
     if request.param == "uvloop":
         pytest.skip("the time of uvloop cannot be moved")
-    frontend = _OnMockClock() if request.param == "trio" else _frontend_called(request.param)
+    frontend = _OnMockClock() if request.param == "trio" else copy(frontend_called(request.param))
     # The timers of gevent cannot be moved, and it is by one of them that the story gives up.
     frontend.can_give_up = frontend.can_give_up and "gevent" not in frontend.name
     return frontend
-
-
-@cache
-def _frontend_called(name: str) -> Frontend:
-    # Some of them can be made but once.
-    from .frontends.every import frontend_called
-
-    return frontend_called(name)
 
 
 class _OnMockClock(Frontend):

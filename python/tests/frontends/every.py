@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from . import Frontend
 
 
+@cache
 def frontend_called(name: str) -> Frontend:
-    """The frontend ``name``; its framework is imported now, and not before."""
+    """The frontend ``name``; its framework is imported now, and not before. Some can be made but once a process."""
     if name == "twisted-asyncio":
         import asyncio
 
