@@ -43,6 +43,7 @@ impl Shared {
             check_request(&call.request)?;
         }
         let mut passage = self.admit(&call)?;
+        passage.mark.describe(call.deadline, manner.about.as_ref());
         let lane = self.rank(&call, &mut passage)?;
         let deadline = self.clock.to_tokio(call.deadline);
         let outcome =

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,17 @@ pub struct Call {
     pub ranked: bool,
 }
 
+/// What a request is about, for people who ask what is under way (K13).
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What is asked.
+    pub method: ::http::Method,
+    /// Of what: without user, password and query, which may be secrets.
+    pub url: String,
+    /// The mark under which it was made.
+    pub mark: Option<Arc<str>>,
+}
+
 /// Makes a request when there is a connection for it, and not before: what gathers meanwhile can still go along,
 /// and what has become needless is never made (F6).
 pub trait Compose {
@@ -55,6 +67,8 @@ pub struct Manner<'a> {
     /// How long the peer may neither take a byte nor give one before the head of its response is there. Default:
     /// until the call's deadline.
     pub silence_max: Option<Duration>,
+    /// What it is about. Default: nobody says, and only its host is shown.
+    pub about: Option<Rc<About>>,
 }
 
 /// A request in the making. It should be quick: a connection is held meanwhile.

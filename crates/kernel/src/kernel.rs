@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Weak;
 
 use ::http::Response;
 use southbridge_policy::admission::{Admission, AdmissionLimits};
@@ -23,6 +24,7 @@ use crate::exchange::{Call, Compose, ExchangeError, Manner};
 use crate::http::ResponseBody;
 use crate::net::{self, AddressPolicy, ConnectError, Stream};
 use crate::pool::{Lending, Opener, OpeningConfig, PeerView};
+use crate::port::{PortFacts, PortView};
 use crate::stats::{Exposition, Stats, StatsConfig};
 use crate::surroundings::Surroundings;
 use crate::tls::{TlsConfig, TlsConfigError, TlsConnector};
@@ -109,6 +111,7 @@ pub(crate) struct Shared {
     pub(crate) opening: OpeningConfig,
     pub(crate) body_rate_min: u64,
     pub(crate) head_bytes_max: u32,
+    pub(crate) ports: RefCell<Vec<Weak<dyn PortFacts>>>,
 }
 
 impl Kernel {
@@ -149,6 +152,7 @@ impl Kernel {
             opening: config.opening,
             body_rate_min: config.body_rate_min,
             around,
+            ports: RefCell::default(),
         };
         Ok(Self { shared: Rc::new(shared) })
     }
@@ -292,6 +296,19 @@ impl Kernel {
     /// How many requests are under way.
     pub fn requests_count(&self) -> usize {
         self.shared.underway.count()
+    }
+
+    /// The ports that are attached.
+    pub fn ports(&self) -> Vec<PortView> {
+        let ports = self.shared.ports.borrow();
+        ports.iter().filter_map(Weak::upgrade).filter_map(|port| port.view()).collect()
+    }
+
+    /// One more port is attached.
+    pub(crate) fn note_port(&self, port: Weak<dyn PortFacts>) {
+        let mut ports = self.shared.ports.borrow_mut();
+        ports.retain(|port| port.strong_count() > 0);
+        ports.push(port);
     }
 
     /// What the Connection Pool holds.

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod clock;
 mod corridor;
+pub mod debug;
 mod declared;
 pub mod discovery;
 pub mod dns;

@@ -1,12 +1,15 @@
 //! The requests that are under way, each with where it is and since when (K13).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::Serialize;
 use slab::Slab;
 use southbridge_words::{Class, Instant, PeerId, ServiceName, Step, Ticket};
+
+use crate::exchange::About;
 
 /// All requests under way.
 #[derive(Default)]
@@ -24,6 +27,8 @@ pub(crate) struct Entry {
     step: Cell<Step>,
     remote: Cell<Option<SocketAddr>>,
     peer: Cell<Option<PeerId>>,
+    deadline: Cell<Option<Instant>>,
+    about: OnceCell<Rc<About>>,
 }
 
 /// Keeps a request in the list until it is dropped.
@@ -48,6 +53,18 @@ pub struct RequestView {
     pub age_ms: u64,
     /// The address it was sent to, once it was.
     pub endpoint: Option<String>,
+    /// Milliseconds until its time is up; zero when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_in_ms: Option<u64>,
+    /// What is asked, where whoever asks has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Of what, without secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The mark under which it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 impl Underway {
@@ -63,6 +80,8 @@ impl Underway {
             step: Cell::new(Step::Admission),
             remote: Cell::new(None),
             peer: Cell::new(None),
+            deadline: Cell::new(None),
+            about: OnceCell::new(),
         });
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
         Mark { underway: Rc::clone(self), key, entry }
@@ -91,19 +110,36 @@ impl Underway {
 
 impl Entry {
     fn view(&self, now: Instant) -> RequestView {
-        let age = now.saturating_since(self.started_at).as_millis();
+        let about = self.about.get();
+        let deadline = self.deadline.get().map(|deadline| millis(deadline.saturating_since(now)));
         RequestView {
             ticket: self.ticket.to_string(),
             service: self.service.to_string(),
             class: self.class.name(),
             step: self.step.get().name(),
-            age_ms: u64::try_from(age).unwrap_or(u64::MAX),
+            age_ms: millis(now.saturating_since(self.started_at)),
             endpoint: self.remote.get().map(|remote| remote.to_string()),
+            deadline_in_ms: deadline.filter(|millis| *millis < FAR_MS),
+            method: about.map(|about| about.method.to_string()),
+            url: about.map(|about| about.url.clone()),
+            mark: about.and_then(|about| about.mark.as_deref().map(str::to_owned)),
         }
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Mark {
+    /// The request has to be answered by `deadline`, and is about `about`.
+    pub(crate) fn describe(&self, deadline: Instant, about: Option<&Rc<About>>) {
+        self.entry.deadline.set(Some(deadline));
+        if let Some(about) = about {
+            let _first_word_holds = self.entry.about.set(Rc::clone(about));
+        }
+    }
+
     /// How far the request has come.
     pub(crate) fn step(&self) -> Step {
         self.entry.step.get()
@@ -145,3 +181,6 @@ impl Drop for Mark {
         self.underway.entries.borrow_mut().remove(self.key);
     }
 }
+
+/// A deadline that is further away than this is none.
+const FAR_MS: u64 = 30 * 24 * 3600 * 1000;

@@ -8,11 +8,13 @@
 //! | `GET /debug/requests` | the oldest requests under way, with age, step and endpoint |
 //! | `GET /debug/pools` | every peer with its connections |
 //! | `GET /debug/hosts` | every host with its rank; `?state=down` filters |
+//! | `GET /debug/process`, `/debug/marks`, `/debug/stack` | on a debug socket only: see [`crate::debug`] |
 //! | `POST /hosts/{name}/wake` | ends the back-off of a host |
 //!
 //! # Source
 //! K13, F5.
 
+mod debug_pages;
 mod pages;
 mod visitor;
 
@@ -30,8 +32,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use southbridge_words::{Secret, ServiceName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::debug::Debug;
 use crate::kernel::Kernel;
-use crate::net::Listener;
+use crate::net::{Listener, Peer};
 use crate::stats::Board;
 
 pub use crate::stats::MoreMetrics;
@@ -63,13 +66,16 @@ pub struct Admin {
     board: Board,
     wake: Vec<AlsoWake>,
     secret: Option<Secret>,
+    /// This user and root alone are answered.
+    user: Option<u32>,
+    debug: Option<Rc<Debug>>,
 }
 
 impl Admin {
     /// An admin socket for `kernel`.
     pub fn new(kernel: Kernel, readiness: Readiness, more: Vec<MoreMetrics>) -> Self {
         let board = Board::new(kernel.clone(), more);
-        Self { kernel, readiness, board, wake: Vec::new(), secret: None }
+        Self { kernel, readiness, board, wake: Vec::new(), secret: None, user: None, debug: None }
     }
 
     /// Tells `wake` too when an operator wakes a host: a queue that waits for it, for instance.
@@ -86,11 +92,28 @@ impl Admin {
         self
     }
 
+    /// Answers only processes of the user `uid`, and of root, as the system says who they are.
+    #[must_use]
+    pub(crate) fn for_user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
+        self
+    }
+
+    /// Answers also what only a debug socket tells.
+    #[must_use]
+    pub(crate) fn with_debug(mut self, debug: Rc<Debug>) -> Self {
+        self.debug = Some(debug);
+        self
+    }
+
     /// Accepts and answers until dropped.
     pub async fn serve(&self, listener: &Listener) {
         let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
         loop {
             let stream = listener.accept().await;
+            if !self.knows(stream.peer()) {
+                continue;
+            }
             let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
             let admin = self.clone();
             tokio::task::spawn_local(async move {
@@ -103,8 +126,8 @@ impl Admin {
     /// Answers the requests on one connection.
     pub async fn answer<S: AsyncRead + AsyncWrite + Unpin + 'static>(&self, stream: S) {
         let service = service_fn(|request: hyper::Request<Incoming>| {
-            let response = self.page(&request);
-            async move { Ok::<_, Infallible>(response) }
+            let admin = self.clone();
+            async move { Ok::<_, Infallible>(admin.page(&request).await) }
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
@@ -116,10 +139,21 @@ impl Admin {
         }
     }
 
-    fn page(&self, request: &hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
-        match visitor::check(request, self.secret.as_ref()) {
-            Ok(()) => pages::answer(self, request.method(), request.uri()),
-            Err(refused) => pages::refused(refused),
+    fn knows(&self, peer: Peer) -> bool {
+        let Some(user) = self.user else { return true };
+        matches!(peer, Peer::Unix { uid: Some(uid) } if uid == user || uid == 0)
+    }
+
+    async fn page(&self, request: &hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
+        if let Err(refused) = visitor::check(request, self.secret.as_ref()) {
+            return pages::refused(refused);
+        }
+        let (method, uri) = (request.method(), request.uri());
+        match &self.debug {
+            Some(debug) if debug_pages::knows(uri.path()) => {
+                debug_pages::answer(debug, &self.kernel, method, uri.path()).await
+            }
+            _ => pages::answer(self, method, uri),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Admin;
 use super::visitor::Refused;
 use crate::stats::Exposition;
 
-type Page = Response<Full<Bytes>>;
+pub(super) type Page = Response<Full<Bytes>>;
 
 /// The answer to who is not let in.
 pub(super) fn refused(why: Refused) -> Page {
@@ -138,17 +138,17 @@ fn plain(status: StatusCode, text: &'static str) -> Page {
     with_type(status, "text/plain; charset=utf-8", Full::new(Bytes::from_static(text.as_bytes())))
 }
 
-fn failure(status: StatusCode, reason: &str) -> Page {
+pub(super) fn failure(status: StatusCode, reason: &str) -> Page {
     json_page(status, &json!({ "error": reason }))
 }
 
-fn not_allowed(allowed: &'static str) -> Page {
+pub(super) fn not_allowed(allowed: &'static str) -> Page {
     let mut page = failure(StatusCode::METHOD_NOT_ALLOWED, &format!("this page takes {allowed}"));
     page.headers_mut().insert(ALLOW, ::http::HeaderValue::from_static(allowed));
     page
 }
 
-fn json_page(status: StatusCode, value: &impl Serialize) -> Page {
+pub(super) fn json_page(status: StatusCode, value: &impl Serialize) -> Page {
     let mut text = serde_json::to_string_pretty(value).expect("views have string keys and finite numbers");
     text.push('\n');
     with_type(status, "application/json", Full::new(Bytes::from(text)))

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::Port;
 use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
 use super::queue::{Shared, Submission};
+use super::view::PortFacts;
 
 /// Attaches ports to a kernel, from any thread. Cheap to clone; all clones are one.
 pub struct Landing<D: Desk> {
@@ -48,8 +49,16 @@ impl<D: Desk> Landing<D> {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn attach(&self, held_max: usize) -> std::io::Result<Port<D>> {
+        self.attach_for("threads", held_max)
+    }
+
+    /// Attaches a port for `frontend`, as people know it who ask what the program is doing.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn attach_for(&self, frontend: &'static str, held_max: usize) -> std::io::Result<Port<D>> {
         let (bell, stopped, heard) = (Arc::clone(&self.bell), Arc::clone(&self.stopped), self.heard.clone());
-        let shared = Arc::new(Shared::new(held_max, bell, stopped, heard)?);
+        let shared = Arc::new(Shared::new(held_max, frontend, bell, stopped, heard)?);
         self.attaching.lock().expect("no holder of this lock panics").push(Arc::clone(&shared));
         self.bell.notify_one();
         Ok(Port { shared })
@@ -107,6 +116,10 @@ impl<D: Desk> KernelSide<D> {
         loop {
             let notified = self.bell.notified();
             let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
+            for shared in &new {
+                let shared: Arc<dyn PortFacts> = Arc::clone(shared) as _;
+                desk.kernel().note_port(Arc::downgrade(&shared));
+            }
             ports.extend(new.into_iter().map(Attached::new));
             for port in &ports {
                 port.take_all(desk);

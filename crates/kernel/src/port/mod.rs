@@ -21,6 +21,7 @@ mod plain;
 mod queue;
 mod stream;
 mod thread;
+mod view;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +37,8 @@ pub use landing::{KernelSide, Landing};
 pub use plain::{PortError, PortRequest};
 pub use stream::{Draw, Drawn, Fed, Feed, Flow, Gone, Pushed, Taken};
 pub use thread::{KernelThread, StartError};
+pub(crate) use view::PortFacts;
+pub use view::PortView;
 
 /// Something that an application is told about a submission.
 pub struct Completion<D: Desk> {

@@ -51,11 +51,15 @@ pub(super) struct Shared<D: Desk> {
     heard: Option<Arc<Notify>>,
     /// The kernel has looked at this port for the last time.
     finished: AtomicBool,
+    /// Who waits here: how, and in which thread.
+    pub(super) frontend: &'static str,
+    pub(super) thread: u32,
 }
 
 impl<D: Desk> Shared<D> {
     pub(super) fn new(
         held_max: usize,
+        frontend: &'static str,
         kernel: Arc<Notify>,
         stopped: Arc<AtomicBool>,
         heard: Option<Arc<Notify>>,
@@ -76,6 +80,8 @@ impl<D: Desk> Shared<D> {
             stopped,
             heard,
             finished: AtomicBool::new(false),
+            frontend,
+            thread: crate::debug::thread_id(),
         })
     }
 

@@ -58,6 +58,14 @@ impl<D: Desk> KernelThread<D> {
     pub fn attach(&self, held_max: usize) -> std::io::Result<Port<D>> {
         self.landing.attach(held_max)
     }
+
+    /// Attaches a port for `frontend`, as people know it who ask what the program is doing.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn attach_for(&self, frontend: &'static str, held_max: usize) -> std::io::Result<Port<D>> {
+        self.landing.attach_for(frontend, held_max)
+    }
 }
 
 impl<D: Desk> Drop for KernelThread<D> {

@@ -136,7 +136,7 @@ impl Place {
     }
 
     /// Makes the directory, and looks that it is ours alone.
-    pub(super) fn prepare(&self) -> Result<(), PlaceError> {
+    pub(crate) fn prepare(&self) -> Result<(), PlaceError> {
         let mut builder = fs::DirBuilder::new();
         for dir in self.parent.iter().chain([&self.dir]) {
             match builder.mode(0o700).create(dir) {

@@ -1,0 +1,42 @@
+//! The pages that only a debug socket has.
+//!
+//! # Source
+//! K13.
+
+use ::http::{Method, StatusCode};
+use serde_json::json;
+
+use super::pages::{Page, failure, json_page, not_allowed};
+use crate::debug::Debug;
+use crate::kernel::Kernel;
+
+/// Whether `path` is one of them.
+pub(super) fn knows(path: &str) -> bool {
+    matches!(path, "/debug/process" | "/debug/marks" | "/debug/stack")
+}
+
+/// The answer to one request for one of them.
+pub(super) async fn answer(debug: &Debug, kernel: &Kernel, method: &Method, path: &str) -> Page {
+    // A HEAD would interrupt the main thread for nothing.
+    if *method != Method::GET {
+        return not_allowed("GET");
+    }
+    match path {
+        "/debug/process" => json_page(StatusCode::OK, &debug.process(kernel)),
+        "/debug/marks" => marks(debug),
+        _ => stack(debug).await,
+    }
+}
+
+fn marks(debug: &Debug) -> Page {
+    let marks = debug.marks();
+    let views = marks.views(std::process::id());
+    json_page(StatusCode::OK, &json!({ "marks": views, "unlisted": marks.unlisted() }))
+}
+
+async fn stack(debug: &Debug) -> Page {
+    match debug.stack().await {
+        Ok(view) => json_page(StatusCode::OK, &view),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &crate::http::explain(&error)),
+    }
+}
