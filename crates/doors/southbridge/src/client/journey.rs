@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderMap, Method, Uri};
 use http_body::Body;
-use southbridge_kernel::exchange::{Call, ExchangeError, Manner};
+use southbridge_kernel::exchange::{About, Call, ExchangeError, Manner};
 use southbridge_kernel::http::{ResponseBody, StreamedBody};
 use southbridge_kernel::net::AddressPolicy;
 use southbridge_words::{Instant, Step};
@@ -59,6 +59,7 @@ struct Terms {
     class: southbridge_words::Class,
     repeat: southbridge_kernel::Repeat,
     demand: southbridge_policy::ranker::Demand,
+    mark: Option<Arc<str>>,
 }
 
 impl Journey {
@@ -84,6 +85,7 @@ impl Journey {
                 class: prepared.class,
                 repeat: prepared.repeat,
                 demand: prepared.demand,
+                mark: prepared.mark,
             },
             named_by: NamedBy::Program,
             history: Vec::new(),
@@ -150,12 +152,28 @@ impl Journey {
             Sending::Streamed(streamed) => Some(streamed),
             Sending::Whole(_) => None,
         };
-        let manner =
-            Manner { body: streamed.clone(), connect_by, silence_max: self.watch.read, ..Manner::default() };
+        let manner = Manner {
+            body: streamed.clone(),
+            connect_by,
+            silence_max: self.watch.read,
+            about: Some(self.about()),
+            ..Manner::default()
+        };
         kernel
             .exchange_as(call, manner)
             .await
             .map_err(|error| self.explain(&error, streamed.as_ref(), connect_by))
+    }
+
+    /// What people are told who ask what is under way.
+    fn about(&self) -> Rc<About> {
+        let mark = self.prepared.mark.clone();
+        let mut url = without_secrets(&self.url);
+        if url.len() > URL_SHOWN_MAX {
+            // All but the end is ASCII.
+            url = url.chars().take(URL_SHOWN_MAX).chain(['…']).collect();
+        }
+        Rc::new(About { method: self.method.clone(), url, mark })
     }
 
     /// The method, target and headers of the next hop, with `body`.
@@ -302,3 +320,6 @@ enum Sending {
     Whole(Bytes),
     Streamed(StreamedBody),
 }
+
+/// Characters of a URL that are shown: a thousand of them are sent at once.
+const URL_SHOWN_MAX: usize = 512;

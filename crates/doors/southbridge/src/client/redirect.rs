@@ -132,8 +132,10 @@ pub fn same_origin(one: &Url, other: &Url) -> bool {
 pub fn without_secrets(url: &Url) -> String {
     let mut bare = url.clone();
     let _bare = bare.set_username("").and_then(|()| bare.set_password(None));
-    bare.set_query(url.query().map(|_| "…"));
-    bare.to_string()
+    bare.set_query(None);
+    bare.set_fragment(None);
+    let rest = if url.query().is_some() { "?…" } else { "" };
+    format!("{bare}{rest}")
 }
 
 const OF_BODIES: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION];

@@ -3,6 +3,8 @@
 //! # Source
 //! K19 (what must not get into a head); RFC 9110 §5.5, §7.2; issue 4, item 2.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -50,6 +52,8 @@ pub struct Request {
     pub repeat: Option<Repeat>,
     /// Whether to be refused at once when the host has been failing. Default `Patient`: only after minutes.
     pub demand: Demand,
+    /// The mark under which it is made, for people who ask what is under way.
+    pub mark: Option<Arc<str>>,
 }
 
 /// What goes along with a request.
@@ -103,6 +107,7 @@ impl Request {
             class: Class::Interactive,
             repeat: None,
             demand: Demand::Patient,
+            mark: None,
         }
     }
 
@@ -138,6 +143,7 @@ pub(super) struct Prepared {
     pub(super) class: Class,
     pub(super) repeat: Repeat,
     pub(super) demand: Demand,
+    pub(super) mark: Option<Arc<str>>,
 }
 
 /// What goes along, ready to go.
@@ -200,6 +206,7 @@ impl Request {
             class: self.class,
             repeat,
             demand: self.demand,
+            mark: self.mark,
         })
     }
 }
