@@ -37,7 +37,7 @@ from southbridge._errors import (
     TooLargeError,
     TooManyRedirectsError,
 )
-from southbridge._kernel import Client, Headers, Response, Timeout, __version__
+from southbridge._kernel import Client, Headers, Mark, Response, Timeout, __version__, debug_socket, mark
 from southbridge._streams import BlockingResponse, Stream, StreamedResponse
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "HostDownError",
     "InvalidRequestError",
     "InvalidSettingError",
+    "Mark",
     "NameNotFoundError",
     "NotAwaitedError",
     "OverloadedError",
@@ -76,10 +77,12 @@ __all__ = [
     "TooManyRedirectsError",
     "Transfer",
     "__version__",
+    "debug_socket",
     "delete",
     "download",
     "get",
     "head",
+    "mark",
     "options",
     "patch",
     "post",

@@ -26,6 +26,7 @@ __all__ = [
     "Client",
     "Exchange",
     "Headers",
+    "Mark",
     "Port",
     "Rehearsal",
     "Response",
@@ -33,12 +34,15 @@ __all__ = [
     "__version__",
     "after_fork_in_child",
     "blocks_here",
+    "debug_socket",
+    "mark",
     "shutdown",
 ]
 
 __version__: Final[str]
 
 _T = TypeVar("_T")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _Plain: TypeAlias = str | int | float | bool
 _Pairs: TypeAlias = (
@@ -71,6 +75,16 @@ def shutdown() -> None:
 
 def blocks_here() -> bool:
     """Whether calls block here: in threads, and in greenlets."""
+def debug_socket() -> Path | None:
+    """Where the debug socket of this process lies. None when there is no kernel yet, or ``SOUTHBRIDGE_DEBUG`` is ``off``.
+
+    Raises `SouthbridgeError` when it could not be opened; the message says why.
+    """
+
+def mark(name: str, /) -> Mark:
+    """Say what the program is doing, for whoever asks it while it hangs: ``with mark("loading cart"):``, ``async with``,
+    or as a decorator. Marks nest. 64 bytes of the name are kept.
+    """
 
 def _attach_as_io_thread() -> None: ...  # only in the build for tests
 
@@ -410,10 +424,25 @@ class Client:
         """Remove what is at ``url``."""
 
 @final
+class Mark:
+    """What the program is doing, for as long as the block lasts. May be entered several times, also at the same time."""
+
+    @property
+    def name(self) -> str:
+        """What the program says."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(self, kind: object, value: object, traceback: object) -> Awaitable[None]: ...
+    def __call__(self, function: _Function, /) -> _Function:
+        """``function``, each call of which is within this mark; also of a coroutine or generator function."""
+
+@final
 class Port:
     """One event loop's, or one thread's, side of the kernel. What frontends are built on."""
 
-    def __new__(cls) -> Self: ...
+    def __new__(cls, frontend: str = "threads") -> Self: ...
     def __len__(self) -> int: ...
     @property
     def is_ours(self) -> bool:

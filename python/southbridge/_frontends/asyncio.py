@@ -21,7 +21,7 @@ def port(loop: asyncio.AbstractEventLoop) -> Port:
     known = _ports.get(loop)
     if known is not None and known.is_ours:
         return known
-    made = Port()
+    made = Port("asyncio")
     loop.add_reader(made.fileno(), Reader(made, loop))
     _ports[loop] = made
     return made

@@ -63,7 +63,7 @@ class _Watch:
     """A hub's port and the watcher of its descriptor."""
 
     def __init__(self, hub: Hub) -> None:
-        self.port = Port()
+        self.port = Port("gevent")
         self._waiting = 0
         self._run_callback = hub.loop.run_callback
         # A hub that waits for nothing but the kernel must not think that it waits in vain; and when nobody waits

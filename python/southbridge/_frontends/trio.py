@@ -71,7 +71,7 @@ def port() -> Port:
         return _port.get()
     except LookupError:
         pass
-    made = Port()
+    made = Port("trio")
     _port.set(made)
     trio.lowlevel.spawn_system_task(_drain, made, name="southbridge port")
     return made

@@ -268,7 +268,7 @@ class _Reader:
     """What the reactor calls when completions are ready. It watches while somebody waits, and only then."""
 
     def __init__(self, reactor: Any) -> None:
-        self.port = Port()
+        self.port = Port("twisted")
         self._reactor = reactor
 
     def start(self, answer: Response, settled: Callable[[], None]) -> int:

@@ -22,7 +22,7 @@ use crate::seam::{
     Beginning, Client as KernelClient, ClientConfig, ClientTls, Download, Outgoing, ProxyChoice, ProxyRules,
     Purpose,
 };
-use crate::{arguments, errors, process, values};
+use crate::{arguments, errors, marks, process, values};
 
 /// Settings that several requests share, and cookies. Connections are the kernel's, so there is nothing to close; it
 /// may be shared between threads, loops, and forked processes.
@@ -200,6 +200,7 @@ impl Client {
         let client = self.made(py)?;
         let mut request = client.request(method, url).map_err(|failure| errors::of_failure(py, &failure))?;
         let source = arguments::read(&mut request, options)?;
+        request.mark = marks::current_name(py)?;
         Ok(Response::new(Outgoing { client: client.clone(), request }, source))
     }
 

@@ -107,7 +107,7 @@ pub fn thread_port(py: Python<'_>) -> PyResult<Bound<'_, Port>> {
     // The port of a test's kernel is in the hands of whoever drives that.
     let port = match process::is_staged() {
         true => frontend(py, "rehearsed")?.call_method0(intern!(py, "thread_port"))?.cast_into::<Port>()?,
-        false => Bound::new(py, Port::new(py)?)?,
+        false => Bound::new(py, Port::new(py, "threads")?)?,
     };
     let before = MINE.replace(Some(port.clone().unbind()));
     drop(before);

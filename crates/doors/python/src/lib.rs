@@ -6,20 +6,24 @@
 //! # Architecture Invariants
 //! - No Python object reaches the I/O thread: requests are copied out of the interpreter, and what waits for an
 //!   answer stays here, under its ticket (K1).
-//! - `pyo3` is named in this door only; `unsafe` in `ffi` only.
+//! - `pyo3` is named in this door only; `unsafe` in `ffi`, `ffi_context` and `ffi_stack` only.
 //! - No lock of ours is held while Python code runs.
 
 mod arguments;
 mod asyncio;
 mod client;
+mod debug;
 mod errors;
 mod exchange;
 mod ffi;
+mod ffi_context;
+mod ffi_stack;
 #[cfg(feature = "watch-interpreter")]
 mod ffi_watch;
 mod headers;
 mod heard;
 mod here;
+mod marks;
 mod port;
 mod process;
 mod rehearsal;
@@ -47,9 +51,11 @@ mod _kernel {
     #[pymodule_export]
     use crate::headers::Headers;
     #[pymodule_export]
+    use crate::marks::{Mark, mark};
+    #[pymodule_export]
     use crate::port::Port;
     #[pymodule_export]
-    use crate::process::{after_fork_in_child, shutdown};
+    use crate::process::{after_fork_in_child, debug_socket, shutdown};
     #[pymodule_export]
     use crate::rehearsal::Rehearsal;
     #[pymodule_export]

@@ -40,11 +40,14 @@ pub struct Port {
 
 #[pymethods]
 impl Port {
-    /// Attaches a port to the kernel, which is started if need be.
+    /// Attaches a port to the kernel, which is started if need be; `frontend` is who waits there, as people see it who
+    /// ask what the program is doing.
     #[new]
-    pub fn new(py: Python<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (frontend="threads"))]
+    pub fn new(py: Python<'_>, frontend: &str) -> PyResult<Self> {
+        let known = FRONTENDS.iter().find(|known| **known == frontend);
         let stage = process::stage();
-        let port = process::attach(py)?;
+        let port = process::attach(py, known.copied().unwrap_or("another"))?;
         // Nothing can be ready yet, so there is nothing to drain first.
         let _armed = port.arm();
         Ok(Self { port: Own::new(port), stage, waiting: Mutex::default(), exchanges: Mutex::default() })
@@ -275,6 +278,9 @@ impl Port {
         taken
     }
 }
+
+/// Who may wait. Whoever else does is another.
+const FRONTENDS: [&str; 5] = ["asyncio", "gevent", "threads", "trio", "twisted"];
 
 /// How many completions are taken off the queue at a time.
 const BATCH: usize = 16;

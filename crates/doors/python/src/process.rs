@@ -6,6 +6,7 @@
 //! # Source
 //! K2, K18; DESIGN decision 13.
 
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -13,9 +14,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use crate::errors;
-use crate::ffi;
-use crate::seam::{self, KernelThread, Landing, Port};
+use crate::debug::Debugging;
+use crate::seam::{KernelThread, Landing, Port};
+use crate::{errors, ffi, marks};
 
 /// A thing of the process that made it. In a child that was forked off, nobody can get at it, and it is leaked.
 pub struct Own<T> {
@@ -60,6 +61,7 @@ struct House {
     /// How many threads are in calls that release the interpreter's lock.
     visitors: Mutex<usize>,
     nobody_visits: Condvar,
+    debug: Debugging,
 }
 
 enum Stage {
@@ -75,10 +77,12 @@ static HOUSE: AtomicPtr<House> = AtomicPtr::new(ptr::null_mut());
 /// # Errors
 /// `KernelStoppedError` once the interpreter is on its way out, `SouthbridgeError` when there is no thread or
 /// descriptor to be had.
-pub fn attach(py: Python<'_>) -> PyResult<Port> {
+pub fn attach(py: Python<'_>, frontend: &'static str) -> PyResult<Port> {
     let house = house();
     let _visit = visit();
-    let attached = py.detach(|| house.attach());
+    house.debug.know(py);
+    let attached = py.detach(|| house.attach(frontend));
+    house.debug.listen_for_stacks(py);
     attached.map_err(|refused| match refused {
         Refused::Stopped => errors::stopped(py),
         Refused::System(message) => errors::plain(py, &message),
@@ -154,6 +158,15 @@ pub fn after_fork_in_child() {
     // The counter of forks has been raised by the C library's own handler, and every entry looks at it; this
     // frees nothing, and makes the new, empty house before two threads can ask for it.
     house();
+    marks::keep_after_fork();
+}
+
+/// Where the debug socket of this process lies. None when there is no kernel yet, or `SOUTHBRIDGE_DEBUG` is `off`.
+///
+/// Raises `SouthbridgeError` when it could not be opened; the message says why.
+#[pyfunction]
+pub fn debug_socket(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    house().debug.socket().map_err(|reason| errors::plain(py, &reason))
 }
 
 enum Refused {
@@ -171,22 +184,23 @@ impl House {
             stage_number: AtomicU64::new(0),
             visitors: Mutex::new(0),
             nobody_visits: Condvar::new(),
+            debug: Debugging::default(),
         }
     }
 
-    fn attach(&self) -> Result<Port, Refused> {
+    fn attach(&self, frontend: &'static str) -> Result<Port, Refused> {
         let no_port = |error| Refused::System(format!("no port can be attached to the kernel: {error}"));
         if let Some(landing) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
-            return landing.attach(HELD_MAX).map_err(no_port);
+            return landing.attach_for(frontend, HELD_MAX).map_err(no_port);
         }
         let mut stage = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*stage, Stage::NotStarted) {
-            let started =
-                ffi::without_signals(seam::start).map_err(|error| Refused::System(error.to_string()))?;
+            let started = ffi::without_signals(|| self.debug.start())
+                .map_err(|error| Refused::System(error.to_string()))?;
             *stage = Stage::Running(started);
         }
         match &*stage {
-            Stage::Running(thread) => thread.attach(HELD_MAX).map_err(no_port),
+            Stage::Running(thread) => thread.attach_for(frontend, HELD_MAX).map_err(no_port),
             Stage::NotStarted | Stage::Stopped => Err(Refused::Stopped),
         }
     }

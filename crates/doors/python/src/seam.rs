@@ -5,11 +5,13 @@
 //! # Source
 //! K3, K4, K15.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use southbridge::Southbridge;
 use southbridge::client::{Completion, Downloading, Opened};
 use southbridge::federation::FederationConfig;
+pub use southbridge_kernel::debug::{DebugConfig, MarkId, Marks, StackSource};
 use southbridge_kernel::port::{News, StartError};
 use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_words::{Step, Ticket, WallTime};
@@ -76,12 +78,22 @@ pub enum Said {
     GoesOn,
 }
 
-/// Starts the kernel of this process. What it may dial is said by each client: decision 0010.
+/// Starts the kernel of this process, with a debug socket if `debug` says so; where that lies, or why there is none, is
+/// told to `opened`. What it may dial is said by each client: decision 0010.
 ///
 /// # Errors
 /// [`StartError`] when there is no thread to be had.
-pub fn start() -> Result<KernelThread, StartError> {
-    Southbridge::start(KernelConfig::default(), FederationConfig::default())
+pub fn start(
+    debug: Option<DebugConfig>,
+    opened: Arc<OnceLock<Result<PathBuf, String>>>,
+) -> Result<KernelThread, StartError> {
+    KernelThread::start(KernelConfig::default(), move |kernel| {
+        if let Some(debug) = debug {
+            let told = southbridge_kernel::debug::open(kernel, debug);
+            let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
+        }
+        Southbridge::on(kernel.clone(), FederationConfig::default())
+    })
 }
 
 /// Hands `outgoing` in at `port`. Never blocks.
