@@ -90,6 +90,8 @@ def test_the_stack_of_a_main_thread_that_hangs_is_told(peer: str, place: Path, n
     rounds = int(10 * TIMES)
     took: list[float] = []
     with program(place, name, peer, 2 + rounds / 200) as asked:
+        # It says where its socket is, and then begins.
+        time.sleep(0.5)
         for _ in range(rounds):
             begin = time.monotonic()
             stack = asked.ask("/debug/stack")

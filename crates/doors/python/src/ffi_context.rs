@@ -17,6 +17,7 @@ use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+// SAFETY: what they ask of their callers is said where they are called: an interpreter that this thread is attached to.
 type Get = unsafe extern "C" fn(*mut PyObject, *mut PyObject, *mut *mut PyObject) -> c_int;
 type Set = unsafe extern "C" fn(*mut PyObject, *mut PyObject) -> *mut PyObject;
 

@@ -31,6 +31,7 @@ static PIPE: AtomicI32 = AtomicI32::new(-1);
 /// Which question is being answered.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
+// SAFETY: what it asks of its caller is said where it is called: to be called as the system would.
 type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// A real-time signal that nobody has a handler for, or that is ours already (after a fork); `wanted` if that is said.
@@ -120,7 +121,8 @@ pub fn interrupt(signal: c_int, number: u32) -> Result<(), String> {
         return Err(format!("the program has taken signal {signal} for itself{elsewhere}"));
     }
     let pid = std::process::id();
-    if is_blocked(pid, signal) {
+    // Who starts a thread blocks all signals, for as long as the C library takes over it.
+    if (0..LOOKS).all(|_| is_blocked(pid, signal)) {
         return Err(format!("its main thread blocks signal {signal}{elsewhere}"));
     }
     NUMBER.store(number, Ordering::SeqCst);
@@ -178,6 +180,8 @@ fn is_blocked(pid: u32, signal: c_int) -> bool {
     blocked & (1 << (signal - 1)) != 0
 }
 
+/// How often a mask is looked at before it is believed: some milliseconds in all.
+const LOOKS: usize = 50;
 /// How many signals at either end of the range are left alone.
 const AT_THE_ENDS: c_int = 5;
 /// A hundred frames with the longest names there are.
