@@ -75,6 +75,7 @@ def shutdown() -> None:
 
 def blocks_here() -> bool:
     """Whether calls block here: in threads, and in greenlets."""
+
 def debug_socket() -> Path | None:
     """Where the debug socket of this process lies. None when there is no kernel yet, or ``SOUTHBRIDGE_DEBUG`` is ``off``.
 

@@ -101,7 +101,8 @@ pub fn take_over(signal: c_int, pipe: OwnedFd) -> Result<(), String> {
     INNER.store(found.sa_sigaction as *mut c_void, Ordering::SeqCst);
     let mut ours = found;
     ours.sa_sigaction = address();
-    ours.sa_flags |= libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    // Not blocked while it is handled: who has answered may not have come back yet when the next question comes.
+    ours.sa_flags |= libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_NODEFER;
     // SAFETY: the handler is a function that lives as long as the process (the module is never unloaded) and does
     // only what signal-safety(7) allows; the rest of the action is what the system itself gave us.
     if unsafe { libc::sigaction(signal, &raw const ours, ptr::null_mut()) } != 0 {
