@@ -1,7 +1,7 @@
 //! The debug socket of this process: whether there is one, where, and who asks the main thread for its stack.
 //!
 //! `SOUTHBRIDGE_DEBUG` is `off`, a directory, or left out; `SOUTHBRIDGE_DEBUG_SIGNAL` the number of the signal that
-//! interrupts the main thread, `off`, or left out.
+//! interrupts the main thread, or `auto`; left out, it is not interrupted.
 //!
 //! # Source
 //! K13; DESIGN decision 12; decision 0015.
@@ -81,6 +81,7 @@ fn directory() -> Option<PathBuf> {
 
 fn source(py: Python<'_>) -> Result<StackSource, String> {
     let wanted = match env::var("SOUTHBRIDGE_DEBUG_SIGNAL") {
+        Ok(auto) if auto == "auto" => None,
         Ok(off) if off == "off" => return Err("SOUTHBRIDGE_DEBUG_SIGNAL is off".to_owned()),
         Ok(number) if !number.is_empty() => {
             let number = number.parse().map_err(|_| {
@@ -88,7 +89,8 @@ fn source(py: Python<'_>) -> Result<StackSource, String> {
             })?;
             Some(number)
         }
-        _ => None,
+        // CPython 3.11 has been seen to crash in the handler, in a loop that calls and returns (decision 0015).
+        _ => return Err(NOT_ASKED_FOR.to_owned()),
     };
     let signal = ffi_stack::free_signal(wanted)?;
     let (read, write) = ffi_stack::pipe().map_err(|error| format!("there is no pipe to be had: {error}"))?;
@@ -107,3 +109,6 @@ fn register(py: Python<'_>, signal: i32, pipe: i32) -> PyResult<()> {
     py.import("faulthandler")?.call_method("register", (signal,), Some(&how))?;
     Ok(())
 }
+
+const NOT_ASKED_FOR: &str = "it is off, because CPython may crash when it is interrupted; start the program with \
+                             SOUTHBRIDGE_DEBUG_SIGNAL=auto if that is better than not knowing";
