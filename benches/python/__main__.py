@@ -1,4 +1,4 @@
-"""Measures in interleaved pairs: ``PYTHONPATH=python:benches python -m python [--rounds N] [CLIENT…]``.
+"""Measures in interleaved pairs: ``PYTHONPATH=python:benches python -m python [--rounds N] [CLIENT or FRONT…]``.
 
 Every round is a process of its own, so that what one client leaves behind is no other's burden; the clients take turns,
 so that a slow minute of the machine is everybody's. CPU time is printed, not wall time: the lowest, the median and the
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .clients import CLIENTS
+from .fronts import FRONTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("clients", nargs="*", default=sorted(CLIENTS))
+    parser.add_argument("clients", nargs="*", default=[*sorted(CLIENTS), *FRONTS])
     asked = parser.parse_args()
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in asked.clients}
     with nginx() as url:
@@ -57,7 +58,8 @@ def main() -> None:
 
 
 def one_round(name: str, url: str, requests: int) -> tuple[float, float]:
-    program = [sys.executable, "-m", "python.clients", name, url, str(requests)]
+    module = "python.clients" if name in CLIENTS else "python.fronts"
+    program = [sys.executable, "-m", module, name, url, str(requests)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -143,3 +144,13 @@ def test_a_timeout_says_for_what(peer: str) -> None:
 def test_what_is_no_url_is_a_value_error(url: str) -> None:
     with pytest.raises(southbridge.InvalidRequestError):
         southbridge.get(url)
+
+
+def test_a_thousand_at_once_are_asked_of_one_service(peer: str) -> None:
+    async def status() -> int:
+        return (await southbridge.get(f"{peer}/echo")).status
+
+    async def main() -> None:
+        assert await asyncio.gather(*(status() for _ in range(1000))) == [200] * 1000
+
+    asyncio.run(main())

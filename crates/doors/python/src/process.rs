@@ -190,8 +190,9 @@ impl House {
 
     fn attach(&self, frontend: &'static str) -> Result<Port, Refused> {
         let no_port = |error| Refused::System(format!("no port can be attached to the kernel: {error}"));
+        let held_max = if frontend == "threads" { THREAD_HELD_MAX } else { HELD_MAX };
         if let Some(landing) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
-            return landing.attach_for(frontend, HELD_MAX).map_err(no_port);
+            return landing.attach_for(frontend, held_max).map_err(no_port);
         }
         let mut stage = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*stage, Stage::NotStarted) {
@@ -200,7 +201,7 @@ impl House {
             *stage = Stage::Running(started);
         }
         match &*stage {
-            Stage::Running(thread) => thread.attach_for(frontend, HELD_MAX).map_err(no_port),
+            Stage::Running(thread) => thread.attach_for(frontend, held_max).map_err(no_port),
             Stage::NotStarted | Stage::Stopped => Err(Refused::Stopped),
         }
     }
@@ -219,9 +220,12 @@ impl House {
     }
 }
 
-/// How many requests one event loop or thread may have in flight. Two queues of this many places are allocated
-/// with each port; whoever needs more is told so at once.
+/// How many requests one event loop may have in flight. Two queues of this many places are allocated with each port,
+/// which takes 2.3 MB; whoever needs more is told so at once.
 const HELD_MAX: usize = 16_384;
+/// A thread waits for what it asks: only streams make it more than one. This takes 0.15 MB, and there may be many
+/// threads.
+const THREAD_HELD_MAX: usize = 1024;
 
 /// How long the exit waits for threads to come back from native code.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);

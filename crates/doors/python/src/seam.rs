@@ -14,6 +14,7 @@ use southbridge::federation::FederationConfig;
 pub use southbridge_kernel::debug::{DebugConfig, MarkId, Marks, StackSource};
 use southbridge_kernel::port::{News, StartError};
 use southbridge_kernel::{Kernel, KernelConfig};
+use southbridge_policy::admission::AdmissionLimits;
 use southbridge_words::{Step, Ticket, WallTime};
 
 pub use southbridge::client::{
@@ -87,7 +88,8 @@ pub fn start(
     debug: Option<DebugConfig>,
     opened: Arc<OnceLock<Result<PathBuf, String>>>,
 ) -> Result<KernelThread, StartError> {
-    KernelThread::start(KernelConfig::default(), move |kernel| {
+    let admission = AdmissionLimits { per_service_max: PER_SERVICE_MAX, ..AdmissionLimits::default() };
+    KernelThread::start(KernelConfig { admission, ..KernelConfig::default() }, move |kernel| {
         if let Some(debug) = debug {
             let told = southbridge_kernel::debug::open(kernel, debug);
             let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
@@ -95,6 +97,9 @@ pub fn start(
         Southbridge::on(kernel.clone(), FederationConfig::default())
     })
 }
+
+/// A program asks as much of one service as it has to; half of all places are left for the others (K14).
+const PER_SERVICE_MAX: u32 = 10_000;
 
 /// Hands `outgoing` in at `port`. Never blocks.
 ///
