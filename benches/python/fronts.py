@@ -166,9 +166,7 @@ def _in_greenlets(get: Callable[[], bytes], requests: int) -> Cost:
             assert len(get()) == 2048
 
     def many(count: int) -> None:
-        gevent.joinall(
-            [gevent.spawn(worker, count // IN_FLIGHT) for _ in range(IN_FLIGHT)], raise_error=True
-        )
+        gevent.joinall([gevent.spawn(worker, count // IN_FLIGHT) for _ in range(IN_FLIGHT)], raise_error=True)
 
     many(WARM_UP)
     stretch = Stretch()
