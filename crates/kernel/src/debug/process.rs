@@ -15,7 +15,7 @@ use crate::port::PortView;
 pub struct ProcessView {
     /// Its number.
     pub pid: u32,
-    /// What it was started as, without what would need more than [`COMMAND_BYTES_MAX`].
+    /// What it was started as, cut off after 1,024 bytes.
     pub command: String,
     /// The version of Southbridge in it.
     pub version: &'static str,
