@@ -103,6 +103,10 @@ class FailedError(RequestError):
     """A bug of ours; the message says what is known."""
 
 
+class StatisticsFullError(SouthbridgeError):
+    """There is no room for another figure: too many names, or too many values of their labels."""
+
+
 class ForkedError(SouthbridgeError, RuntimeError):
     """A thing of the parent process was used in a child that was forked off."""
 

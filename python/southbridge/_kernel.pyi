@@ -14,7 +14,7 @@ from collections.abc import (
 from contextvars import Context
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any, ClassVar, Final, TypeAlias, TypeVar, final, overload
+from typing import IO, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
@@ -24,19 +24,27 @@ from southbridge._streams import Source, Stream
 __all__ = [
     "AsyncioWaiter",
     "Client",
+    "Counter",
     "Exchange",
+    "Gauge",
     "Headers",
+    "Histogram",
     "Mark",
     "Port",
     "Rehearsal",
     "Response",
+    "Statistics",
     "Timeout",
     "__version__",
     "after_fork_in_child",
     "blocks_here",
+    "counter",
     "debug_socket",
+    "gauge",
+    "histogram",
     "mark",
     "shutdown",
+    "statistics",
 ]
 
 __version__: Final[str]
@@ -88,6 +96,119 @@ def mark(name: str, /) -> Mark:
     """
 
 def _attach_as_io_thread() -> None: ...  # only in the build for tests
+
+_Unit: TypeAlias = Literal["count", "seconds", "bytes", "ratio"]
+
+@final
+class Counter:
+    """A number that only grows. Its methods may be called in any thread, and cost one atomic add."""
+
+    def add(self, more: float = 1, /) -> None:
+        """Add ``more``, which is not negative.
+
+        Raises `ValueError` when it is, or when it has a fraction and the unit has none.
+        """
+
+    @property
+    def value(self) -> float:
+        """The number now, in this process."""
+
+@final
+class Gauge:
+    """A number that goes up and down. Who sets it had better be alone; anybody may add."""
+
+    def set(self, value: float, /) -> None:
+        """The number is ``value`` now."""
+
+    def add(self, more: float = 1, /) -> None:
+        """It changes by ``more``, which may be negative."""
+
+    @property
+    def value(self) -> float:
+        """The number now, in this process."""
+
+@final
+class Histogram:
+    """How values are spread. Nobody has to think of buckets: they are an eighth of a value wide everywhere."""
+
+    def observe(self, value: float, /) -> None:
+        """Count one ``value``, which is not negative."""
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+
+    @property
+    def sum(self) -> float:
+        """All of them together."""
+
+def counter(
+    name: str,
+    help: str = "",  # noqa: A002 - what others call it
+    *,
+    unit: _Unit | None = None,
+    labels: dict[str, str] | None = None,
+) -> Counter:
+    """The counter called ``name`` with these labels: the same one however often it is asked for.
+
+    Without a ``unit`` the end of the name says it (``_seconds``, ``_bytes``, ``_ratio``, each also before ``_total``);
+    otherwise it is a count of whole things.
+
+    Raises `ValueError` for a name or label that Prometheus does not take, `TypeError` when the name stands for another
+    kind of figure, `StatisticsFullError` when there is no room.
+    """
+
+def gauge(
+    name: str,
+    help: str = "",  # noqa: A002 - what others call it
+    *,
+    unit: _Unit | None = None,
+    labels: dict[str, str] | None = None,
+) -> Gauge:
+    """The gauge called ``name`` with these labels, as `counter`."""
+
+def histogram(
+    name: str,
+    help: str = "",  # noqa: A002 - what others call it
+    *,
+    unit: _Unit | None = None,
+    labels: dict[str, str] | None = None,
+) -> Histogram:
+    """The histogram called ``name`` with these labels, as `counter`."""
+
+@final
+class Statistics:
+    """Where the figures of this process are."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that ``southbridge stats`` reads; None while figures are in memory only."""
+
+    @property
+    def prometheus(self) -> str | None:
+        """Where Prometheus can ask, at ``/metrics``: ``127.0.0.1:9102``, ``unix:PATH``."""
+
+def statistics(
+    *,
+    directory: str | _Path | None = None,
+    bytes_max: int | None = None,
+    prometheus: str | None = None,
+    statsd: str | None = None,
+    statsd_interval: float | None = None,
+    statsd_prefix: str | None = None,
+    statsd_tags: Literal["none", "datadog"] | None = None,
+    file: str | _Path | None = None,
+    file_interval: float | None = None,
+) -> Statistics:
+    """Say where figures are kept and who is told of them. What is left out stays as the environment says.
+
+    Returns once it is so; the I/O thread publishes from then on. ``prometheus`` is an address to listen at
+    (``127.0.0.1:9102``, ``unix:PATH``), ``statsd`` that of a server, ``file`` one that is exchanged at an interval, in the
+    text format of Prometheus. Intervals are seconds: 10 for StatsD, 15 for the file. In the path of a file or socket,
+    ``{pid}`` is the process; without it, that path is for the process that said so, and not for those forked off.
+
+    Raises `InvalidSettingError`.
+    """
 
 @final
 class Headers(Mapping[str, str]):

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use southbridge_kernel::port::StartError;
 
-use crate::seam::{self, DebugConfig, KernelThread, StackSource};
+use crate::seam::{self, DebugConfig, KernelThread, Region, StackSource};
 use crate::{ffi_stack, marks};
 
 /// The debug socket of one process.
@@ -41,14 +41,14 @@ impl Debugging {
     ///
     /// # Errors
     /// As [`seam::start`]. A debug socket that cannot be opened is no reason not to start.
-    pub fn start(&self) -> Result<KernelThread, StartError> {
+    pub fn start(&self, region: Region) -> Result<KernelThread, StartError> {
         let config = directory().map(|directory| DebugConfig {
             directory,
             facts: self.version.get().map(|version| ("python", version.clone())).into_iter().collect(),
             marks: Arc::clone(marks::all()),
             stack: Arc::clone(&self.stack),
         });
-        seam::start(config, Arc::clone(&self.opened))
+        seam::start(region, config, Arc::clone(&self.opened))
     }
 
     /// Where it lies.

@@ -20,6 +20,7 @@ mod ffi_context;
 mod ffi_stack;
 #[cfg(feature = "watch-interpreter")]
 mod ffi_watch;
+mod figures;
 mod headers;
 mod heard;
 mod here;
@@ -29,6 +30,7 @@ mod process;
 mod rehearsal;
 mod response;
 mod seam;
+mod statistics;
 mod values;
 mod waiting;
 
@@ -49,6 +51,8 @@ mod _kernel {
     #[pymodule_export]
     use crate::exchange::{Exchange, blocks_here};
     #[pymodule_export]
+    use crate::figures::{Counter, Gauge, Histogram, counter, gauge, histogram};
+    #[pymodule_export]
     use crate::headers::Headers;
     #[pymodule_export]
     use crate::marks::{Mark, mark};
@@ -60,6 +64,8 @@ mod _kernel {
     use crate::rehearsal::Rehearsal;
     #[pymodule_export]
     use crate::response::Response;
+    #[pymodule_export]
+    use crate::statistics::{Statistics, statistics};
     #[pymodule_export]
     use crate::values::Timeout;
 

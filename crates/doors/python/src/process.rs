@@ -15,8 +15,8 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use crate::debug::Debugging;
-use crate::seam::{KernelThread, Landing, Port};
-use crate::{errors, ffi, marks};
+use crate::seam::{KernelThread, Landing, Port, Region};
+use crate::{errors, ffi, marks, statistics};
 
 /// A thing of the process that made it. In a child that was forked off, nobody can get at it, and it is leaked.
 pub struct Own<T> {
@@ -58,6 +58,7 @@ struct House {
     stage: Mutex<Option<Landing>>,
     /// Which stage this is: even while the process's own kernel is in its place.
     stage_number: AtomicU64,
+    has_kernel: AtomicBool,
     /// How many threads are in calls that release the interpreter's lock.
     visitors: Mutex<usize>,
     nobody_visits: Condvar,
@@ -80,13 +81,24 @@ static HOUSE: AtomicPtr<House> = AtomicPtr::new(ptr::null_mut());
 pub fn attach(py: Python<'_>, frontend: &'static str) -> PyResult<Port> {
     let house = house();
     let _visit = visit();
+    let region = statistics::region(py)?;
     house.debug.know(py);
-    let attached = py.detach(|| house.attach(frontend));
+    let attached = py.detach(|| house.attach(frontend, region));
     house.debug.listen_for_stacks(py);
-    attached.map_err(|refused| match refused {
+    let port = attached.map_err(|refused| match refused {
         Refused::Stopped => errors::stopped(py),
         Refused::System(message) => errors::plain(py, &message),
-    })
+    })?;
+    // What a test moves has nobody to publish to, and no time to do it in.
+    if !is_staged() {
+        statistics::kernel_runs(py)?;
+    }
+    Ok(port)
+}
+
+/// Whether this process has a kernel that runs.
+pub fn has_kernel() -> bool {
+    house().has_kernel.load(Ordering::Acquire)
 }
 
 /// Has a kernel of a test stand in the place of the process's own, or no longer. Whether that is a change.
@@ -182,13 +194,14 @@ impl House {
             stopped: AtomicBool::new(false),
             stage: Mutex::new(None),
             stage_number: AtomicU64::new(0),
+            has_kernel: AtomicBool::new(false),
             visitors: Mutex::new(0),
             nobody_visits: Condvar::new(),
             debug: Debugging::default(),
         }
     }
 
-    fn attach(&self, frontend: &'static str) -> Result<Port, Refused> {
+    fn attach(&self, frontend: &'static str, region: &Region) -> Result<Port, Refused> {
         let no_port = |error| Refused::System(format!("no port can be attached to the kernel: {error}"));
         let held_max = if frontend == "threads" { THREAD_HELD_MAX } else { HELD_MAX };
         if let Some(landing) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -196,8 +209,9 @@ impl House {
         }
         let mut stage = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*stage, Stage::NotStarted) {
-            let started = ffi::without_signals(|| self.debug.start())
+            let started = ffi::without_signals(|| self.debug.start(region.clone()))
                 .map_err(|error| Refused::System(error.to_string()))?;
+            self.has_kernel.store(true, Ordering::Release);
             *stage = Stage::Running(started);
         }
         match &*stage {
@@ -214,6 +228,8 @@ impl House {
         );
         // Joins the I/O thread, which first tells everybody who waits.
         drop(stage);
+        self.has_kernel.store(false, Ordering::Release);
+        statistics::close();
         let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         let _in_time =
             self.nobody_visits.wait_timeout_while(visitors, FAREWELL_MAX, |visitors| *visitors > 0);

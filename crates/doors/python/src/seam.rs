@@ -7,12 +7,21 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use southbridge::Southbridge;
 use southbridge::client::{Completion, Downloading, Opened};
 use southbridge::federation::FederationConfig;
+pub use southbridge_kernel::Clock;
 pub use southbridge_kernel::debug::{DebugConfig, MarkId, Marks, StackSource};
+pub use southbridge_kernel::http::explain;
+pub use southbridge_kernel::net::ListenAddress;
 use southbridge_kernel::port::{News, StartError};
+use southbridge_kernel::stats::StatsConfig;
+pub use southbridge_kernel::stats::publish::{FileConfig, PublishConfig, StatsdConfig, Tags};
+pub use southbridge_kernel::stats::{
+    Counter, Gauge, Histogram, KeepLimits, Metric, Place, Region, RegionOptions, RegisterError, Unit,
+};
 use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_policy::admission::AdmissionLimits;
 use southbridge_words::{Step, Ticket, WallTime};
@@ -85,11 +94,13 @@ pub enum Said {
 /// # Errors
 /// [`StartError`] when there is no thread to be had.
 pub fn start(
+    region: Region,
     debug: Option<DebugConfig>,
     opened: Arc<OnceLock<Result<PathBuf, String>>>,
 ) -> Result<KernelThread, StartError> {
     let admission = AdmissionLimits { per_service_max: PER_SERVICE_MAX, ..AdmissionLimits::default() };
-    KernelThread::start(KernelConfig { admission, ..KernelConfig::default() }, move |kernel| {
+    let stats = StatsConfig { region: Some(region), ..StatsConfig::default() };
+    KernelThread::start(KernelConfig { admission, stats, ..KernelConfig::default() }, move |kernel| {
         if let Some(debug) = debug {
             let told = southbridge_kernel::debug::open(kernel, debug);
             let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
@@ -100,6 +111,32 @@ pub fn start(
 
 /// A program asks as much of one service as it has to; half of all places are left for the others (K14).
 const PER_SERVICE_MAX: u32 = 10_000;
+
+/// Has figures published as `config` says; where Prometheus can ask is told to `listening`. Blocks until it is so,
+/// which waits for nobody outside.
+///
+/// # Errors
+/// [`Failure`] when the system gives no socket.
+pub fn publish(
+    port: &Port,
+    config: PublishConfig,
+    listening: Arc<OnceLock<ListenAddress>>,
+) -> Result<(), Failure> {
+    southbridge::statistics::publish(port, config, listening)?;
+    done(port)
+}
+
+/// Blocks until the one thing that was handed in at `port` is done.
+fn done(port: &Port) -> Result<(), Failure> {
+    loop {
+        let mut result = None;
+        port.drain(1, |completion| result = completion.answer());
+        if let Some(result) = result {
+            return result.map(drop);
+        }
+        port.wait(Duration::from_millis(100));
+    }
+}
 
 /// Hands `outgoing` in at `port`. Never blocks.
 ///

@@ -15,6 +15,7 @@ use southbridge_kernel::{Kernel, KernelConfig, KernelError};
 
 use crate::client::{Answer, ClientError, Clients, Files, Services};
 use crate::federation::{FederationConfig, FederationDiscovery};
+use crate::statistics::Published;
 
 /// Southbridge on the I/O thread. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ pub struct Southbridge {
     clients: Rc<Clients>,
     services: Rc<Services>,
     files: Rc<Files>,
+    published: Rc<Published>,
 }
 
 impl Southbridge {
@@ -56,6 +58,7 @@ impl Southbridge {
             clients: Rc::default(),
             services: Rc::default(),
             files: Rc::new(files),
+            published: Rc::default(),
         }
     }
 
@@ -109,6 +112,11 @@ impl Southbridge {
     /// The thread that reads and writes files.
     pub(crate) fn files(&self) -> &Rc<Files> {
         &self.files
+    }
+
+    /// What is published of the statistics.
+    pub(crate) fn published(&self) -> &Published {
+        &self.published
     }
 
     /// What the resolver and DNS count, for the metrics page.

@@ -10,6 +10,7 @@ pub mod federation;
 pub mod forward_proxy;
 pub mod local_http;
 pub mod location;
+pub mod statistics;
 pub mod synapse_door;
 
 pub use assembly::Southbridge;

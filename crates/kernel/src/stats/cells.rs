@@ -47,6 +47,11 @@ impl Counter {
         self.cell.word().load(Ordering::Relaxed) / self.unit.per_one()
     }
 
+    /// The number now, with its fraction.
+    pub fn get_f64(&self) -> f64 {
+        self.cell.word().load(Ordering::Relaxed) as f64 / self.unit.per_one() as f64
+    }
+
     /// Takes over what is counted elsewhere, in the unit it is kept in.
     pub(super) fn mirror(&self, stored: u64) {
         self.cell.word().store(stored, Ordering::Relaxed);
@@ -124,6 +129,11 @@ impl Histogram {
     /// How many there were.
     pub fn count(&self) -> u64 {
         (0..BUCKETS).map(|bucket| self.bucket(bucket).load(Ordering::Relaxed)).sum()
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> f64 {
+        self.cell.word().load(Ordering::Relaxed) as f64 / self.unit.per_one() as f64
     }
 
     fn observe_stored(&self, stored: u64) {

@@ -139,6 +139,11 @@ impl Region {
         regions().get(self.inner.id).home.as_ref().map(|home| home.path.clone())
     }
 
+    /// The most bytes that it may grow to.
+    pub fn bytes_max(&self) -> u64 {
+        self.inner.mapping.bytes() as u64
+    }
+
     /// Ends it in good order: its file goes away, so that nobody takes it for a crash. Handles go on working.
     pub fn close(&self) {
         let home = regions().get(self.inner.id).home.take();

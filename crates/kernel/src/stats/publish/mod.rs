@@ -2,7 +2,7 @@
 //!
 //! | to | how |
 //! | --- | --- |
-//! | Prometheus | asks the admin socket for `/metrics`, whenever it wants |
+//! | Prometheus | asks the admin socket for `/metrics`, whenever it wants; or an endpoint of its own |
 //! | [`StatsdConfig`] | datagrams to a StatsD server: what has changed since the last interval |
 //! | [`FileConfig`] | a file in the text format of Prometheus, exchanged whole: for node_exporter's textfile collector |
 //! | [`OtlpConfig`] | OTLP over HTTP, as JSON, by the kernel's own HTTP |
@@ -14,6 +14,7 @@
 //! K10.
 
 mod otlp;
+mod prometheus;
 mod statsd;
 mod textfile;
 
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::Board;
+use crate::net::ListenAddress;
 
 pub use otlp::{OtlpConfig, OtlpTarget};
 pub use statsd::{StatsdConfig, Tags};
@@ -36,6 +38,8 @@ pub struct PublishConfig {
     /// How often the region is told what is not bumped in it, and that the kernel is well. Default 1 s: what a reader
     /// after a crash finds of gauges is no older.
     pub beat: Duration,
+    /// An endpoint that Prometheus asks. Everybody who reaches it reads all figures, and nothing else.
+    pub prometheus: Option<ListenAddress>,
     /// A StatsD server.
     pub statsd: Option<StatsdConfig>,
     /// A file.
@@ -46,7 +50,7 @@ pub struct PublishConfig {
 
 impl Default for PublishConfig {
     fn default() -> Self {
-        Self { beat: Duration::from_secs(1), statsd: None, file: None, otlp: None }
+        Self { beat: Duration::from_secs(1), prometheus: None, statsd: None, file: None, otlp: None }
     }
 }
 
@@ -55,6 +59,22 @@ impl Default for PublishConfig {
 #[must_use = "publishing ends when this is dropped"]
 pub struct Publishing {
     tasks: Vec<JoinHandle<()>>,
+    listening: Option<ListenAddress>,
+}
+
+impl Publishing {
+    /// Where Prometheus can ask; the port is the real one where 0 was asked for.
+    pub fn listening(&self) -> Option<&ListenAddress> {
+        self.listening.as_ref()
+    }
+
+    /// Ends it, sockets and all: what was listened at is free afterwards.
+    pub async fn end(mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            task.abort();
+            let _cancelled = task.await;
+        }
+    }
 }
 
 impl Drop for Publishing {
@@ -67,9 +87,14 @@ impl Drop for Publishing {
 /// only then that all is ready finds everything in the region.
 ///
 /// # Errors
-/// When the system gives no socket or thread.
+/// When the system gives no socket or thread; the error names the address.
 pub fn publish(board: &Board, config: &PublishConfig) -> io::Result<Publishing> {
-    let mut publishing = Publishing { tasks: Vec::new() };
+    let mut publishing = Publishing { tasks: Vec::new(), listening: None };
+    if let Some(address) = &config.prometheus {
+        let listener = prometheus::listen(address)?;
+        publishing.listening = Some(listener.address().clone());
+        publishing.tasks.push(tokio::task::spawn_local(prometheus::serve(listener, board.clone())));
+    }
     board.beat();
     let beating = board.clone();
     publishing.every(config.beat, move || beating.beat());

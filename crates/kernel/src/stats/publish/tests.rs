@@ -138,3 +138,34 @@ fn what_is_not_bumped_is_copied_into_the_region() {
         assert_eq!(text.matches("door_total{").count(), 1);
     });
 }
+
+/// Prometheus asks a program that has no admin socket, on a connection that it keeps.
+#[test]
+fn prometheus_asks_an_endpoint_that_has_one_page() {
+    let (region, kernel) = config();
+    region.counter(&Metric::new("app_total", "Work done.")).unwrap().add(3);
+    on_io_thread(async move {
+        let board = Board::new(Kernel::new(kernel).unwrap(), Vec::new());
+        let anywhere = Some(ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()));
+        let config = PublishConfig { prometheus: anywhere, ..PublishConfig::default() };
+        let publishing = publish(&board, &config).unwrap();
+        let Some(ListenAddress::Tcp(address)) = publishing.listening().cloned() else { panic!("listens") };
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let asked = "GET /metrics HTTP/1.1\r\nhost: prom.example\r\n\r\n\
+                     POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n\
+                     GET /debug/hosts HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        assert!(told.contains("\napp_total 3\n"), "{told}");
+        let statuses: Vec<&str> = told.lines().filter(|line| line.starts_with("HTTP/1.1")).collect();
+        assert_eq!(statuses.len(), 3, "{told}");
+        assert!(statuses[0].contains("200") && statuses[1].contains("405") && statuses[2].contains("404"));
+
+        let taken = PublishConfig { prometheus: publishing.listening().cloned(), ..PublishConfig::default() };
+        let error = publish(&board, &taken).unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()), "{error}");
+        publishing.end().await;
+        let _publishing = publish(&board, &taken).unwrap();
+    });
+}

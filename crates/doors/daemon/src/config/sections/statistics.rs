@@ -30,6 +30,8 @@ impl Statistics {
             services_max: reader.count32("services_max"),
             publish: PublishConfig {
                 beat: reader.duration("beat"),
+                // The admin socket has it already.
+                prometheus: None,
                 statsd: read_statsd(reader),
                 file: read_file(reader),
                 otlp: read_otlp(reader),
