@@ -198,7 +198,7 @@ def test_what_cannot_be_counted_is_refused_by_name() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(southbridge.InvalidSettingError, match='statsd: "localhost" .* write'):
+    with pytest.raises(southbridge.InvalidSettingError, match=r'statsd: "localhost" .* write'):
         southbridge.statistics(statsd="localhost")
     with pytest.raises(southbridge.InvalidSettingError, match=r"from 0.1 to 3600 seconds"):
         southbridge.statistics(file=tmp_path / "x.prom", file_interval=0)
