@@ -86,7 +86,7 @@ pub fn histogram(
 #[pymethods]
 impl Counter {
     /// Adds `more`, which is not negative.
-    #[pyo3(signature = (more=None, /), text_signature = "(more=1, /)")]
+    #[pyo3(signature = (more=None, /), text_signature = "($self, more=1, /)")]
     fn add(&self, py: Python<'_>, more: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         in_this_process(py);
         match more {
@@ -131,7 +131,7 @@ impl Gauge {
     }
 
     /// It changes by `more`, which may be negative.
-    #[pyo3(signature = (more=None, /), text_signature = "(more=1, /)")]
+    #[pyo3(signature = (more=None, /), text_signature = "($self, more=1, /)")]
     fn add(&self, py: Python<'_>, more: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         in_this_process(py);
         let more = more.map_or(Ok(1.0), |more| self.named.number(more).map(Number::as_f64))?;
