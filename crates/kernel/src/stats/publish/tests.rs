@@ -141,6 +141,7 @@ fn what_is_not_bumped_is_copied_into_the_region() {
 
 /// Prometheus asks a program that has no admin socket, on a connection that it keeps.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it is the scraper that dials")]
 fn prometheus_asks_an_endpoint_that_has_one_page() {
     let (region, kernel) = config();
     region.counter(&Metric::new("app_total", "Work done.")).unwrap().add(3);
