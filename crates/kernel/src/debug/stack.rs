@@ -256,13 +256,15 @@ mod tests {
     #[test]
     fn an_answer_that_comes_too_late_is_nobodys() {
         let late = std::sync::Mutex::new(None);
-        let source = source(move |number, pipe| match late.lock().unwrap().take() {
-            None => *late.lock().unwrap() = Some(number),
-            Some(before) => {
-                for number in [before, number] {
-                    pipe.write_all(TEXT.as_bytes()).unwrap();
-                    pipe.write_all(&end_mark(number)).unwrap();
-                }
+        let source = source(move |number, pipe| {
+            let mut late = late.lock().unwrap();
+            let Some(before) = late.take() else {
+                *late = Some(number);
+                return;
+            };
+            for number in [before, number] {
+                pipe.write_all(TEXT.as_bytes()).unwrap();
+                pipe.write_all(&end_mark(number)).unwrap();
             }
         });
         let stacks = Stacks::default();
