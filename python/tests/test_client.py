@@ -146,11 +146,11 @@ def test_what_is_no_url_is_a_value_error(url: str) -> None:
         southbridge.get(url)
 
 
-def test_a_thousand_at_once_are_asked_of_one_service(peer: str) -> None:
+def test_five_thousand_at_once_are_asked_of_one_service(peer: str) -> None:
     async def status() -> int:
         return (await southbridge.get(f"{peer}/echo")).status
 
     async def main() -> None:
-        assert await asyncio.gather(*(status() for _ in range(1000))) == [200] * 1000
+        assert await asyncio.gather(*(status() for _ in range(5000))) == [200] * 5000
 
     asyncio.run(main())

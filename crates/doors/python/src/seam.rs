@@ -24,6 +24,7 @@ pub use southbridge_kernel::stats::{
 };
 use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_policy::admission::AdmissionLimits;
+use southbridge_policy::pool::PoolLimits;
 use southbridge_words::{Step, Ticket, WallTime};
 
 pub use southbridge::client::{
@@ -99,8 +100,9 @@ pub fn start(
     opened: Arc<OnceLock<Result<PathBuf, String>>>,
 ) -> Result<KernelThread, StartError> {
     let admission = AdmissionLimits { per_service_max: PER_SERVICE_MAX, ..AdmissionLimits::default() };
+    let pool = PoolLimits { waiting_per_peer_max: PER_SERVICE_MAX, ..PoolLimits::default() };
     let stats = StatsConfig { region: Some(region), ..StatsConfig::default() };
-    KernelThread::start(KernelConfig { admission, stats, ..KernelConfig::default() }, move |kernel| {
+    KernelThread::start(KernelConfig { admission, pool, stats, ..KernelConfig::default() }, move |kernel| {
         if let Some(debug) = debug {
             let told = southbridge_kernel::debug::open(kernel, debug);
             let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
