@@ -81,9 +81,11 @@ def nginx() -> Iterator[str]:
         configuration = Path(folder) / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(dir=folder, port=port))
         with subprocess.Popen([program, "-p", folder, "-c", str(configuration)]) as process:
-            wait_for(port)
-            yield f"http://127.0.0.1:{port}/2k"
-            process.terminate()
+            try:
+                wait_for(port)
+                yield f"http://127.0.0.1:{port}/2k"
+            finally:
+                process.terminate()
 
 
 def free_port() -> int:

@@ -17,7 +17,6 @@ import json, time
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
-import atexit, os
 before, began = resident(), time.perf_counter()
 import southbridge
 from southbridge._kernel import Port

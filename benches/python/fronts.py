@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
+from . import clients
 from .clients import IN_FLIGHT, cpu
 
 Cost = tuple[float, float]
@@ -31,32 +32,14 @@ class Stretch:
 
 
 def asyncio_southbridge(url: str, requests: int) -> Cost:
-    return asyncio.run(_on_a_loop(url, requests))
+    return asyncio.run(clients.measure(clients.southbridge, url, requests))
 
 
 def uvloop_southbridge(url: str, requests: int) -> Cost:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_on_a_loop(url, requests))
-
-
-async def _on_a_loop(url: str, requests: int) -> Cost:
-    import southbridge
-
-    client = southbridge.Client()
-
-    async def worker(count: int) -> None:
-        for _ in range(count):
-            assert len((await client.get(url)).content) == 2048
-
-    async def many(count: int) -> None:
-        await asyncio.gather(*(worker(count // IN_FLIGHT) for _ in range(IN_FLIGHT)))
-
-    await many(WARM_UP)
-    stretch = Stretch()
-    await many(requests)
-    return stretch.over(requests)
+        return runner.run(clients.measure(clients.southbridge, url, requests))
 
 
 def trio_southbridge(url: str, requests: int) -> Cost:
