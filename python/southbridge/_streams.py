@@ -179,6 +179,11 @@ class Stream:
         self._exchange = exchange
         self._feeding = feeding_of(exchange, response)
 
+    @property
+    def exchange(self) -> Exchange:
+        """What drives it step by step, for adapters; in place of ``open``."""
+        return self._exchange
+
     async def open(self) -> StreamedResponse:
         """Send the request. Who opens without a block has to ``close()`` the response."""
         head = await answer(self._exchange, self._feeding)

@@ -167,6 +167,13 @@ async def torn(visit: Visit) -> None:
     visit.writer.close()
 
 
+async def unbounded(visit: Visit) -> None:
+    """A body that is over when the connection is."""
+    visit.writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it")
+    await visit.writer.drain()
+    visit.writer.close()
+
+
 async def flood(visit: Visit) -> None:
     """``/flood/NAME/MEGABYTES``: as fast as they are taken; how many were, ``/taken/NAME`` says."""
     _, _, name, megabytes = visit.path.split("/")
@@ -281,7 +288,7 @@ HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
     for handler in (
         *(echo, status, delay, never, cut, half, size, fields, redirect, zipped, latin, malformed),
-        *(chunks, lines, torn, flood, taken, delayed, ranged, trickle),
+        *(chunks, lines, torn, flood, taken, delayed, ranged, trickle, unbounded),
         *READERS,
     )
 }

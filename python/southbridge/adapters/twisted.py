@@ -1,6 +1,7 @@
 """The agent of Twisted: ``KernelAgent()`` where ``Agent(reactor)`` was, and ``treq.client.HTTPClient(KernelAgent())``.
 
-Bodies are whole, both ways: a response comes when its body has come.
+Bodies go in pieces, both ways: what a protocol does not take is held back at the peer, and what the peer does not take
+is not asked of a producer.
 
 # Source
 F20. The interfaces are those of ``twisted.web.iweb``.
@@ -8,11 +9,16 @@ F20. The interfaces are those of ``twisted.web.iweb``.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import asyncio
+import re
+import sys
+from functools import partial
+from typing import Any
 
 from southbridge import (
     Client,
     ConnectFailedError,
+    CutError,
     HostDownError,
     InvalidRequestError,
     InvalidSettingError,
@@ -27,10 +33,10 @@ from southbridge import (
 from southbridge.adapters._request import fields_for, plain_client
 
 try:
-    from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
-    from twisted.internet.error import ConnectError, DNSLookupError
+    from twisted.internet.defer import Deferred, fail
+    from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
     from twisted.internet.error import TimeoutError as ConnectTimeoutError
-    from twisted.internet.interfaces import IConsumer, IProtocol, IPushProducer, ITransport
+    from twisted.internet.interfaces import IProtocol
     from twisted.python.failure import Failure
     from twisted.web.client import (
         RequestGenerationFailed,
@@ -40,9 +46,12 @@ try:
         ResponseNeverReceived,
     )
     from twisted.web.error import SchemeNotSupported
+    from twisted.web.http import PotentialDataLoss
     from twisted.web.http_headers import Headers
-    from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
+    from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IClientRequest, IResponse
     from zope.interface import implementer
+
+    from southbridge.adapters._twisted_bodies import Exchanging, Upload
 except ImportError as missing:
     raise ImportError(
         "southbridge.adapters.twisted needs Twisted: pip install 'southbridge[twisted]'"
@@ -50,8 +59,16 @@ except ImportError as missing:
 
 __all__ = ["KernelAgent"]
 
-# How much of a body a protocol is handed at a time.
-CHUNK_BYTES = 64 * 1024
+# RFC 9110, 5.6.2, and what a URI may hold at all; the kernel reads it closely.
+METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+URI = re.compile(rb"[\x21-\x7e]+")
+# What Twisted keeps from the headers of a response, because it is about the connection.
+OF_THE_CONNECTION = frozenset(
+    (
+        *(b"connection", b"content-length", b"keep-alive", b"proxy-connection"),
+        *(b"te", b"trailers", b"transfer-encoding", b"upgrade"),
+    )
+)
 
 
 @implementer(IAgent)  # pyright: ignore[reportUntypedClassDecorator]
@@ -73,173 +90,151 @@ class KernelAgent:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
-        """Fires with an `IResponse`, or fails as `Agent` does; the kernel's failure is among the ``reasons``."""
-        asked = _Request(method, uri, headers or Headers())
-        if uri.partition(b":")[0].lower() not in (b"http", b"https"):
-            return fail(SchemeNotSupported(f"the kernel speaks http and https: {uri!r}"))
-        body: Deferred[Any] = succeed(None) if bodyProducer is None else _Collected(bodyProducer).all
-        body.addCallback(self._send, asked)
-        body.addErrback(_translate)
-        return body
+        """Fires when the head of the response has come, or fails as `Agent` does; the kernel's failure is among the
+        ``reasons``.
 
-    def _send(self, body: bytes | None, asked: _Request) -> Deferred[IResponse]:
+        Raises `ValueError` for a method or a URI that is none.
+        """
+        asked = _Request(_checked(METHOD, "method", method), _checked(URI, "URI", uri.strip()), headers)
+        if asked.absoluteURI.partition(b":")[0].lower() not in (b"http", b"https"):
+            return fail(SchemeNotSupported(f"the kernel speaks http and https: {uri!r}"))
+        if not _reactor_is_here():
+            return fail(SouthbridgeError(OUTSIDE))
+        upload = None if bodyProducer is None else Upload(bodyProducer)
+        try:
+            answered: Any = self._ask(asked, upload)
+        except Exception:
+            if upload is not None:
+                upload.stop()
+            answered = fail(Failure())
+        return answered.addErrback(partial(_translated, upload))
+
+    def _ask(self, asked: _Request, upload: Upload | None) -> Deferred[Any]:
+        if upload is not None and upload.failure is not None:
+            return fail(upload.failure)
+        whole = b"" if upload is None else upload.whole()
         url = asked.absoluteURI.decode("ascii")
-        lines = [(name, value) for name, values in asked.headers.getAllRawHeaders() for value in values]
-        sent: Any = self._client.request(
+        fields = fields_for(url, _lines(asked.headers))
+        if whole is None and upload is not None and upload.length is not None:
+            fields.append((b"content-length", b"%d" % upload.length))
+        stream = self._client.stream(
             asked.method.decode("ascii"),
             url,
-            headers=fields_for(url, lines),
-            content=body or None,
+            headers=fields,
+            # What is fed by hand is fed from nowhere else.
+            content=iter(()) if whole is None else whole or None,
             timeout=self._timeout,
             redirects_max=0,
             decompress=False,
         )
-        if not isinstance(sent, Deferred):
-            raise SouthbridgeError(
-                "KernelAgent was used outside of the reactor's thread: use reactor.callFromThread"
-            )
-        return cast("Any", sent).addCallback(_Response, asked)
+        exchanging = Exchanging(stream.exchange, upload if whole is None else None)
+        answered = exchanging.answered
+        exchanging.begin()
+        return answered.addCallback(_Response, asked, exchanging)
 
 
 @implementer(IClientRequest)  # pyright: ignore[reportUntypedClassDecorator]
 class _Request:
-    def __init__(self, method: bytes, uri: bytes, headers: Headers) -> None:
+    def __init__(self, method: bytes, uri: bytes, headers: Headers | None) -> None:
         self.method = method
         self.absoluteURI = uri
-        self.headers = headers
+        self.headers = Headers() if headers is None else headers
 
 
 @implementer(IResponse)  # pyright: ignore[reportUntypedClassDecorator]
 class _Response:
-    """A response whose body is here, and is handed over as fast as its protocol takes it."""
+    """A response whose head is here; its body comes when it is asked for."""
 
-    def __init__(self, answer: Response, request: _Request) -> None:
-        name, _, number = answer.http_version.partition("/")
+    def __init__(self, head: Response, request: _Request, exchanging: Exchanging) -> None:
+        name, _, number = head.http_version.partition("/")
         major, _, minor = number.partition(".")
         self.version = (name.encode(), int(major), int(minor or 0))
-        self.code = answer.status
-        self.phrase = answer.reason.encode()
-        self.headers = Headers()
-        for field, value in answer.headers.raw:
-            self.headers.addRawHeader(field, value)
+        self.code = head.status
+        self.phrase = head.reason.encode()
+        self.headers, framing = _split(head, request.method == b"HEAD")
         self.request = request
         self.previousResponse: Any = None
-        self._body: bytes | None = answer.content
-        self.length: Any = len(answer.content) or _length(self.headers, request)
+        has_none = request.method == b"HEAD" or self.code in (204, 304)
+        self.length: Any = 0 if has_none else int(framing.get(b"content-length", -1))
+        # Who says neither how much it is nor that it is over, cannot be told from one who breaks off.
+        self._may_be_cut = self.length < 0 and major == "1" and b"transfer-encoding" not in framing
+        if self.length < 0:
+            self.length = UNKNOWN_LENGTH
+        self._exchanging: Exchanging | None = exchanging
 
     def setPreviousResponse(self, response: Any) -> None:
         self.previousResponse = response
 
     def deliverBody(self, protocol: IProtocol) -> None:
         """Once only."""
-        body, self._body = self._body, None
-        if body is None:
+        exchanging, self._exchanging = self._exchanging, None
+        if exchanging is None:
             raise RuntimeError("the body was delivered already: deliverBody is called once")
-        _Delivery(protocol, body).begin()
+        exchanging.deliver(protocol, partial(self._ended, protocol))
+
+    def _ended(self, protocol: Any, why: Failure | None) -> None:
+        if why is not None:
+            reason: Any = ResponseFailed(_reasons(why), self)
+            reason.__cause__ = why.value
+        elif self._may_be_cut:
+            reason = PotentialDataLoss()
+        else:
+            reason = ResponseDone("Response body fully received")
+        protocol.connectionLost(Failure(reason))
 
 
-def _length(headers: Headers, request: _Request) -> Any:
-    said = (headers.getRawHeaders(b"content-length") or [b"0"])[0]
-    return int(said) if request.method == b"HEAD" and said.isdigit() else 0
+def _split(head: Response, asked_for_head: bool) -> tuple[Headers, dict[bytes, bytes]]:
+    headers, framing = Headers(), dict[bytes, bytes]()
+    for field, value in head.headers.raw:
+        name = field.lower()
+        if name in OF_THE_CONNECTION and not (asked_for_head and name == b"content-length"):
+            framing[name] = value
+        else:
+            headers.addRawHeader(field, value)
+    return headers, framing
 
 
-@implementer(IPushProducer, ITransport)  # pyright: ignore[reportUntypedClassDecorator]
-class _Delivery:
-    """The transport of a protocol that takes a body. It pauses and stops as a connection does."""
-
-    disconnecting = False
-
-    def __init__(self, protocol: Any, body: bytes) -> None:
-        self._protocol: Any = protocol
-        self._body = memoryview(body)
-        self._flows = True
-        self._delivering = False
-
-    def begin(self) -> None:
-        self._protocol.makeConnection(self)
-        self._deliver()
-
-    def pauseProducing(self) -> None:
-        self._flows = False
-
-    def resumeProducing(self) -> None:
-        self._flows = True
-        self._deliver()
-
-    def stopProducing(self) -> None:
-        self._end(ResponseFailed([Failure(CancelledError("the body was given up"))]))
-
-    loseConnection = stopProducing
-    abortConnection = stopProducing
-
-    def _deliver(self) -> None:
-        # A protocol may resume within its own `dataReceived`.
-        if self._delivering or self._protocol is None:
-            return
-        self._delivering = True
-        try:
-            while self._flows and self._body and self._protocol is not None:
-                chunk, self._body = self._body[:CHUNK_BYTES], self._body[CHUNK_BYTES:]
-                self._protocol.dataReceived(bytes(chunk))
-        finally:
-            self._delivering = False
-        if self._flows and not self._body:
-            self._end(ResponseDone("Response body fully received"))
-
-    def _end(self, why: Exception) -> None:
-        protocol, self._protocol = self._protocol, None
-        self._body = memoryview(b"")
-        self.disconnecting = True
-        if protocol is not None:
-            protocol.connectionLost(Failure(why))
-
-    def write(self, data: bytes) -> None:
-        raise RuntimeError("the body of a response is read, not written")
-
-    def writeSequence(self, data: Any) -> None:
-        raise RuntimeError("the body of a response is read, not written")
-
-    def getPeer(self) -> Any:
-        raise NotImplementedError("the connection is the kernel's, and has gone on to others")
-
-    getHost = getPeer
+def _checked(pattern: re.Pattern[bytes], what: str, said: bytes) -> bytes:
+    if pattern.fullmatch(said) is None:
+        raise ValueError(f"Invalid {what} {said!r}")
+    return said
 
 
-@implementer(IConsumer)  # pyright: ignore[reportUntypedClassDecorator]
-class _Collected:
-    """What a producer makes, all of it. Cancelling ``all`` stops the producer."""
-
-    def __init__(self, producer: Any) -> None:
-        self._chunks: list[bytes] = []
-        self.all: Deferred[bytes] = Deferred(lambda _: producer.stopProducing())
-        made = maybeDeferred(producer.startProducing, self)
-        made.addCallbacks(self._done, self._failed)
-
-    def write(self, data: bytes) -> None:
-        self._chunks.append(data)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """It writes as it likes."""
-
-    def unregisterProducer(self) -> None:
-        """`startProducing` says when it has done."""
-
-    def _done(self, _none: object) -> None:
-        if not self.all.called:
-            self.all.callback(b"".join(self._chunks))
-
-    def _failed(self, why: Failure) -> None:
-        if not self.all.called:
-            self.all.errback(RequestGenerationFailed([why]))
+def _lines(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
 
 
-def _translate(failure: Failure) -> Failure:
+OUTSIDE = "KernelAgent was used outside of the reactor's thread: use reactor.callFromThread"
+
+
+def _reactor_is_here() -> bool:
+    if "twisted.internet.reactor" not in sys.modules:
+        return False
+    from southbridge._frontends import twisted
+
+    try:
+        looping = asyncio.get_running_loop()
+    except RuntimeError:
+        looping = None
+    return twisted.is_here(looping)
+
+
+def _translated(upload: Upload | None, failure: Failure) -> Failure:
     error = failure.value
+    if upload is not None and failure is upload.failure:
+        return Failure(RequestGenerationFailed([failure]))
     if not isinstance(error, RequestError):
         return failure
     theirs = _theirs(error, failure)
     theirs.__cause__ = error
     return Failure(theirs)
+
+
+def _reasons(failure: Failure) -> list[Failure]:
+    """The kernel's failure, and what Twisted would have said of it."""
+    if isinstance(failure.value, CutError):
+        return [failure, Failure(ConnectionLost(str(failure.value)))]
+    return [failure]
 
 
 def _theirs(error: RequestError, failure: Failure) -> Exception:
@@ -253,5 +248,5 @@ def _theirs(error: RequestError, failure: Failure) -> Exception:
     if isinstance(error, (InvalidRequestError, InvalidSettingError)):
         return RequestGenerationFailed([failure])
     if error.step == "request":
-        return RequestTransmissionFailed([failure])
-    return ResponseFailed([failure]) if error.step == "body" else ResponseNeverReceived([failure])
+        return RequestTransmissionFailed(_reasons(failure))
+    return ResponseNeverReceived(_reasons(failure))
