@@ -1,6 +1,7 @@
 """The adapter of requests: ``session.mount("http://", KernelAdapter())``, and the same for ``https://``.
 
-Bodies are whole, both ways: ``stream=True`` works, and what it yields has been read already.
+Files and generators are sent as the peer takes them. With ``stream=True`` a body comes as it is read, and what is not read
+is held back at the peer; without it the body comes whole, as requests has it.
 
 # Timeouts
 As in requests: seconds for the way to a connection, and for the silence of the peer. None is no bound.
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http.client import HTTPMessage
 from io import BytesIO
 from typing import Any, NamedTuple, cast
 
 from southbridge import (
+    BlockingResponse,
+    BodyStoppedError,
     Client,
     CutError,
     InvalidRequestError,
@@ -36,6 +39,7 @@ try:
     from requests.structures import CaseInsensitiveDict
     from requests.utils import get_encoding_from_headers, select_proxy
     from urllib3 import HTTPHeaderDict, HTTPResponse
+    from urllib3.exceptions import ProtocolError
     from urllib3.util import Timeout as Urllib3Timeout
 except ImportError as missing:
     raise ImportError(
@@ -43,6 +47,8 @@ except ImportError as missing:
     ) from missing
 
 __all__ = ["KernelAdapter"]
+
+Answer = Response | BlockingResponse
 
 # How many combinations of CA file, certificate and proxy are remembered.
 CLIENTS_MAX = 32
@@ -71,10 +77,14 @@ class KernelAdapter(BaseAdapter):
         """Raises the exceptions of requests; the kernel's is their ``__cause__``."""
         try:
             client = self._clients.client(_way(request, verify, cert, proxies))
-            body = _body(request)
-            answer = without_loop(lambda: _send(client, request, body, timeout))
+            answer = without_loop(lambda: _send(client, request, timeout, stream))
         except InvalidSettingError as error:
             raise exceptions.InvalidSchema(str(error), request=request) from error
+        except BodyStoppedError as error:
+            # What a generator of the program raised is the program's.
+            if isinstance(error.__cause__, Exception):
+                raise error.__cause__ from None
+            raise exceptions.ConnectionError(str(error), request=request) from error
         except RequestError as error:
             raise _kind(error)(str(error), request=request) from error
         return self._built(request, answer)
@@ -82,7 +92,7 @@ class KernelAdapter(BaseAdapter):
     def close(self) -> None:
         """Nothing: connections are the kernel's."""
 
-    def _built(self, request: requests.PreparedRequest, answer: Response) -> requests.Response:
+    def _built(self, request: requests.PreparedRequest, answer: Answer) -> requests.Response:
         response = requests.Response()
         response.status_code = answer.status
         response.headers = CaseInsensitiveDict(dict(answer.headers))
@@ -160,17 +170,26 @@ def _ca_file(url: str, verify: Any, request: requests.PreparedRequest) -> str | 
     return str(os.fspath(verify))
 
 
-def _send(client: Client, request: requests.PreparedRequest, body: bytes | None, timeout: Any) -> Response:
+def _send(client: Client, request: requests.PreparedRequest, timeout: Any, stream: bool) -> Answer:
     url = request.url or ""
-    return client.request(
-        request.method or "GET",
-        url,
-        headers=fields_for(url, _fields(request.headers)),
-        content=body,
-        timeout=_timeout(timeout),
-        redirects_max=0,
-        decompress=False,
-    )
+    content = _body(request)
+    fields = fields_for(url, _fields(request.headers))
+    if (
+        not isinstance(content, bytes)
+        and content is not None
+        and (said := request.headers.get("Content-Length"))
+    ):
+        fields.append((b"content-length", _bytes(said)))
+    settings: dict[str, Any] = {
+        "headers": fields,
+        "content": content,
+        "timeout": _timeout(timeout),
+        "redirects_max": 0,
+        "decompress": False,
+    }
+    if stream:
+        return client.stream(request.method or "GET", url, **settings).open_now()
+    return client.request(request.method or "GET", url, **settings)
 
 
 def _fields(headers: Mapping[str, str | bytes]) -> Fields:
@@ -181,16 +200,14 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
-def _body(request: requests.PreparedRequest) -> bytes | None:
+def _body(request: requests.PreparedRequest) -> Any:
+    """The body as the kernel takes it: bytes, or a file or an iterator that is read as they are sent."""
     body: Any = request.body
-    if not body:
-        return None
     if isinstance(body, str):
         return body.encode()
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
-    read = body.read() if hasattr(body, "read") else b"".join(map(_bytes, cast("Iterable[Any]", body)))
-    return read.encode() if isinstance(read, str) else bytes(read)
+    return body or None
 
 
 def _timeout(said: Any) -> Timeout:
@@ -207,12 +224,13 @@ def _seconds(said: Any) -> float | None:
     return float(said) if isinstance(said, (int, float)) else None
 
 
-def _raw(request: requests.PreparedRequest, answer: Response) -> HTTPResponse:
+def _raw(request: requests.PreparedRequest, answer: Answer) -> HTTPResponse:
     headers = HTTPHeaderDict()
     for name, value in answer.headers.multi_items():
         headers.add(name, value)
+    body: Any = BytesIO(answer.content) if isinstance(answer, Response) else _Body(answer)
     return HTTPResponse(
-        body=BytesIO(answer.content),
+        body=body,
         headers=headers,
         status=answer.status,
         version={"HTTP/1.0": 10, "HTTP/1.1": 11, "HTTP/2": 20}.get(answer.http_version, 11),
@@ -220,25 +238,68 @@ def _raw(request: requests.PreparedRequest, answer: Response) -> HTTPResponse:
         reason=answer.reason,
         preload_content=False,
         decode_content=False,
-        original_response=cast("Any", _Original(answer)),
+        original_response=cast("Any", _Original(answer, body)),
         request_method=request.method,
         request_url=request.url,
     )
 
 
+class _Body:
+    """What urllib3 reads from, as if it were a socket: a read gives what has come, and waits for something."""
+
+    def __init__(self, answer: BlockingResponse) -> None:
+        self._answer = answer
+        self._piece = memoryview(b"")
+        self.closed = False
+
+    def read(self, amt: int | None = None) -> bytes:
+        """At most ``amt`` bytes; all that is still to come without it. Nothing at the end."""
+        if amt is None or amt < 0:
+            return b"".join(iter(self.read1, b""))
+        return self.read1(amt)
+
+    def read1(self, amt: int = -1) -> bytes:
+        """What has come, ``amt`` bytes at most."""
+        if amt == 0 or self.closed:
+            return b""
+        if not self._piece:
+            self._piece = memoryview(self._next())
+        cut = len(self._piece) if amt < 0 else amt
+        taken, self._piece = bytes(self._piece[:cut]), self._piece[cut:]
+        if not taken:
+            self.close()
+        return taken
+
+    def _next(self) -> bytes:
+        try:
+            return without_loop(self._answer.read_piece)
+        except (TimedOutError, CutError):
+            # They are what urllib3 looks for: a TimeoutError and a ConnectionError.
+            raise
+        except RequestError as error:
+            raise ProtocolError(str(error), error) from error
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+        self.closed = True
+        self._piece = memoryview(b"")
+        self._answer.close()
+
+
 class _Original:
     """What cookies are read from."""
 
-    def __init__(self, answer: Response) -> None:
+    def __init__(self, answer: Answer, body: Any) -> None:
+        self._body = body
         self.msg = HTTPMessage()
         for name, value in answer.headers.multi_items():
             self.msg[name] = value
 
     def isclosed(self) -> bool:
-        return True
+        return bool(self._body.closed)
 
     def close(self) -> None:
-        """It never was open."""
+        self._body.close()
 
 
 def _kind(error: RequestError) -> type[exceptions.RequestException]:

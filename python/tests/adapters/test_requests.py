@@ -61,11 +61,75 @@ def test_requests_redirects_cookies_and_decoding_are_its_own(session: requests.S
     assert session.get(f"{peer}/zipped/1000").text == "z" * 1000
 
 
-def test_requests_streams_what_was_read_whole(session: requests.Session, peer: str) -> None:
+def test_requests_streams_what_it_has_not_read(session: requests.Session, peer: str) -> None:
     with session.get(f"{peer}/size/100000", stream=True) as response:
-        assert sum(map(len, response.iter_content(1000))) == 100_000
-    assert session.get(f"{peer}/zipped/50", stream=True).raw.read()[:2] == b"\x1f\x8b"
+        pieces = [len(piece) for piece in response.iter_content(1000)]
+        assert pieces == [1000] * 100
+    with session.get(f"{peer}/size/100000", stream=True) as response:
+        assert len(response.raw.read(70_000)) == 70_000
+        assert len(response.raw.read()) == 30_000
+        assert response.raw.read(10) == b""
+    zipped = session.get(f"{peer}/zipped/50", stream=True)
+    assert zipped.raw.read(2) == b"\x1f\x8b"
+    assert b"".join(session.get(f"{peer}/zipped/5000", stream=True).iter_content(7)) == b"z" * 5000
+    assert next(session.get(f"{peer}/lines", stream=True).iter_lines(decode_unicode=True)) == "first"
     assert session.head(f"{peer}/size/12").headers["content-length"] == "12"
+
+
+def test_requests_what_is_not_read_is_held_back_and_given_up(session: requests.Session, peer: str) -> None:
+    with session.get(f"{peer}/flood/requests/100", stream=True) as response:
+        assert next(response.iter_content(1000)) == b"f" * 1000
+        assert session.get(f"{peer}/taken/requests").json()["bytes"] < 50 << 20
+    deadline = time.monotonic() + 20
+    while not (told := session.get(f"{peer}/taken/requests").json())["gone"]:
+        assert time.monotonic() < deadline, "the peer still waits"
+        time.sleep(0.02)
+    assert told["bytes"] < 50 << 20
+
+
+def test_requests_a_stream_that_breaks_off_says_so(session: requests.Session, peer: str) -> None:
+    with session.get(f"{peer}/torn", stream=True) as response:
+        pieces = response.iter_content(4)
+        assert next(pieces) == b"seen"
+        with pytest.raises(exceptions.ChunkedEncodingError) as cut:
+            next(pieces)
+        assert isinstance(root_of(cut.value), southbridge.CutError)
+    with session.get(f"{peer}/delayed/5", stream=True, timeout=0.2) as response:
+        with pytest.raises(exceptions.ConnectionError) as late:
+            response.content  # noqa: B018 - it is read here
+        assert isinstance(root_of(late.value), southbridge.TimedOutError)
+
+
+def root_of(error: BaseException) -> BaseException:
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_requests_sends_what_is_made_as_it_is_taken(
+    session: requests.Session, peer: str, tmp_path: Path, stream: bool
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"p" * 10_000
+
+    told = session.post(f"{peer}/count/requests", data=pieces(), stream=stream).json()
+    assert (told["bytes"], told["encoding"]) == (1_000_000, "chunked")
+    (tmp_path / "file").write_bytes(b"f" * 300_000)
+    with open(tmp_path / "file", "rb") as file:
+        file.seek(100_000)
+        told = session.put(f"{peer}/count/requests", data=file, stream=stream).json()
+    assert (told["bytes"], told["length"], told["encoding"]) == (200_000, "200000", None)
+    sent = io.BytesIO(b"again")
+    assert session.post(f"{peer}/elsewhere", data=sent, stream=stream).json()["bytes"] == 5
+
+    def fails() -> Iterator[bytes]:
+        yield b"some"
+        raise LookupError("the program's own")
+
+    with pytest.raises(LookupError, match="own"):
+        session.post(f"{peer}/count/requests", data=fails(), stream=stream)
 
 
 def test_requests_timeouts_are_told_apart(session: requests.Session, peer: str) -> None:
