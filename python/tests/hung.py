@@ -40,7 +40,7 @@ def lock_held(seconds: float) -> None:
 
 
 def sleeping(seconds: float) -> None:
-    """A call in C that releases the lock, and is resumed after a signal (PEP 475)."""
+    """A call in C that releases the lock."""
     begin = time.monotonic()
     time.sleep(seconds)
     assert time.monotonic() - begin >= seconds
@@ -61,7 +61,7 @@ def hashing(seconds: float) -> None:
 
 
 def computing(seconds: float) -> None:
-    """Python that calls and returns as fast as it can: frames come and go at the moment of the signal."""
+    """Python that calls and returns as fast as it can: frames come and go while they are looked at."""
 
     def deep(depth: int) -> int:
         return depth if depth == 0 else deep(depth - 1) + sum(one for one in range(3))
@@ -72,7 +72,7 @@ def computing(seconds: float) -> None:
 
 
 def reading(seconds: float) -> None:
-    """System calls that are interrupted: each is resumed, and nobody gets an error."""
+    """A system call that must not be interrupted."""
     here, there = socket.socketpair()
     threading.Timer(seconds, there.send, (b"end",)).start()
     assert here.recv(10) == b"end"
@@ -120,18 +120,75 @@ def asking(seconds: float) -> None:
     asyncio.run(main())
 
 
-def unknown_signals(seconds: float) -> None:
-    """The program takes every real-time signal for itself, after the start."""
-    got: list[int] = []
-    for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
-        signal.signal(number, lambda number, _frame: got.append(number))
+def looping(seconds: float) -> None:
+    """Python that calls nothing."""
+    count, end = 0, time.monotonic() + seconds
+    while count % 100_000 or time.monotonic() < end:
+        count += 1
+
+
+def recursing(seconds: float) -> None:
+    """As deep as Python allows, and there it hangs."""
+
+    def down(depth: int) -> None:
+        if depth:
+            down(depth - 1)
+        else:
+            lock_held(seconds)
+
+    down(900)
+
+
+def crowded(seconds: float) -> None:
+    """Threads that compute, wait, come and go, while the main thread holds the lock again and again."""
+    end = threading.Event()
+
+    def waits_for_the_end() -> None:
+        end.wait()
+
+    def computes_to_the_end() -> None:
+        while not end.is_set():
+            sum(one for one in range(1000))
+
+    def makes_threads_to_the_end() -> None:
+        while not end.is_set():
+            short = threading.Thread(target=str)
+            short.start()
+            short.join()
+
+    work = [*[waits_for_the_end] * 20, *[computes_to_the_end] * 3, makes_threads_to_the_end]
+    threads = [threading.Thread(target=one) for one in work]
+    for thread in threads:
+        thread.start()
     for _ in _until(seconds):
-        time.sleep(0.05)
-    assert got == []
+        _C.usleep(20_000)
+    end.set()
+    for thread in threads:
+        thread.join()
+
+
+async def _inner(seconds: float) -> None:
+    for _ in _until(seconds):
+        _C.usleep(100_000)
+
+
+def generating(seconds: float) -> None:
+    """Coroutines and generators, whose frames lie elsewhere; names that are not ASCII; code of one line and of many."""
+
+    def größe(name: str) -> Iterator[int]:  # noqa: PLC2401
+        yield len(
+            # The line of a call is that of its name, or of its arguments.
+            name
+        )
+        asyncio.run(_inner(seconds))
+
+    list(größe("…"))
 
 
 def blocked_signals(seconds: float) -> None:
-    """The main thread blocks all signals, as those do that wait for them."""
+    """The main thread blocks all signals, as those do that wait for them, and has handlers for the rest."""
+    for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     for _ in _until(seconds):
         time.sleep(0.05)

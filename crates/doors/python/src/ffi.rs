@@ -38,6 +38,13 @@ pub fn in_main_interpreter(_attached: Python<'_>) -> bool {
     unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) == 0 }
 }
 
+/// Where the interpreter keeps what it knows of this thread, and what the C library calls the thread.
+pub fn thread_state(_attached: Python<'_>) -> (usize, usize) {
+    // SAFETY: the caller is attached, so the thread has a state; it is taken for its address. `pthread_self` has no
+    // conditions.
+    unsafe { (pyo3::ffi::PyThreadState_Get() as usize, libc::pthread_self() as usize) }
+}
+
 extern "C" fn count_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }

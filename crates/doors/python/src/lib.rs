@@ -6,7 +6,7 @@
 //! # Architecture Invariants
 //! - No Python object reaches the I/O thread: requests are copied out of the interpreter, and what waits for an
 //!   answer stays here, under its ticket (K1).
-//! - `pyo3` is named in this door only; `unsafe` in `ffi`, `ffi_context` and `ffi_stack` only.
+//! - `pyo3` is named in this door only; `unsafe` in `ffi` and `ffi_context` only.
 //! - No lock of ours is held while Python code runs.
 
 mod arguments;
@@ -17,7 +17,6 @@ mod errors;
 mod exchange;
 mod ffi;
 mod ffi_context;
-mod ffi_stack;
 #[cfg(feature = "watch-interpreter")]
 mod ffi_watch;
 mod figures;
@@ -30,6 +29,7 @@ mod process;
 mod rehearsal;
 mod response;
 mod seam;
+mod stacks;
 mod statistics;
 mod values;
 mod waiting;
@@ -80,6 +80,7 @@ mod _kernel {
             ));
         }
         crate::ffi::watch_forks();
+        crate::stacks::note(module.py());
         #[cfg(feature = "watch-interpreter")]
         module.as_any().setattr(
             "_attach_as_io_thread",

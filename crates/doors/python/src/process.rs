@@ -84,7 +84,7 @@ pub fn attach(py: Python<'_>, frontend: &'static str) -> PyResult<Port> {
     let region = statistics::region(py)?;
     house.debug.know(py);
     let attached = py.detach(|| house.attach(frontend, region));
-    house.debug.listen_for_stacks(py);
+    house.debug.show_stacks(py);
     let port = attached.map_err(|refused| match refused {
         Refused::Stopped => errors::stopped(py),
         Refused::System(message) => errors::plain(py, &message),

@@ -4,27 +4,29 @@
 //! K13.
 
 use ::http::{Method, StatusCode};
+use serde::Serialize;
 use serde_json::json;
 
 use super::pages::{Page, failure, json_page, not_allowed};
-use crate::debug::Debug;
+use crate::debug::{Debug, StackError};
 use crate::kernel::Kernel;
 
 /// Whether `path` is one of them.
 pub(super) fn knows(path: &str) -> bool {
-    matches!(path, "/debug/process" | "/debug/marks" | "/debug/stack")
+    matches!(path, "/debug/process" | "/debug/marks" | "/debug/stack" | "/debug/stacks")
 }
 
 /// The answer to one request for one of them.
 pub(super) async fn answer(debug: &Debug, kernel: &Kernel, method: &Method, path: &str) -> Page {
-    // A HEAD would interrupt the main thread for nothing.
+    // A HEAD would have threads read for nothing.
     if *method != Method::GET {
         return not_allowed("GET");
     }
     match path {
         "/debug/process" => json_page(StatusCode::OK, &debug.process(kernel)),
         "/debug/marks" => marks(debug),
-        _ => stack(debug).await,
+        "/debug/stack" => told(debug.stack().await),
+        _ => told(debug.stacks().await),
     }
 }
 
@@ -34,8 +36,8 @@ fn marks(debug: &Debug) -> Page {
     json_page(StatusCode::OK, &json!({ "marks": views, "unlisted": marks.unlisted() }))
 }
 
-async fn stack(debug: &Debug) -> Page {
-    match debug.stack().await {
+fn told(stacks: Result<impl Serialize, StackError>) -> Page {
+    match stacks {
         Ok(view) => json_page(StatusCode::OK, &view),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &crate::http::explain(&error)),
     }

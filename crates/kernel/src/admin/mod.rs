@@ -8,7 +8,7 @@
 //! | `GET /debug/requests` | the oldest requests under way, with age, step and endpoint |
 //! | `GET /debug/pools` | every peer with its connections |
 //! | `GET /debug/hosts` | every host with its rank; `?state=down` filters |
-//! | `GET /debug/process`, `/debug/marks`, `/debug/stack` | on a debug socket only: see [`crate::debug`] |
+//! | `GET /debug/process`, `/debug/marks`, `/debug/stack`, `/debug/stacks` | on a debug socket only: see [`crate::debug`] |
 //! | `POST /hosts/{name}/wake` | ends the back-off of a host |
 //!
 //! # Source

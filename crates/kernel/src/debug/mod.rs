@@ -1,17 +1,18 @@
 //! The debug socket: a program that holds a kernel is asked what it is doing, by its user, also while it hangs.
 //!
 //! A unix socket for each process, in a directory of this user alone, served by the I/O thread. It has the pages of the
-//! admin socket, and three more:
+//! admin socket, and four more:
 //!
 //! | request | answer |
 //! | --- | --- |
 //! | `GET /debug/process` | which process this is, its ports and how many submissions wait at each |
 //! | `GET /debug/marks` | the marks that the program is in |
-//! | `GET /debug/stack` | the stack of the main thread, which writes it itself |
+//! | `GET /debug/stack` | the stack of the main thread |
+//! | `GET /debug/stacks` | those of all threads |
 //!
 //! # Architecture Invariant
-//! What the program says (marks) is read out of atomics: nothing that answers here waits for the program, but for its
-//! stack, and for that not longer than [`stack::STACK_MAX`].
+//! What the program says (marks) is read out of atomics, and its stacks are read from beside it: nothing that answers here
+//! waits for the program.
 //!
 //! # Source
 //! K13; DESIGN decision 12.
@@ -32,7 +33,7 @@ use crate::net::{ListenAddress, ListenOptions, Listener};
 pub use house::{DebugError, DebugSocket, directories, directory, sockets};
 pub use marks::{MarkId, MarkView, Marks, NAME_BYTES_MAX};
 pub use process::{ProcessView, thread_id};
-pub use stack::{Frame, STACK_MAX, StackError, StackSource, StackView, end_mark};
+pub use stack::{Frame, Look, LookAt, StackError, StackSource, StackView, StacksView, Thread, Threads};
 
 /// What a program is asked about.
 #[derive(Clone, Default)]
@@ -43,7 +44,7 @@ pub struct DebugConfig {
     pub facts: Vec<(&'static str, String)>,
     /// Its marks.
     pub marks: Arc<Marks>,
-    /// How its main thread is asked for its stack, or why that cannot be done; empty until it is known.
+    /// How the stacks of its threads are read, or why that cannot be done; empty until it is known.
     pub stack: Arc<OnceLock<Result<StackSource, String>>>,
 }
 
@@ -63,9 +64,14 @@ impl Debug {
         process::view(&self.config, kernel, self.started_at)
     }
 
-    /// Asks the main thread for its stack.
+    /// The stack of the main thread.
     pub(crate) async fn stack(&self) -> Result<StackView, StackError> {
-        self.stacks.ask(&self.config.stack).await
+        self.stacks.main(&self.config.stack).await
+    }
+
+    /// Those of all threads.
+    pub(crate) async fn stacks(&self) -> Result<StacksView, StackError> {
+        self.stacks.all(&self.config.stack).await
     }
 }
 

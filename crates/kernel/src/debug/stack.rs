@@ -1,45 +1,86 @@
-//! The stack of the main thread: it is interrupted, and writes it into a pipe itself.
+//! The stacks of the program's threads, read from beside them: no thread is interrupted, or waited for.
 //!
-//! Nobody else can read it: the thread may be in the midst of changing it. How a thread is interrupted, and what it
-//! writes, is the door's business; here is the reading, its bounds, and taking the text apart.
+//! What runs on changes while it is looked at, so each look says which of the innermost frames were changing. A thread that
+//! hangs holds still, and the first look is enough. How a look is taken is the door's business; here is how often, in
+//! what order, and what is made of it.
 //!
 //! # Units
-//! An answer takes at most [`STACK_MAX`] and [`BYTES_MAX`]; one is asked for at a time.
+//! A look takes some ten microseconds of the I/O thread, which turns to others between two of them.
 //!
 //! # Source
-//! DESIGN decision 12. The text is that of CPython's `faulthandler` (`Python/traceback.c`, `dump_frame`).
+//! K13; DESIGN decision 12; decision 0015.
 
 use std::fmt;
 use std::fs;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
 
-/// How the main thread is asked for its stack.
+/// How the stacks of the program's threads are read. Neither function may wait for one of them.
 pub struct StackSource {
-    /// Where it arrives. Non-blocking.
-    pub pipe: OwnedFd,
-    /// Interrupts the main thread. It then writes its stack, and behind it [`end_mark`] of the number; or the reason why
-    /// it will not.
-    pub ask: Box<dyn Fn(u32) -> Result<(), String> + Send + Sync>,
+    /// The threads there are now; or why that cannot be known.
+    pub threads: Box<Threads>,
+    /// One look at one of them: none if it was changing too much to be read, or has ended.
+    pub look: Box<LookAt>,
 }
 
-/// The stack, as `/debug/stack` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct StackView {
-    /// What the thread does, as the system sees it: `running`, `sleeping`, `waiting for a device` and so on.
-    pub state: &'static str,
-    /// Microseconds from asking to the end of the answer.
-    pub took_us: u64,
-    /// Where it is, the innermost first. Empty when it runs no Python.
+/// See [`StackSource::threads`].
+pub type Threads = dyn Fn() -> Result<Vec<Thread>, String> + Send + Sync;
+/// See [`StackSource::look`].
+pub type LookAt = dyn Fn(&Thread) -> Result<Option<Look>, String> + Send + Sync;
+
+/// A thread of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// What its source knows it by.
+    pub key: (usize, usize),
+    /// The system's number, where it is known.
+    pub tid: Option<u32>,
+    /// Whether it is the one that the process began with.
+    pub is_main: bool,
+}
+
+/// What was seen of a thread at one moment, or nearly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Where it is, the innermost first. Empty when it runs nothing that its source knows.
     pub frames: Vec<Frame>,
+    /// How many of the innermost were changing meanwhile.
+    pub moving: usize,
     /// Whether there were more frames than are told.
     pub is_cut: bool,
+}
+
+/// The stack of one thread, as `/debug/stack` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct StackView {
+    /// The system's number of the thread, where it is known.
+    pub thread: Option<u32>,
+    /// Whether it is the main thread.
+    pub is_main: bool,
+    /// What the thread does, as the system sees it: `running`, `sleeping`, `waiting for a device` and so on.
+    pub state: &'static str,
+    /// Microseconds from the first look to the end of the last.
+    pub took_us: u64,
+    /// How often it was looked at.
+    pub looks: u32,
+    /// Where it is, the innermost first. Empty when it runs no Python.
+    pub frames: Vec<Frame>,
+    /// So many of the innermost frames were changing at every look: they are told as they were at some moment, and need
+    /// not have been there together. The others held still.
+    pub moving: usize,
+    /// Whether there were more frames than are told.
+    pub is_cut: bool,
+}
+
+/// The stacks of all threads, as `/debug/stacks` shows them.
+#[derive(Clone, Debug, Serialize)]
+pub struct StacksView {
+    /// The main thread first.
+    pub threads: Vec<StackView>,
+    /// How many more there are.
+    pub unlisted: usize,
 }
 
 /// One line of a stack.
@@ -57,125 +98,103 @@ pub struct Frame {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StackError {
-    /// The main thread cannot be asked.
-    #[error("the main thread cannot be asked for its stack: {0}")]
-    CannotAsk(String),
-    /// It does not answer.
+    /// The threads cannot be read.
+    #[error("the stacks of its threads cannot be read: {0}")]
+    CannotLook(String),
+    /// There is no such thread, or its source does not know it.
+    #[error("its main thread runs no Python that is known of")]
+    NoMain,
+    /// It changed at every look.
     #[error(
-        "the main thread has not answered within {STACK_MAX:?}; the system says that it is {state}. It may have been \
-         stopped, wait for a device, or run no Python"
+        "the stack of its main thread changed at each of {LOOKS_MAX} looks, so that nothing is known; ask again"
     )]
-    Silent {
-        /// What it does, as the system sees it.
-        state: &'static str,
-    },
-    /// The pipe broke.
-    #[error("the stack cannot be read")]
-    Broken(#[from] io::Error),
+    Restless,
 }
 
-/// What the main thread writes behind its stack: the end of the answer to `number`.
-pub fn end_mark(number: u32) -> [u8; 10] {
-    let mut mark = *b"\0........\n";
-    for (place, digit) in mark[1..9].iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(number >> (28 - 4 * place) & 15) as usize];
-    }
-    mark
-}
-
-/// Asks for stacks, one at a time.
+/// Looks at threads, for one who asks at a time.
 #[derive(Default)]
 pub(super) struct Stacks {
-    turn: Mutex<Turn>,
-}
-
-#[derive(Default)]
-struct Turn {
-    receiver: Option<pipe::Receiver>,
-    number: u32,
+    turn: Mutex<()>,
 }
 
 impl Stacks {
-    /// Asks the main thread for its stack.
-    pub(super) async fn ask(
+    /// The stack of the main thread.
+    pub(super) async fn main(
         &self,
         source: &OnceLock<Result<StackSource, String>>,
     ) -> Result<StackView, StackError> {
-        let source = match source.get() {
-            None => return Err(StackError::CannotAsk("the program is just starting; ask again".to_owned())),
-            Some(Err(reason)) => return Err(StackError::CannotAsk(reason.clone())),
-            Some(Ok(source)) => source,
-        };
-        let mut turn = self.turn.lock().await;
-        if turn.receiver.is_none() {
-            turn.receiver = Some(pipe::Receiver::from_owned_fd(source.pipe.try_clone()?)?);
+        let source = ready(source)?;
+        let _turn = self.turn.lock().await;
+        let threads = (source.threads)().map_err(StackError::CannotLook)?;
+        let main = threads.into_iter().find(|thread| thread.is_main).ok_or(StackError::NoMain)?;
+        stack_of(source, &main).await?.ok_or(StackError::Restless)
+    }
+
+    /// Those of all threads, without those that ended meanwhile.
+    pub(super) async fn all(
+        &self,
+        source: &OnceLock<Result<StackSource, String>>,
+    ) -> Result<StacksView, StackError> {
+        let source = ready(source)?;
+        let _turn = self.turn.lock().await;
+        let mut known = (source.threads)().map_err(StackError::CannotLook)?;
+        known.sort_by_key(|thread| !thread.is_main);
+        let mut threads = Vec::new();
+        for thread in known.iter().take(THREADS_MAX) {
+            threads.extend(stack_of(source, thread).await?);
         }
-        turn.number = turn.number.wrapping_add(1);
-        let number = turn.number;
-        let Some(receiver) = &mut turn.receiver else { return Err(io::Error::other("no pipe").into()) };
-        discard(receiver);
-        let state = state_of_main();
-        let asked_at = tokio::time::Instant::now();
-        (source.ask)(number).map_err(StackError::CannotAsk)?;
-        let read = tokio::time::timeout(STACK_MAX, read_answer(receiver, number)).await;
-        let text = read.map_err(|_| StackError::Silent { state: state_of_main() })??;
-        let took_us = u64::try_from(asked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let (frames, is_cut) = frames_of(&String::from_utf8_lossy(&text));
-        Ok(StackView { state, took_us, frames, is_cut })
+        Ok(StacksView { threads, unlisted: known.len().saturating_sub(THREADS_MAX) })
     }
 }
 
-/// Takes out what a thread that answered too late has written.
-fn discard(receiver: &pipe::Receiver) {
-    let mut waste = [0; 4096];
-    while matches!(receiver.try_read(&mut waste), Ok(count) if count > 0) {}
-}
-
-async fn read_answer(receiver: &pipe::Receiver, number: u32) -> io::Result<Vec<u8>> {
-    let end = end_mark(number);
-    let mut answer = Vec::new();
-    loop {
-        receiver.readable().await?;
-        let mut piece = [0; 4096];
-        match receiver.try_read(&mut piece) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => answer.extend_from_slice(&piece[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(rest) = answer.strip_suffix(&end) {
-            // What stands before the end of an earlier answer came too late for whoever had asked.
-            let begin =
-                rest.iter().rposition(|byte| *byte == 0).map_or(0, |at| (at + end.len()).min(rest.len()));
-            return Ok(rest[begin..].to_vec());
-        }
-        if answer.len() > BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the stack does not end"));
-        }
+fn ready(source: &OnceLock<Result<StackSource, String>>) -> Result<&StackSource, StackError> {
+    match source.get() {
+        None => Err(StackError::CannotLook("the program is just starting; ask again".to_owned())),
+        Some(Err(reason)) => Err(StackError::CannotLook(reason.clone())),
+        Some(Ok(source)) => Ok(source),
     }
 }
 
-/// The frames of what faulthandler writes, and whether it left some out.
-fn frames_of(text: &str) -> (Vec<Frame>, bool) {
-    let frames = text.lines().filter_map(frame_of).collect();
-    (frames, text.lines().any(|line| line.trim_start() == "..."))
+/// Looks until a look holds still, or it is clear that none will.
+async fn stack_of(source: &StackSource, thread: &Thread) -> Result<Option<StackView>, StackError> {
+    let begun_at = tokio::time::Instant::now();
+    let state = state_of(thread);
+    let mut best: Option<Look> = None;
+    let mut looks = 0;
+    while looks < LOOKS_MAX {
+        looks += 1;
+        let look = (source.look)(thread).map_err(StackError::CannotLook)?;
+        if let Some(look) = look
+            && best.as_ref().is_none_or(|best| still(best) < still(&look) || look.moving == 0)
+        {
+            best = Some(look);
+        }
+        if best.as_ref().is_some_and(|best| best.moving == 0 || looks >= LOOKS_AT_THE_MOVING) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let took_us = u64::try_from(begun_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Ok(best.map(|Look { frames, moving, is_cut }| StackView {
+        thread: thread.tid,
+        is_main: thread.is_main,
+        state,
+        took_us,
+        looks,
+        frames,
+        moving,
+        is_cut,
+    }))
 }
 
-fn frame_of(line: &str) -> Option<Frame> {
-    let rest = line.trim_start().strip_prefix("File ")?;
-    let (file, rest) = rest.rsplit_once(", line ")?;
-    let (number, function) = rest.split_once(" in ").unwrap_or((rest, "???"));
-    Some(Frame {
-        file: file.trim_matches('"').to_owned(),
-        line: number.parse().ok(),
-        function: function.to_owned(),
-    })
+fn still(look: &Look) -> usize {
+    look.frames.len().saturating_sub(look.moving)
 }
 
-/// What the system says of the main thread (proc_pid_stat(5)).
-fn state_of_main() -> &'static str {
-    let pid = std::process::id();
-    let stat = fs::read_to_string(format!("/proc/self/task/{pid}/stat")).unwrap_or_default();
+/// What the system says of a thread (proc_pid_stat(5)).
+fn state_of(thread: &Thread) -> &'static str {
+    let Some(tid) = thread.tid else { return UNKNOWN };
+    let stat = fs::read_to_string(format!("/proc/self/task/{tid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     match state {
         Some('R') => "running",
@@ -183,42 +202,50 @@ fn state_of_main() -> &'static str {
         Some('D') => "waiting for a device",
         Some('T' | 't') => "stopped",
         Some('Z' | 'X') => "dead",
-        _ => "in an unknown state",
+        _ => UNKNOWN,
     }
 }
 
 impl fmt::Debug for StackSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StackSource").field("pipe", &self.pipe).finish_non_exhaustive()
+        f.debug_struct("StackSource").finish_non_exhaustive()
     }
 }
 
-/// How long the main thread may take. It answers within a millisecond, as a rule, unless the machine is very busy.
-pub const STACK_MAX: Duration = Duration::from_secs(2);
-/// faulthandler tells a hundred frames, of a kilobyte at most.
-const BYTES_MAX: usize = 256 * 1024;
+const UNKNOWN: &str = "in an unknown state";
+/// How often a thread is looked at of which nothing could be read at all.
+const LOOKS_MAX: u32 = 64;
+/// How often one is looked at whose innermost frames change: more looks at a loop would show it no better.
+const LOOKS_AT_THE_MOVING: u32 = 8;
+/// How many threads are told of.
+const THREADS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
-    const TEXT: &str = "Stack (most recent call first):\n  File \"/a/b \\xe9.py\", line 12 in load, line 3\n  \
-                        File \"<string>\", line ??? in <module>\n  ...\n";
+    const MAIN: Thread = Thread { key: (1, 0), tid: None, is_main: true };
 
-    /// A thread that answers at once, or as `answer` says.
+    /// A program whose main thread shows itself as `look` says, the first time, the second, and so on.
     fn source(
-        answer: impl Fn(u32, &mut io::PipeWriter) + Send + Sync + 'static,
+        look: impl Fn(u32) -> Option<Look> + Send + Sync + 'static,
     ) -> OnceLock<Result<StackSource, String>> {
-        let (reader, writer) = io::pipe().unwrap();
-        rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK).unwrap();
-        let writer = std::sync::Mutex::new(writer);
-        let ask = Box::new(move |number| {
-            answer(number, &mut writer.lock().unwrap());
-            Ok(())
-        });
-        OnceLock::from(Ok(StackSource { pipe: reader.into(), ask }))
+        let times = AtomicU32::new(0);
+        let look = Box::new(move |_: &Thread| Ok(look(times.fetch_add(1, Ordering::Relaxed))));
+        let others = (2..600).map(|key| Thread { key: (key, 0), tid: None, is_main: false });
+        let threads: Vec<Thread> = others.chain([MAIN]).collect();
+        OnceLock::from(Ok(StackSource { threads: Box::new(move || Ok(threads.clone())), look }))
+    }
+
+    fn look(functions: &[&str], moving: usize) -> Look {
+        let frame = |function: &&str| Frame {
+            file: "a.py".to_owned(),
+            line: Some(1),
+            function: (*function).to_owned(),
+        };
+        Look { frames: functions.iter().map(frame).collect(), moving, is_cut: false }
     }
 
     fn run<T>(work: impl Future<Output = T>) -> T {
@@ -227,73 +254,46 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_taken_apart() {
-        let (frames, is_cut) = frames_of(TEXT);
-        let told: Vec<_> =
-            frames.iter().map(|it| (it.file.as_str(), it.line, it.function.as_str())).collect();
-        assert_eq!(told[1], ("<string>", None, "<module>"));
-        assert_eq!(frames.len(), 2);
-        assert!(is_cut);
-        assert_eq!(frames_of("no stack at all\n"), (Vec::new(), false));
+    fn a_thread_that_holds_still_is_looked_at_once() {
+        let source = source(|_| Some(look(&["inner", "outer"], 0)));
+        let view = run(Stacks::default().main(&source)).unwrap();
+        assert_eq!((view.looks, view.moving, view.frames.len(), view.is_main), (1, 0, 2, true));
     }
 
     #[test]
-    fn a_main_thread_that_answers_is_heard() {
-        let source = source(|number, pipe| {
-            pipe.write_all(TEXT.as_bytes()).unwrap();
-            pipe.write_all(&end_mark(number)).unwrap();
+    fn of_a_thread_that_moves_the_look_that_is_surest_is_told() {
+        let source = source(|time| match time {
+            0..3 => None,
+            3 => Some(look(&["a", "b", "outer"], 1)),
+            _ => Some(look(&["c", "d", "outer"], 2)),
         });
-        let stacks = Stacks::default();
-        run(async {
-            for _ in 0..3 {
-                assert_eq!(stacks.ask(&source).await.unwrap().frames.len(), 2);
-            }
-        });
+        let view = run(Stacks::default().main(&source)).unwrap();
+        assert_eq!((view.looks, view.moving), (LOOKS_AT_THE_MOVING, 1));
+        assert_eq!(view.frames[0].function, "a");
     }
 
-    /// The thread is stopped. Whoever asks is told so in time; and when the answer comes after all, nobody takes it for
-    /// the answer to another question.
+    /// Nothing is made up, and nobody looks for ever.
     #[test]
-    fn an_answer_that_comes_too_late_is_nobodys() {
-        let late = std::sync::Mutex::new(None);
-        let source = source(move |number, pipe| {
-            let mut late = late.lock().unwrap();
-            let Some(before) = late.take() else {
-                *late = Some(number);
-                return;
-            };
-            for number in [before, number] {
-                pipe.write_all(TEXT.as_bytes()).unwrap();
-                pipe.write_all(&end_mark(number)).unwrap();
-            }
-        });
-        let stacks = Stacks::default();
-        run(async {
-            assert!(matches!(stacks.ask(&source).await, Err(StackError::Silent { .. })));
-            assert_eq!(stacks.ask(&source).await.unwrap().frames.len(), 2);
-        });
+    fn a_thread_of_which_nothing_can_be_read_is_said_to_be_restless() {
+        let error = run(Stacks::default().main(&source(|_| None))).unwrap_err();
+        assert!(matches!(error, StackError::Restless), "{error}");
     }
 
     #[test]
-    fn a_stack_without_end_is_not_read_to_its_end() {
-        let source = source(|_, pipe| {
-            let mut pipe = pipe.try_clone().unwrap();
-            std::thread::spawn(move || while pipe.write_all(&[b'x'; 4096]).is_ok() {});
-        });
+    fn all_threads_are_told_the_main_thread_first_and_not_without_bound() {
+        let view = run(Stacks::default().all(&source(|_| Some(look(&["f"], 0))))).unwrap();
+        assert_eq!((view.threads.len(), view.unlisted), (THREADS_MAX, 599 - THREADS_MAX));
+        let main: Vec<bool> = view.threads.iter().map(|thread| thread.is_main).collect();
+        assert!(main[0] && !main[1]);
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_read_says_why() {
         run(async {
             let stacks = Stacks::default();
-            let error = stacks.ask(&source).await.unwrap_err();
-            assert!(matches!(error, StackError::Broken(_) | StackError::Silent { .. }), "{error}");
-        });
-    }
-
-    #[test]
-    fn a_program_that_cannot_be_asked_says_why() {
-        run(async {
-            let stacks = Stacks::default();
-            let told = stacks.ask(&OnceLock::from(Err("it has no interpreter".to_owned()))).await;
+            let told = stacks.main(&OnceLock::from(Err("it has no interpreter".to_owned()))).await;
             assert!(told.unwrap_err().to_string().ends_with("it has no interpreter"));
-            assert!(matches!(stacks.ask(&OnceLock::new()).await, Err(StackError::CannotAsk(_))));
+            assert!(matches!(stacks.main(&OnceLock::new()).await, Err(StackError::CannotLook(_))));
         });
     }
 }
