@@ -12,6 +12,7 @@ pub mod edus;
 pub mod externaliser;
 pub mod keyring;
 pub mod outgoing;
+pub mod owed;
 pub mod resolver;
 pub mod signing;
 pub mod transaction;
