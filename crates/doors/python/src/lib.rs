@@ -11,6 +11,7 @@
 
 mod arguments;
 mod asyncio;
+mod bus;
 mod client;
 mod debug;
 mod errors;
@@ -46,6 +47,8 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 mod _kernel {
     #[pymodule_export]
     use crate::asyncio::AsyncioWaiter;
+    #[pymodule_export]
+    use crate::bus::Bus;
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]

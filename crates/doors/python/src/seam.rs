@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use southbridge::Southbridge;
+pub use southbridge::bus_port;
 use southbridge::client::{Completion, Downloading, Opened};
 use southbridge::federation::FederationConfig;
 pub use southbridge_kernel::Clock;
@@ -129,7 +130,10 @@ pub fn publish(
 }
 
 /// Blocks until the one thing that was handed in at `port` is done.
-fn done(port: &Port) -> Result<(), Failure> {
+///
+/// # Errors
+/// What it failed with.
+pub fn done(port: &Port) -> Result<(), Failure> {
     loop {
         let mut result = None;
         port.drain(1, |completion| result = completion.answer());

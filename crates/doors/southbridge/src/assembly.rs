@@ -13,6 +13,7 @@ use southbridge_kernel::stats::Exposition;
 use southbridge_kernel::tls::Alpn;
 use southbridge_kernel::{Kernel, KernelConfig, KernelError};
 
+use crate::bus_port::Buses;
 use crate::client::{Answer, ClientError, Clients, Files, Services};
 use crate::federation::{FederationConfig, FederationDiscovery};
 use crate::statistics::Published;
@@ -29,6 +30,7 @@ pub struct Southbridge {
     services: Rc<Services>,
     files: Rc<Files>,
     published: Rc<Published>,
+    buses: Rc<Buses>,
 }
 
 impl Southbridge {
@@ -59,6 +61,7 @@ impl Southbridge {
             services: Rc::default(),
             files: Rc::new(files),
             published: Rc::default(),
+            buses: Rc::default(),
         }
     }
 
@@ -117,6 +120,11 @@ impl Southbridge {
     /// What is published of the statistics.
     pub(crate) fn published(&self) -> &Published {
         &self.published
+    }
+
+    /// The buses that programs have opened.
+    pub(crate) fn buses(&self) -> &Buses {
+        &self.buses
     }
 
     /// What the resolver and DNS count, for the metrics page.

@@ -5,6 +5,7 @@
 mod assembly;
 pub mod bus;
 pub mod bus_door;
+pub mod bus_port;
 pub mod client;
 pub mod federation;
 pub mod forward_proxy;

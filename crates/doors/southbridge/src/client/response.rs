@@ -9,6 +9,7 @@ use url::Url;
 
 use super::cookies::CookieView;
 use super::services::Readiness;
+use crate::bus_port::{BusProgress, RefusedPdu};
 
 /// What a submission is answered with.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub enum Answer {
     Readiness(Box<Readiness>),
     /// The response to a request that went past the client (`PortRequest`).
     Plain(Box<http::Response<Bytes>>),
+    /// How far a bus has come ([`crate::bus_port`]).
+    Progress(Box<BusProgress>),
+    /// What was carried is there; with what the destination says against single PDUs.
+    Carried(Vec<RefusedPdu>),
     /// It has been done.
     Done,
 }

@@ -12,7 +12,7 @@ use southbridge_bus::resolver::{
     WellKnownFailure, WellKnownResult,
 };
 use southbridge_kernel::Kernel;
-use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security};
+use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security, Way};
 use southbridge_kernel::mishap::survived;
 use southbridge_kernel::tls::{Alpn, TlsProfile};
 use southbridge_words::{CertificateName, Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
@@ -38,6 +38,9 @@ pub struct FederationConfig {
     pub well_known_port: Option<u16>,
     /// For test worlds: the port dialled instead of 8448 where a name carries none.
     pub default_port: Option<u16>,
+    /// How connections are opened, those for .well-known too, where that is not the kernel's usual way: for a program
+    /// that has a kernel and speaks for a homeserver.
+    pub way: Option<Way>,
     /// Seed of all jitter.
     pub seed: u64,
 }
@@ -51,6 +54,7 @@ impl Default for FederationConfig {
             legacy_hosts: FxHashSet::default(),
             well_known_port: None,
             default_port: None,
+            way: None,
             seed: 0,
         }
     }
@@ -66,6 +70,7 @@ pub(super) struct Inner {
     pub(super) kernel: Kernel,
     pub(super) web: Rc<dyn Discover>,
     pub(super) config: FederationConfig,
+    way: Option<Rc<Way>>,
     resolver: RefCell<Resolver>,
     waiting: RefCell<FxHashMap<Ticket, Waiter>>,
     ticket_next: Cell<u64>,
@@ -86,7 +91,11 @@ impl FederationDiscovery {
     pub fn new(kernel: Kernel, config: FederationConfig) -> Self {
         let web =
             DnsDiscovery::https(kernel.dns().clone(), Alpn::Http1).instead_of_443(config.well_known_port);
-        Self::with_web(kernel, config, Rc::new(web))
+        let web: Rc<dyn Discover> = match &config.way {
+            Some(way) => Rc::new(Through { web, way: Rc::new(way.clone()) }),
+            None => Rc::new(web),
+        };
+        Self::with_web(kernel, config, web)
     }
 
     /// The same, with web servers found by `web`.
@@ -96,6 +105,7 @@ impl FederationDiscovery {
             resolver: RefCell::new(Resolver::new(config.resolver.clone(), config.seed)),
             fetches: Semaphore::new(config.well_known_fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             kernel,
+            way: config.way.clone().map(Rc::new),
             config,
             waiting: RefCell::default(),
             ticket_next: Cell::new(0),
@@ -152,6 +162,8 @@ impl FederationDiscovery {
         } else {
             (Arc::clone(&address.peer_key), TlsProfile::Modern)
         };
+        let way = self.inner.way.clone();
+        let peer_key = keyed(&peer_key, way.as_deref());
         Route {
             peer_key,
             security: Security::Tls(address.certificate.clone()),
@@ -159,7 +171,7 @@ impl FederationDiscovery {
             endpoints: self.endpoints(address),
             profile,
             alpn: if legacy { Alpn::Http1 } else { Alpn::Http2OrHttp1 },
-            way: None,
+            way,
         }
     }
 }
@@ -203,6 +215,31 @@ impl Discover for FederationDiscovery {
             self.inner.distrust(name);
         }
     }
+}
+
+/// Web servers, reached in a way of their own.
+struct Through {
+    web: DnsDiscovery,
+    way: Rc<Way>,
+}
+
+impl Discover for Through {
+    fn discover<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        deadline: Instant,
+    ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
+        Box::pin(async move {
+            let route = Route::clone(&*self.web.discover(service, deadline).await?);
+            let peer_key = keyed(&route.peer_key, Some(&self.way));
+            Ok(Rc::new(Route { peer_key, way: Some(Rc::clone(&self.way)), ..route }))
+        })
+    }
+}
+
+/// `peer_key`, apart from what is reached in another way.
+fn keyed(peer_key: &Arc<str>, way: Option<&Way>) -> Arc<str> {
+    way.map_or_else(|| Arc::clone(peer_key), |way| format!("{peer_key}|{}", way.key).into())
 }
 
 fn discovery_error(name: &ServerName, error: &ResolveError) -> DiscoveryError {
