@@ -23,6 +23,7 @@ from southbridge._streams import Source, Stream
 
 __all__ = [
     "AsyncioWaiter",
+    "Bus",
     "Client",
     "Counter",
     "Exchange",
@@ -51,6 +52,11 @@ __version__: Final[str]
 
 _T = TypeVar("_T")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+# Who, which PDU, and why.
+_RefusedPdu: TypeAlias = tuple[str, str, str]
+# Who, up to where, and whether the rest is given back; PDUs refused; transactions, items and destinations that wait.
+_BusProgress: TypeAlias = tuple[list[tuple[str, int, bool]], list[_RefusedPdu], int, int, int]
 
 _Plain: TypeAlias = str | int | float | bool
 _Pairs: TypeAlias = (
@@ -331,6 +337,58 @@ class Timeout:
     @property
     def read(self) -> float | None:
         """While the peer neither takes nor gives a byte."""
+
+@final
+class Bus:
+    """The Federation Side Bus of a homeserver in this process, which keeps the truth itself. Used by one thread."""
+
+    def __new__(
+        cls,
+        server_name: str,
+        signing_keys: str,
+        *,
+        ca_files: Sequence[str | PathLike[str]] = ...,
+        only_ca_files: bool = False,
+        allow: Sequence[str] = ...,
+        deny: Sequence[str] = ...,
+        give_back_after: float = 1200.0,
+        items_max: int = 5_000,
+        bytes_max: int = 67_108_864,
+        close_patience: float = 3.0,
+        well_known_port: int | None = None,
+    ) -> Self: ...
+    def fileno(self) -> int:
+        """The descriptor to watch for reading."""
+
+    def send_pdu(self, pdu: bytes, event_id: str, destinations: Iterable[str], position: int) -> list[str]:
+        """Hand in an event for all destinations; gives those that are no server names."""
+
+    def send_edu(self, edu_type: str, content: bytes, destinations: Iterable[str], now_ms: int) -> None:
+        """Hand in typing, presence or receipts for all destinations."""
+
+    def carry(
+        self,
+        destination: str,
+        pdus: Sequence[tuple[bytes, str]],
+        edus: Sequence[tuple[str, bytes]],
+        now_ms: int,
+    ) -> int:
+        """Carry this to one destination, after whatever waits for it. The ticket is drained when it is there."""
+
+    def progress(self, floor: int) -> int:
+        """Ask how far it has come, now that everything up to `floor` was handed in."""
+
+    def wake(self, destination: str) -> int:
+        """Something was heard from it."""
+
+    def give_back(self, destination: str) -> int:
+        """Give it back at once."""
+
+    def close(self, floor: int) -> int:
+        """Close the bus; the ticket is drained with how far it has come."""
+
+    def drain(self) -> list[tuple[int, _BusProgress | list[_RefusedPdu] | Exception | None]]:
+        """What has come back, by ticket."""
 
 @final
 class Client:

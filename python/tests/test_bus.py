@@ -1,0 +1,132 @@
+"""The Federation Side Bus of a homeserver in this process: what is handed in arrives, in order, and is told."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import select
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from southbridge import InvalidRequestError, InvalidSettingError
+from southbridge._kernel import Bus
+
+KEY = "ed25519 a_test c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE"
+
+
+class Homeserver:
+    """Takes transactions at 127.0.0.1, over TLS; while it is shut, it answers 503."""
+
+    def __init__(self, folder: Path) -> None:
+        ca = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        ca.cert_pem.write_to_path(str(self.ca_file))
+        self.sent: list[dict[str, Any]] = []
+        self.is_shut = False
+        home = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_PUT(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.headers["Authorization"].startswith("X-Matrix ")
+                if not home.is_shut:
+                    home.sent.append(json.loads(body))
+                answer = b"{}" if home.is_shut else b'{"pdus": {"$bad": {"error": "no"}}}'
+                self.send_response(503 if home.is_shut else 200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("127.0.0.1").configure_cert(context)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.name = f"127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def bus(self, **settings: Any) -> Bus:
+        return Bus(
+            "me.example", KEY, ca_files=[self.ca_file], only_ca_files=True, allow=["127.0.0.0/8"], **settings
+        )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Homeserver]:
+    home = Homeserver(tmp_path)
+    yield home
+    home.server.shutdown()
+    home.server.server_close()
+
+
+def answer(bus: Bus, ticket: int) -> Any:
+    """What ``ticket`` is drained with."""
+    while True:
+        select.select([bus], [], [], 10)
+        for drained, result in bus.drain():
+            if drained == ticket:
+                return result
+
+
+def until_settled(bus: Bus, floor: int) -> Any:
+    """The progress with which something is told."""
+    while True:
+        progress = answer(bus, bus.progress(floor))
+        if progress[0]:
+            return progress
+
+
+def test_events_arrive_in_order_and_are_told(home: Homeserver) -> None:
+    """One event for a homeserver and for what is no name; typing; then what is carried and waited for."""
+    bus = home.bus()
+    assert bus.send_pdu(b'{"n":1}', "$one", [home.name, "no name"], 105) == ["no name"]
+    assert bus.send_pdu(b'{"n":2}', "$bad", [home.name], 107) == []
+    refused = answer(
+        bus, bus.carry(home.name, [(b'{"n":3}', "$three")], [("m.direct_to_device", b'{"m":4}')], 1)
+    )
+    assert [pdu["n"] for body in home.sent for pdu in body["pdus"]] == [1, 2, 3]
+    assert [edu["content"] for body in home.sent for edu in body.get("edus", [])] == [{"m": 4}]
+    assert all(one[:1] == (home.name,) for one in refused)
+    # 106 may still come.
+    assert answer(bus, bus.progress(105))[0] == []
+    told, _refused, transactions, waiting, destinations = answer(bus, bus.progress(107))
+    assert (told, waiting, destinations) == ([(home.name, 107, False)], 0, 0)
+    assert transactions <= len(home.sent)
+    closed = answer(bus, bus.close(107))
+    assert closed[0] == []
+
+
+def test_who_takes_nothing_is_given_back(home: Homeserver) -> None:
+    """It answers 503 for longer than it may: the homeserver hears from where on to catch up, and can carry that later."""
+    bus = home.bus(give_back_after=0.5)
+    home.is_shut = True
+    bus.send_pdu(b'{"n":1}', "$one", [home.name], 12)
+    assert until_settled(bus, 20)[0] == [(home.name, 11, True)]
+    home.is_shut = False
+    assert answer(bus, bus.carry(home.name, [(b'{"n":1}', "$one")], [], 1)) is not None
+    assert [pdu["n"] for body in home.sent for pdu in body["pdus"]] == [1]
+    answer(bus, bus.close(20))
+
+
+def test_what_cannot_be_used_is_named(home: Homeserver) -> None:
+    """Before anything is sent: a key that is none, a file that is not there, an EDU that must not be lost."""
+    with pytest.raises(InvalidSettingError, match="line 1 of the key file"):
+        Bus("me.example", "rot13 a b")
+    with pytest.raises(InvalidSettingError, match="nowhere"):
+        Bus("me.example", KEY, ca_files=["/nowhere/ca.pem"])
+    with pytest.raises(ValueError, match="no name"):
+        Bus("no name", KEY)
+    bus = home.bus()
+    with pytest.raises(InvalidRequestError, match="must not be lost"):
+        bus.send_edu("m.direct_to_device", b"{}", [home.name], 1)
+    answer(bus, bus.close(0))
