@@ -1,0 +1,54 @@
+# Synapse is not in the venv of the checks.
+# pyright: reportMissingImports=false
+"""The entry under ``modules:``. What it replaces it replaces when the configuration is read: nothing exists yet then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from southbridge.synapse import _needs
+from southbridge.synapse._settings import Settings
+
+logger = logging.getLogger("southbridge.synapse")
+
+
+class Module:
+    """Hands Synapse's outbound federation to the kernel in this process, or leaves Synapse as it is and says why."""
+
+    _verdict = "the configuration was not read"
+    _is_taken_over = False
+
+    def __init__(self, config: Settings, api: object) -> None:
+        # Now there is somewhere to say it.
+        if self._is_taken_over:
+            logger.info("%s", self._verdict)
+        else:
+            logger.error("%s", self._verdict)
+
+    @classmethod
+    def parse_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the settings, and take over the sender of Synapse if it is one that is known."""
+        settings = Settings.parse(config)
+        cls._is_taken_over, cls._verdict = _take_over(settings)
+        return settings
+
+
+def _take_over(settings: Settings) -> tuple[bool, str]:
+    version = _needs.version()
+    missing = _needs.missing()
+    if missing:
+        return False, f"Synapse {version} sends by itself: southbridge does not know it: {'; '.join(missing)}"
+    if version not in _needs.TESTED and not settings.allow_untested:
+        tested = ", ".join(_needs.TESTED)
+        return False, (
+            f"Synapse {version} sends by itself: southbridge was tested with {tested}; "
+            "set allow_untested to have it tried"
+        )
+    import synapse.server
+
+    from southbridge.synapse._sender import make_sender
+
+    synapse.server.FederationSender = make_sender(settings)
+    return True, f"southbridge sends for Synapse {version}"

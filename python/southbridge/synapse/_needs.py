@@ -1,0 +1,156 @@
+"""What the module takes of Synapse that is no public interface, and whether this Synapse has it.
+
+A release in which something is called otherwise must not be half-worked: the module then leaves it as it is, and says
+what is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from importlib import metadata
+from typing import Any
+
+TESTED = ("1.163.2",)
+"""Releases that the tests have been run with."""
+
+_QUEUE = "synapse.federation.sender.per_destination_queue"
+_SENDER = "synapse.federation.sender"
+_STORE = "synapse.storage.databases.main"
+
+_CALLS: dict[str, tuple[str, ...] | None] = {
+    # Where the sender is made: what is replaced, and by whom it is called.
+    "synapse.server:FederationSender": ("hs",),
+    f"{_SENDER}:FederationSender._get_per_destination_queue": ("self", "destination"),
+    f"{_SENDER}:FederationSender._send_pdu": ("self", "pdu", "destinations"),
+    f"{_SENDER}:FederationSender._wake_destinations_needing_catchup": ("self",),
+    f"{_SENDER}:FederationSender.send_device_messages": ("self", "destinations", "immediate"),
+    f"{_SENDER}:FederationSender.wake_destination": ("self", "destination"),
+    f"{_SENDER}:FederationSender.shutdown": ("self",),
+    f"{_SENDER}:TransactionManager": ("hs",),
+    f"{_SENDER}:TransactionManager.send_new_transaction": ("self", "destination", "pdus", "edus"),
+    f"{_SENDER}:sent_pdus_destination_dist_total": None,
+    f"{_SENDER}:sent_pdus_destination_dist_count": None,
+    f"{_SENDER}:filter_destinations_by_retry_limiter": (
+        "destinations",
+        "clock",
+        "store",
+        "retry_due_within_ms",
+    ),
+    f"{_QUEUE}:PerDestinationQueue": ("hs", "transaction_manager", "destination"),
+    f"{_QUEUE}:PerDestinationQueue.send_pdu": ("self", "pdu"),
+    f"{_QUEUE}:PerDestinationQueue.send_presence": ("self", "states", "start_loop"),
+    f"{_QUEUE}:PerDestinationQueue.queue_read_receipt": ("self", "receipt"),
+    f"{_QUEUE}:PerDestinationQueue.send_keyed_edu": ("self", "edu", "key"),
+    f"{_QUEUE}:PerDestinationQueue.send_edu": ("self", "edu"),
+    f"{_QUEUE}:PerDestinationQueue.attempt_new_transaction": ("self",),
+    f"{_QUEUE}:PerDestinationQueue._start_catching_up": ("self",),
+    f"{_QUEUE}:PerDestinationQueue._prepare_transaction": ("self",),
+    f"{_QUEUE}:PerDestinationQueue._transaction_transmission_loop": ("self",),
+    f"{_QUEUE}:_PreparedTransaction": (
+        "pdus",
+        "edus",
+        "to_device_message_stream_id",
+        "device_list_stream_id",
+        "last_stream_ordering",
+        "sticky_events",
+    ),
+    f"{_QUEUE}:CATCHUP_RETRY_INTERVAL": None,
+    f"{_STORE}:DataStore.store_destination_rooms_entries": (
+        "self",
+        "destinations",
+        "room_id",
+        "stream_ordering",
+    ),
+    f"{_STORE}:DataStore.get_federation_out_pos": ("self", "typ"),
+    f"{_STORE}:DataStore.get_catch_up_outstanding_destinations": ("self", "after_destination"),
+    f"{_STORE}:DataStore.get_destination_retry_timings_batch": None,
+    f"{_STORE}:DataStore.set_destination_retry_timings": (
+        "self",
+        "destination",
+        "failure_ts",
+        "retry_last_ts",
+        "retry_interval",
+    ),
+    f"{_STORE}:DataStore.get_room_max_stream_ordering": ("self",),
+    "synapse.storage.database:DatabasePool.simple_upsert_many": (
+        "self",
+        "table",
+        "key_names",
+        "key_values",
+        "value_names",
+        "value_values",
+        "desc",
+    ),
+    "synapse.handlers.presence:format_user_presence_state": ("state", "now", "include_user_id"),
+    "synapse.federation.units:serialize_and_filter_pdus": ("pdus", "time_now"),
+    "synapse.notifier:Notifier.notify_remote_server_up": ("self", "server"),
+    "synapse.util.retryutils:get_retry_limiter": None,
+    "synapse.logging.context:make_deferred_yieldable": None,
+    "synapse.metrics:sent_transactions_counter": None,
+    "synapse.server:HomeServer.run_as_background_process": None,
+}
+
+# What an object has is seen in the code that gives it to it.
+_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    f"{_QUEUE}:PerDestinationQueue.__init__": (
+        "_catching_up",
+        "_destination",
+        "_last_successful_stream_ordering",
+        "_new_data_to_send",
+        "_pending_pdus",
+        "_store",
+        "transmission_loop_running",
+    ),
+    f"{_SENDER}:FederationSender.__init__": (
+        "_federation_shard_config",
+        "_instance_name",
+        "_is_shutdown",
+        "_per_destination_queues",
+        "_transaction_manager",
+        "clock",
+        "server_name",
+        "store",
+    ),
+    f"{_SENDER}.transaction_manager:TransactionManager.__init__": ("_is_shutdown", "_store", "clock"),
+}
+
+
+def missing() -> list[str]:
+    """What this Synapse lacks, or calls otherwise; nothing when the module can work with it."""
+    found: list[str] = []
+    for name, parameters in _CALLS.items():
+        try:
+            thing = _find(name)
+            is_as_known = parameters is None or _parameters(thing) == parameters
+        except (ImportError, AttributeError, TypeError, ValueError):
+            found.append(f"{name} (not there)")
+            continue
+        if not is_as_known:
+            found.append(f"{name} (other parameters)")
+    for name, attributes in _ATTRIBUTES.items():
+        try:
+            known = _find(name).__code__.co_names
+        except (ImportError, AttributeError):
+            found.append(f"{name} (not there)")
+            continue
+        found += [f"{name} sets no {one}" for one in attributes if one not in known]
+    return found
+
+
+def version() -> str:
+    """The release that is installed."""
+    return metadata.version("matrix-synapse")
+
+
+def _find(name: str) -> Any:
+    module, _, path = name.partition(":")
+    thing: Any = importlib.import_module(module)
+    for part in path.split("."):
+        # As it stands there: some of them cannot be had from a class.
+        thing = inspect.getattr_static(thing, part)
+    return thing
+
+
+def _parameters(thing: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(thing).parameters)

@@ -1,0 +1,127 @@
+# Synapse is not in the venv of the checks.
+# pyright: reportMissingImports=false
+"""How far every homeserver has come: asked of the kernel now and then, written into Synapse's database in one go."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from synapse.logging.context import make_deferred_yieldable
+from synapse.metrics import SERVER_NAME_LABEL, sent_transactions_counter
+
+from southbridge.synapse._reactor import BusReader
+from southbridge.synapse._transactions import log_refused
+
+if TYPE_CHECKING:
+    from southbridge.synapse._sender import KernelSender
+
+logger = logging.getLogger("southbridge.synapse")
+
+
+class Progress:
+    """Writes down what the kernel tells."""
+
+    def __init__(self, hs: Any, sender: KernelSender, reader: BusReader) -> None:
+        self._hs = hs
+        self._store = hs.get_datastores().main
+        self._sender = sender
+        self._reader = reader
+        self._label = {SERVER_NAME_LABEL: hs.hostname}
+        # The last position that was handed in, and whether everything up to there is written down.
+        self._handed_in = 0
+        self._is_settled = True
+        self._is_closed = False
+        # To be written with the next turn: whoever was never reached, and whoever was given back.
+        self._begun: dict[str, int] = {}
+        self._given_back: dict[str, int] = {}
+        self.waiting = 0
+        self.destinations = 0
+
+    def handed_in(self, position: int) -> None:
+        """An event at ``position`` is about to be handed in."""
+        self._handed_in = max(self._handed_in, position)
+        self._is_settled = False
+
+    def begin(self, destination: str, first: int | None) -> None:
+        """``destination`` was never reached; what comes from ``first`` on, or from now on, is to reach it."""
+        before = self._store.get_room_max_stream_ordering() if first is None else first - 1
+        self._begun.setdefault(destination, before)
+        self._is_settled = False
+
+    def give_back(self, destination: str, position: int) -> None:
+        """``destination`` catches up from ``position`` on."""
+        queue = self._sender.queue(destination)
+        if queue is None or not queue.is_live:
+            return
+        queue.give_back(position)
+        self._given_back[destination] = position
+        self._is_settled = False
+
+    async def write(self) -> None:
+        """Ask the kernel, and write down what it tells."""
+        if self._is_settled or self._is_closed:
+            return
+        # What was handed in up to here was handed in before the kernel is asked.
+        floor = await self._store.get_federation_out_pos("events")
+        handed_in = self._handed_in
+        bus = self._reader.bus
+        told = await make_deferred_yieldable(self._reader.answer(lambda: bus.progress(floor)))
+        await self._write(told)
+        self._is_settled = not (told[0] or self.waiting or floor < handed_in or self._handed_in > handed_in)
+
+    async def close(self) -> None:
+        """Let what is under way end, for a moment, and write down what is known then."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        floor = await self._store.get_federation_out_pos("events")
+        bus = self._reader.bus
+        await self._write(await make_deferred_yieldable(self._reader.answer(lambda: bus.close(floor))))
+        self._reader.stop()
+
+    def stop(self) -> None:
+        """Nobody waits for what is under way."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._reader.bus.close(0)
+            self._reader.stop()
+
+    async def _write(self, progress: Any) -> None:
+        told, refused, transactions, self.waiting, self.destinations = progress
+        positions, self._begun = self._begun, {}
+        delivered: list[str] = []
+        for destination, position, is_given_back in told:
+            if is_given_back:
+                self.give_back(destination, position)
+            elif destination in self._sender.live:
+                positions[destination] = position
+                delivered.append(destination)
+        given_back, self._given_back = self._given_back, {}
+        positions.update(given_back)
+        await self._store_positions(positions)
+        for destination in given_back:
+            logger.info("TX [%s] has taken nothing for too long: it will be caught up", destination)
+            await self._sender.transactions.mark_failing(destination)
+        await self._clear_back_offs(delivered)
+        log_refused(refused)
+        sent_transactions_counter.labels(**self._label).inc(transactions)
+
+    async def _store_positions(self, positions: dict[str, int]) -> None:
+        if positions:
+            await self._store.db_pool.simple_upsert_many(
+                table="destinations",
+                key_names=("destination",),
+                key_values=[(destination,) for destination in positions],
+                value_names=("last_successful_stream_ordering",),
+                value_values=[(position,) for position in positions.values()],
+                desc="southbridge_store_positions",
+            )
+
+    async def _clear_back_offs(self, delivered: list[str]) -> None:
+        """Whoever takes something is not to be backed off from, whatever came of other requests."""
+        if not delivered:
+            return
+        for destination in await self._store.get_destination_retry_timings_batch(delivered):
+            await self._store.set_destination_retry_timings(destination, None, 0, 0)
+            self._hs.get_notifier().notify_remote_server_up(destination)

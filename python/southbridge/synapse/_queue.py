@@ -1,0 +1,106 @@
+# Synapse is not in the venv of the checks.
+# pyright: reportMissingImports=false
+"""Synapse's queue for one homeserver, which lets go of whatever the kernel can do alone.
+
+It begins as every queue of Synapse: it looks whether there is something to catch up. Once there is not, the homeserver is
+*live*: events, typing, presence and receipts go straight to the kernel, for all homeservers at once, and this queue is
+asked only when there is something for it in the database. A homeserver that takes nothing for too long is given back, and
+catches up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from synapse.federation.sender.per_destination_queue import PerDestinationQueue
+
+if TYPE_CHECKING:
+    from southbridge.synapse._sender import KernelSender
+
+
+class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
+    """The queue of one homeserver."""
+
+    def __init__(self, hs: Any, sender: KernelSender, destination: str) -> None:
+        super().__init__(hs, sender.transactions, destination)
+        self._sender = sender
+        self._is_asked = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the kernel is handed what is for it."""
+        return self._destination in self._sender.live
+
+    def ask(self) -> None:
+        """There may be something for it in the database."""
+        self._is_asked = True
+
+    def give_back(self, position: int) -> None:
+        """The kernel has nothing for it any more, and everything after ``position`` is still to be sent."""
+        self._sender.live.discard(self._destination)
+        self._start_catching_up()
+        self._last_successful_stream_ordering = position
+
+    def send_pdu(self, pdu: Any) -> None:
+        if self.is_live:
+            self._sender.hand_in(pdu, [self._destination])
+        else:
+            super().send_pdu(pdu)
+
+    def send_presence(self, states: Iterable[Any], start_loop: bool = True) -> None:
+        if self.is_live:
+            self._sender.volatile.presence(states, self._destination)
+        else:
+            super().send_presence(states, start_loop)
+
+    def queue_read_receipt(self, receipt: Any) -> None:
+        if self.is_live:
+            self._sender.volatile.receipt(receipt, self._destination)
+        else:
+            super().queue_read_receipt(receipt)
+
+    def send_keyed_edu(self, edu: Any, key: Hashable) -> None:
+        if self.is_live and edu.edu_type in VOLATILE:
+            self._sender.volatile.edu(edu.edu_type, key, edu.content, self._destination)
+        else:
+            self.ask()
+            super().send_keyed_edu(edu, key)
+
+    def send_edu(self, edu: Any) -> None:
+        self.ask()
+        super().send_edu(edu)
+
+    def attempt_new_transaction(self) -> None:
+        # What is live is on its way already.
+        if not self.is_live or self._is_asked:
+            super().attempt_new_transaction()
+
+    async def _transaction_transmission_loop(self) -> None:
+        self._is_asked = False
+        await super()._transaction_transmission_loop()
+
+    async def _prepare_transaction(self) -> Any:
+        """What Synapse must wait for. Nothing: whatever else there is has been handed to the kernel."""
+        transaction = await super()._prepare_transaction()
+        if transaction is not None and _is_of_database(transaction):
+            return transaction
+        pending = list(self._pending_pdus.values())
+        self._pending_pdus.clear()
+        self._sender.go_live(self._destination, self._last_successful_stream_ordering, pending)
+        for edu in [] if transaction is None else transaction.edus:
+            self._sender.volatile.edu(edu.edu_type, None, edu.content, self._destination)
+        return None
+
+
+def _is_of_database(transaction: Any) -> bool:
+    """Whether something in it is to be remembered, or must not be lost."""
+    return (
+        transaction.to_device_message_stream_id is not None
+        or transaction.device_list_stream_id is not None
+        or transaction.sticky_events is not None
+        or any(edu.edu_type not in VOLATILE for edu in transaction.edus)
+    )
+
+
+VOLATILE = ("m.typing", "m.presence", "m.receipt")

@@ -1,0 +1,56 @@
+"""The bus in Twisted's reactor: what is waited for, and the ear at its descriptor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from southbridge._kernel import Bus
+
+logger = logging.getLogger("southbridge.synapse")
+
+
+@implementer(IReadDescriptor)  # pyright: ignore[reportUntypedClassDecorator]
+class BusReader:
+    """What the reactor calls when something has come back. Everything happens in its thread."""
+
+    def __init__(self, reactor: Any, bus: Bus) -> None:
+        self.bus = bus
+        self._reactor = reactor
+        self._waiting: dict[int, Deferred[Any]] = {}
+        reactor.addReader(self)
+
+    def answer(self, ask: Callable[[], int]) -> Deferred[Any]:
+        """What the ticket that ``ask`` gives is drained with. The Deferred fires outside of any log context."""
+        deferred: Deferred[Any] = Deferred()
+        self._waiting[ask()] = deferred
+        return deferred
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self.bus.fileno()
+
+    def doRead(self) -> None:  # noqa: N802
+        for ticket, result in self.bus.drain():
+            deferred = self._waiting.pop(ticket, None)
+            if deferred is None:
+                if isinstance(result, Exception):
+                    logger.warning("the bus did not take something: %s", result)
+            elif isinstance(result, Exception):
+                deferred.errback(result)
+            else:
+                deferred.callback(result)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        pass
+
+    def logPrefix(self) -> str:  # noqa: N802
+        return "southbridge"

@@ -1,0 +1,180 @@
+# Synapse is not in the venv of the checks.
+# pyright: reportMissingImports=false
+"""Synapse's federation sender on the kernel: one call for one event and all its destinations.
+
+Synapse computes who is to hear of an event, and writes down that they are to; then the event crosses to the kernel once.
+Twice a second the kernel says how far every homeserver has come, and that is written down in one go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import synapse.federation.sender as stock
+from synapse.federation.sender.per_destination_queue import CATCHUP_RETRY_INTERVAL
+from synapse.metrics import SERVER_NAME_LABEL
+from synapse.util.duration import Duration
+
+from southbridge.synapse._progress import Progress
+from southbridge.synapse._queue import LiveQueue
+from southbridge.synapse._reactor import BusReader
+from southbridge.synapse._settings import Settings, open_bus
+from southbridge.synapse._transactions import KernelTransactions, pdu_body
+from southbridge.synapse._volatile import Volatile
+
+logger = logging.getLogger("southbridge.synapse")
+
+# What Synapse has on the disk when the module is imported, and not what stands there later.
+StockSender: Any = stock.FederationSender
+
+
+class KernelSender(StockSender):  # type: ignore[misc]
+    """A federation sender whose queues are the kernel's."""
+
+    def __init__(self, hs: Any, settings: Settings, reader: BusReader) -> None:
+        # First: the loop that wakes destinations begins in the constructor of Synapse's own.
+        self.live: set[str] = set()
+        self.transactions = KernelTransactions(hs, reader)
+        clock = hs.get_clock()
+        self.volatile = Volatile(hs.get_reactor(), reader.bus, clock.time_msec)
+        self._bus = reader.bus
+        super().__init__(hs)
+        self._transaction_manager = self.transactions
+        self.progress = Progress(hs, self, reader)
+        clock.looping_call(
+            hs.run_as_background_process,
+            Duration(milliseconds=int(settings.write_every * 1000)),
+            "southbridge_progress",
+            self.progress.write,
+        )
+        hs.get_reactor().addSystemEventTrigger("before", "shutdown", self._end)
+
+    def queue(self, destination: str) -> LiveQueue | None:
+        """The queue of ``destination``; none when it is not to be spoken to."""
+        return self._get_per_destination_queue(destination)
+
+    def _get_per_destination_queue(self, destination: str) -> LiveQueue | None:
+        queue: LiveQueue | None = self._per_destination_queues.get(destination)
+        if queue is not None:
+            return queue
+        if not self._is_allowed(destination):
+            return None
+        queue = LiveQueue(self.hs, self, destination)
+        self._per_destination_queues[destination] = queue
+        return queue
+
+    async def _send_pdu(self, pdu: Any, destinations: Iterable[str]) -> None:
+        wanted = set(destinations)
+        wanted.discard(self.server_name)
+        if not wanted:
+            return
+        label = {SERVER_NAME_LABEL: self.server_name}
+        stock.sent_pdus_destination_dist_total.labels(**label).inc(len(wanted))
+        stock.sent_pdus_destination_dist_count.labels(**label).inc()
+        wanted = {destination for destination in wanted if self._is_allowed(destination)}
+        # Before anything else, so that whatever becomes of it can be caught up from there.
+        position = pdu.internal_metadata.stream_ordering
+        await self.store.store_destination_rooms_entries(list(wanted), pdu.room_id, position)
+        live = wanted & self.live
+        if live:
+            self.hand_in(pdu, live)
+        if len(live) == len(wanted):
+            return
+        others = await stock.filter_destinations_by_retry_limiter(
+            list(wanted - live),
+            clock=self.clock,
+            store=self.store,
+            retry_due_within_ms=CATCHUP_RETRY_INTERVAL,
+        )
+        for destination in others:
+            queue = self._get_per_destination_queue(destination)
+            if queue is not None:
+                queue.send_pdu(pdu)
+
+    def hand_in(self, pdu: Any, destinations: Iterable[str]) -> None:
+        """Hand an event to the kernel for ``destinations``, which are live."""
+        position = pdu.internal_metadata.stream_ordering
+        try:
+            body = pdu_body(pdu)
+            if body is None:
+                return
+            self.progress.handed_in(position)
+            unfit = self._bus.send_pdu(body, pdu.event_id, destinations, position)
+        except Exception:
+            logger.exception("%s is left to catching up", pdu.event_id)
+            unfit = list(destinations)
+        for destination in unfit:
+            self.progress.give_back(destination, position - 1)
+
+    def go_live(self, destination: str, last_successful: int | None, pending: list[Any]) -> None:
+        """``destination`` has nothing to catch up: ``pending``, and all that comes, is the kernel's business."""
+        if destination not in self.live:
+            self.live.add(destination)
+            if last_successful is None:
+                # Synapse does not catch up whom it has never reached. From here on it can.
+                first = min((pdu.internal_metadata.stream_ordering for pdu in pending), default=None)
+                self.progress.begin(destination, first)
+        for pdu in pending:
+            self.hand_in(pdu, [destination])
+
+    async def send_device_messages(self, destinations: Any, immediate: bool = True) -> None:
+        for destination in destinations:
+            queue = self._per_destination_queues.get(destination)
+            if queue is not None:
+                queue.ask()
+        await super().send_device_messages(destinations, immediate)
+
+    def wake_destination(self, destination: str) -> None:
+        if destination in self.live:
+            self._bus.wake(destination)
+            self._per_destination_queues[destination].ask()
+        super().wake_destination(destination)
+
+    async def _wake_destinations_needing_catchup(self) -> None:
+        """Wakes those for whom something lies in the database: a page of them at a time, and not one every five seconds."""
+        last: str | None = None
+        while not self._is_shutdown:
+            page = await self.store.get_catch_up_outstanding_destinations(last)
+            if not page:
+                return
+            last = page[-1]
+            for destination in page:
+                is_ours = self._federation_shard_config.should_handle(self._instance_name, destination)
+                queue = self._get_per_destination_queue(destination) if is_ours else None
+                if queue is not None:
+                    queue.ask()
+                    queue.attempt_new_transaction()
+            await self.clock.sleep(WAKE_PAGE_EVERY)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.progress.stop()
+
+    def _end(self) -> Any:
+        """The process is about to end: what is known by then is written down."""
+        self._is_shutdown = True
+        self.volatile.flush()
+        return self.hs.run_as_background_process("southbridge_end", self.progress.close)
+
+    def _is_allowed(self, destination: str) -> bool:
+        federation = self.hs.config.federation
+        return bool(federation.is_domain_allowed_according_to_federation_whitelist(destination))
+
+
+def make_sender(settings: Settings) -> Callable[[Any], Any]:
+    """What stands in for the class of Synapse's sender: makes ours, or, where that cannot be, Synapse's own."""
+
+    def sender(hs: Any) -> Any:
+        try:
+            reader = BusReader(hs.get_reactor(), open_bus(hs, settings))
+        except Exception as error:
+            logger.error("Synapse sends by itself: southbridge cannot be set up: %s", error)
+            return StockSender(hs)
+        return KernelSender(hs, settings, reader)
+
+    return sender
+
+
+WAKE_PAGE_EVERY = Duration(milliseconds=500)

@@ -1,0 +1,122 @@
+# Synapse is not in the venv of the checks.
+# pyright: reportMissingImports=false
+"""What the module is told in ``homeserver.yaml``, and what it reads of the rest of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from southbridge._kernel import Bus
+
+
+class CannotBeHonouredError(Exception):
+    """Something in ``homeserver.yaml`` that the kernel does not do yet."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The ``config:`` of the module."""
+
+    give_back_after: float = 20 * 60.0
+    """Seconds for which a homeserver may take nothing before it is caught up from Synapse's database instead."""
+    write_every: float = 0.5
+    """Seconds between two writes of how far every homeserver has come."""
+    items_max: int = 5_000
+    """Events that may wait for one homeserver in memory."""
+    bytes_max: int = 64 << 20
+    """Bytes of events that may wait in memory, each counted once."""
+    allow_untested: bool = False
+    """Whether a release of Synapse that the tests were not run with is taken over, if it has what is needed."""
+    well_known_port: int | None = None
+    """For tests: asked for ``.well-known`` instead of 443."""
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> Settings:
+        """The settings in ``config``. Raises `ValueError` for what is no setting, or has no sensible value."""
+        known = {field.name: field for field in fields(cls)}
+        for name, value in config.items():
+            if name not in known:
+                raise ValueError(
+                    f"{name!r} is no setting of southbridge.synapse.Module: {', '.join(known)} are"
+                )
+            default = known[name].default
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(default, bool) != isinstance(value, bool) or (
+                not isinstance(default, bool) and not is_number
+            ):
+                raise ValueError(f"{name} of southbridge.synapse.Module cannot be {value!r}")
+        settings = cls(**config)
+        for name in ("give_back_after", "write_every", "items_max", "bytes_max"):
+            if getattr(settings, name) <= 0:
+                raise ValueError(f"{name} of southbridge.synapse.Module is more than 0")
+        return settings
+
+
+def open_bus(hs: Any, settings: Settings) -> Bus:
+    """The bus of the homeserver ``hs``: in its name, with its keys, its trust and its rules for addresses."""
+    config = hs.config
+    _check(config)
+    roots = config.tls.federation_ca_trust_root
+    path = None if roots is None else _write_roots(roots)
+    server = config.server
+    blocked, allowed = server.federation_ip_range_blocklist, server.federation_ip_range_allowlist
+    try:
+        return Bus(
+            hs.hostname,
+            _signing_keys(config.key.signing_key),
+            ca_files=[] if path is None else [path],
+            only_ca_files=path is not None,
+            # Synapse blocks what it lists, and nothing else.
+            allow=["0.0.0.0/0", "::/0", *_networks(allowed)],
+            deny=_networks(blocked),
+            give_back_after=settings.give_back_after,
+            items_max=settings.items_max,
+            bytes_max=settings.bytes_max,
+            well_known_port=settings.well_known_port,
+        )
+    finally:
+        if path is not None:
+            os.unlink(path)
+
+
+def _networks(addresses: Any) -> list[str]:
+    return [] if addresses is None else [str(one) for one in addresses.iter_cidrs()]
+
+
+def _check(config: Any) -> None:
+    proxy = config.server.proxy_config
+    reasons = {
+        "federation_verify_certificates: false": not config.tls.federation_verify_certificates,
+        "federation_certificate_verification_whitelist": config.tls.federation_certificate_verification_whitelist,
+        "outbound_federation_restricted_to": config.worker.outbound_federation_restricted_to.locations,
+        "https_proxy": proxy is not None and proxy.https_proxy,
+        "experimental_features.msc4354_enabled": config.experimental.msc4354_enabled,
+    }
+    for setting, is_set in reasons.items():
+        if is_set:
+            raise CannotBeHonouredError(f"{setting} is set, which it cannot honour yet")
+
+
+def _signing_keys(keys: list[Any]) -> str:
+    from signedjson.key import encode_signing_key_base64
+
+    return "\n".join(f"{key.alg} {key.version} {encode_signing_key_base64(key)}" for key in keys)
+
+
+def _write_roots(roots: Any) -> str:
+    """The certificates of ``federation_custom_ca_list``, which Synapse keeps in memory, in a file."""
+    from OpenSSL import crypto
+
+    certificates = getattr(roots, "_caCerts", None)
+    if certificates is None:
+        raise CannotBeHonouredError(
+            "this Twisted keeps the certificates of federation_custom_ca_list elsewhere"
+        )
+    with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
+        for certificate in certificates:
+            file.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
+    return file.name

@@ -1,0 +1,103 @@
+# Synapse is not in the venv of the checks.
+# pyright: reportMissingImports=false
+"""What Synapse's own queues send: carried by the kernel, in the one queue that it has for each homeserver.
+
+Catching up, to-device messages and device lists stay with Synapse's queues, which know its database; each of their
+transactions is handed to the kernel and waited for. Back-offs are Synapse's own, by its own rules.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from canonicaljson import encode_canonical_json
+from synapse.api.errors import RequestSendFailed
+from synapse.federation.sender import TransactionManager
+from synapse.federation.units import serialize_and_filter_pdus
+from synapse.logging.context import make_deferred_yieldable
+from synapse.logging.opentracing import whitelisted_homeserver
+from synapse.util.retryutils import NotRetryingDestination, get_retry_limiter
+
+from southbridge.synapse._reactor import BusReader
+
+logger = logging.getLogger("southbridge.synapse")
+
+PDU_BYTES_MAX = 65_536
+
+
+class KernelTransactions(TransactionManager):  # type: ignore[misc]
+    """Carries transactions with the kernel."""
+
+    def __init__(self, hs: Any, reader: BusReader) -> None:
+        super().__init__(hs)
+        self._hs = hs
+        self._reader = reader
+
+    async def send_new_transaction(self, destination: str, pdus: list[Any], edus: list[Any]) -> None:
+        """Wait until ``destination`` has all of it. Raises when it does not get it from here, and backs off."""
+        if self._is_shutdown:
+            # Whoever asks would take it as sent.
+            raise RequestSendFailed(RuntimeError("this Synapse is ending"), can_retry=True)
+        if whitelisted_homeserver(destination):
+            for edu in edus:
+                edu.strip_context()
+        limiter = await get_retry_limiter(
+            destination=destination,
+            our_server_name=self.server_name,
+            hs=self._hs,
+            clock=self.clock,
+            store=self._store,
+            notifier=self._hs.get_notifier(),
+            replication_client=self._hs.get_replication_command_handler(),
+            backoff_on_all_error_codes=True,
+        )
+        with limiter:
+            refused = await self._carry(destination, pdus, edus)
+        log_refused(refused)
+
+    async def _carry(self, destination: str, pdus: list[Any], edus: list[Any]) -> list[tuple[str, str, str]]:
+        now = self.clock.time_msec()
+        bodies = [(body, event.event_id) for event in pdus if (body := pdu_body(event)) is not None]
+        contents = [(edu.edu_type, encode_canonical_json(edu.content)) for edu in edus]
+        bus = self._reader.bus
+        try:
+            carrying = self._reader.answer(lambda: bus.carry(destination, bodies, contents, now))
+            refused: list[tuple[str, str, str]] = await make_deferred_yieldable(carrying)
+        except Exception as error:
+            raise RequestSendFailed(error, can_retry=True) from error
+        return refused
+
+    async def mark_failing(self, destination: str) -> None:
+        """Back off from ``destination``, which has taken nothing for too long."""
+        try:
+            limiter = await get_retry_limiter(
+                destination=destination,
+                our_server_name=self.server_name,
+                hs=self._hs,
+                clock=self.clock,
+                store=self._store,
+            )
+            with limiter:
+                raise RequestSendFailed(TimeoutError("it has taken nothing in time"), can_retry=True)
+        except (NotRetryingDestination, RequestSendFailed):
+            # What was to be written down has been.
+            pass
+
+
+def pdu_body(event: Any) -> bytes | None:
+    """The bytes of ``event`` as they are sent; nothing for one that Synapse does not send."""
+    parts = serialize_and_filter_pdus([event])
+    if not parts:
+        return None
+    body: bytes = encode_canonical_json(parts[0])
+    if len(body) > PDU_BYTES_MAX:
+        # What is not signed counts as well, and nobody needs it.
+        body = encode_canonical_json({key: part for key, part in parts[0].items() if key != "unsigned"})
+    return body
+
+
+def log_refused(refused: list[tuple[str, str, str]]) -> None:
+    """What others said against single events, as Synapse itself logs it."""
+    for destination, event_id, error in refused:
+        logger.warning("TX [%s] Remote returned error for %s: %s", destination, event_id, error)

@@ -1,0 +1,222 @@
+"""Homeservers that are few lines each: they join rooms of a real one with events that they sign, and keep what comes.
+
+Each has an address of 127.0.0.0/8 for a name, so nothing needs to be looked up. All of them live in one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import http.client
+import json
+import ssl
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trustme
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+KEY_ID = "ed25519:fake"
+
+
+@dataclass
+class Sent:
+    """A transaction that came."""
+
+    at: float
+    body: dict[str, Any]
+
+
+@dataclass
+class Homeserver:
+    """One of them."""
+
+    name: str
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    sent: list[Sent] = field(default_factory=list)
+    server: asyncio.Server | None = None
+    connections: set[asyncio.Transport] = field(default_factory=set)
+
+    def events(self, kind: str = "m.room.message") -> list[str]:
+        """The bodies of messages that came, in order, each as often as it came."""
+        pdus = [pdu for one in self.sent for pdu in one.body["pdus"] if pdu["type"] == kind]
+        return [str(pdu["content"]["body"]) for pdu in pdus]
+
+    def edus(self, kind: str) -> list[dict[str, Any]]:
+        """The contents of EDUs that came, in order."""
+        return [
+            edu["content"] for one in self.sent for edu in one.body.get("edus", []) if edu["edu_type"] == kind
+        ]
+
+    def sign(self, parts: dict[str, Any]) -> str:
+        return _base64(self.key.sign(canonical(parts)))
+
+    def keys(self) -> dict[str, Any]:
+        public = _base64(self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        keys: dict[str, Any] = {
+            "server_name": self.name,
+            "valid_until_ts": int(time.time() * 1000) + 86_400_000,
+            "verify_keys": {KEY_ID: {"key": public}},
+            "old_verify_keys": {},
+        }
+        keys["signatures"] = {self.name: {KEY_ID: self.sign(keys)}}
+        return keys
+
+
+class Homeservers:
+    """All of them; ``ca_file`` vouches for them."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._ca = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        self._ca.cert_pem.write_to_path(str(self.ca_file))
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.all: list[Homeserver] = []
+        for number in range(count):
+            # Not 127.0.0.1, where the real one listens.
+            self.all.append(self._run(self._start(f"127.1.{number // 250}.{number % 250 + 1}")))
+
+    def __getitem__(self, index: int) -> Homeserver:
+        return self.all[index]
+
+    def close(self, one: Homeserver) -> None:
+        """Nobody is there any more."""
+        self._run(self._stop(one))
+
+    def open(self, one: Homeserver) -> None:
+        """It is back."""
+        self._run(self._listen(one))
+
+    def join(self, one: Homeserver, client: int, homeserver: str, room: str) -> None:
+        """Have it join ``room`` of the ``homeserver``, which listens for it on the port ``client`` of loopback."""
+        user, here = f"@user:{one.name}", urllib.parse.quote(room)
+        path = f"/_matrix/federation/v1/make_join/{here}/{urllib.parse.quote(user)}?ver=10"
+        event: dict[str, Any] = ask(one, client, homeserver, ("GET", path))["event"]
+        event |= {"origin_server_ts": int(time.time() * 1000), "sender": user, "state_key": user}
+        event.pop("event_id", None)
+        event["hashes"] = {"sha256": _base64(hashlib.sha256(canonical(event)).digest())}
+        kept = [
+            "type",
+            "room_id",
+            "sender",
+            "state_key",
+            "hashes",
+            "depth",
+            "prev_events",
+            "prev_state",
+            "auth_events",
+            "origin",
+            "origin_server_ts",
+            "membership",
+        ]
+        redacted = {key: event[key] for key in kept if key in event}
+        redacted["content"] = {"membership": "join"}
+        event["signatures"] = {one.name: {KEY_ID: one.sign(redacted)}}
+        path = f"/_matrix/federation/v2/send_join/{here}/%24{one.name}"
+        ask(one, client, homeserver, ("PUT", path), event)
+
+    def _run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _start(self, address: str) -> Homeserver:
+        one = Homeserver(address)
+        await self._listen(one)
+        return one
+
+    async def _listen(self, one: Homeserver) -> None:
+        host, _, port = one.name.partition(":")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(host).configure_cert(context)
+        one.server = await self._loop.create_server(
+            lambda: _Connection(one), host, int(port or 0), ssl=context
+        )
+        if not port:
+            one.name = f"{host}:{one.server.sockets[0].getsockname()[1]}"
+
+    async def _stop(self, one: Homeserver) -> None:
+        assert one.server is not None
+        one.server.close()
+        for connection in list(one.connections):
+            connection.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """HTTP/1.1 as far as homeservers speak it to each other."""
+
+    def __init__(self, homeserver: Homeserver) -> None:
+        self._homeserver = homeserver
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._homeserver.connections.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._homeserver.connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while b"\r\n\r\n" in self._received:
+            head, _, rest = self._received.partition(b"\r\n\r\n")
+            line, *fields = head.split(b"\r\n")
+            length = next((int(one[15:]) for one in fields if one.lower().startswith(b"content-length:")), 0)
+            if len(rest) < length:
+                return
+            self._received = rest[length:]
+            method, target, _version = line.decode().split(" ")
+            self._answer(method, target, rest[:length])
+
+    def _answer(self, method: str, target: str, body: bytes) -> None:
+        answer: dict[str, Any] = {"errcode": "M_UNRECOGNIZED", "error": target}
+        status = "404 Not Found"
+        if target.startswith("/_matrix/federation/v1/send/") and method == "PUT":
+            self._homeserver.sent.append(Sent(time.monotonic(), json.loads(body)))
+            status, answer = "200 OK", {"pdus": {}}
+        elif target.startswith("/_matrix/key/v2/server"):
+            status, answer = "200 OK", self._homeserver.keys()
+        elif target.startswith("/_matrix/federation/v1/query/profile"):
+            status, answer = "200 OK", {"displayname": "Somebody"}
+        written = json.dumps(answer).encode()
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(written)}\r\n\r\n"
+        )
+        self._transport.write(head.encode() + written)
+
+
+def ask(one: Homeserver, port: int, homeserver: str, what: tuple[str, str], content: Any = None) -> Any:
+    """Ask the ``homeserver``, which listens at ``port`` of loopback, in the name of ``one``."""
+    method, path = what
+    signed: dict[str, Any] = {"method": method, "uri": path, "origin": one.name, "destination": homeserver}
+    if content is not None:
+        signed["content"] = content
+    authorization = (
+        f'X-Matrix origin="{one.name}",destination="{homeserver}",key="{KEY_ID}",sig="{one.sign(signed)}"'
+    )
+    headers = {"Authorization": authorization, "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, None if content is None else canonical(content), headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise RuntimeError(f"{method} {path} as {one.name}: {response.status} {answer}")
+    return answer
+
+
+def canonical(parts: dict[str, Any]) -> bytes:
+    """Canonical JSON, as far as there are only plain things in it."""
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _base64(some: bytes) -> str:
+    return base64.b64encode(some).rstrip(b"=").decode()

@@ -1,0 +1,184 @@
+"""The module in a real, unpatched Synapse, and homeservers that are members of its rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from . import synapses
+from .homeservers import Homeserver, Homeservers
+from .synapses import Synapse, until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(synapses.python() is None, reason="there is no Python with Synapse in .venv"),
+]
+
+
+class World:
+    """A Synapse, a room, and homeservers that have joined it."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.homeservers = Homeservers(folder, count)
+        self.synapse = Synapse(folder, self.homeservers.ca_file)
+        self.folder = folder
+
+    def begin(self, module: dict[str, object] | None) -> str:
+        """Start, with a room that all of them have joined."""
+        self.synapse.start(module)
+        self.synapse.register("alice")
+        room = self.synapse.room()
+        for one in self.homeservers.all:
+            self.homeservers.join(one, self.synapse.port, self.synapse.name, room)
+        return room
+
+    def until_heard(self, texts: list[str], *by: Homeserver) -> None:
+        """Wait until the latest of ``texts`` has come everywhere."""
+        everybody = by or tuple(self.homeservers.all)
+        until(lambda: all(texts[-1] in one.events() for one in everybody), f"everybody hears {texts[-1]}")
+
+    def until_written(self, *names: str) -> None:
+        """Wait until the database says that ``names`` have everything."""
+        behind = (
+            "SELECT d.destination FROM destinations d JOIN destination_rooms r ON r.destination = d.destination"
+            " WHERE r.stream_ordering > coalesce(d.last_successful_stream_ordering, -1)"
+        )
+
+        def is_written() -> bool:
+            late = {name for (name,) in self.synapse.rows(behind)}
+            return not late.intersection(names)
+
+        until(is_written, "it is written down")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, 5)
+    yield world
+    world.synapse.kill()
+
+
+def test_messages_arrive_once_and_in_order(world: World) -> None:
+    """Thirty messages to five homeservers, with typing, a receipt and a to-device message; then it is all written down."""
+    room = world.begin({})
+    assert world.synapse.said("southbridge sends for Synapse")
+    texts = [f"m{number}" for number in range(30)]
+    event = [world.synapse.say(room, text) for text in texts][-1]
+    user = f"@alice:{world.synapse.name}"
+    world.synapse.client("PUT", f"rooms/{room}/typing/{user}", {"typing": True, "timeout": 30_000})
+    world.synapse.client("POST", f"rooms/{room}/receipt/m.read/{event}", {})
+    for_devices = {f"@user:{one.name}": {"D": {"n": 1}} for one in world.homeservers.all}
+    world.synapse.client("PUT", "sendToDevice/m.test/1", {"messages": for_devices})
+    world.until_heard(texts)
+    for one in world.homeservers.all:
+        assert one.events() == texts
+        for kind in ("m.typing", "m.receipt", "m.direct_to_device"):
+            until(partial(one.edus, kind), f"{one.name} hears of {kind}")
+        wanted = {user: devices for user, devices in for_devices.items() if user.endswith(f":{one.name}")}
+        assert [edu["messages"] for edu in one.edus("m.direct_to_device")] == [wanted]
+        assert all(sent.body["origin"] == world.synapse.name for sent in one.sent)
+    world.until_written(*(one.name for one in world.homeservers.all))
+    until(lambda: not world.synapse.rows("SELECT 1 FROM device_federation_outbox"), "no device is waited for")
+
+
+def test_who_was_away_catches_up(world: World) -> None:
+    """One is away for longer than the kernel keeps what is for it: Synapse's own catching up takes over, and nobody else
+    waits. Back again, it hears of the latest, and then of everything."""
+    room = world.begin({"give_back_after": 1.0})
+    away, *others = world.homeservers.all
+    world.synapse.say(room, "before")
+    world.until_heard(["before"])
+    world.until_written(away.name)
+    world.homeservers.close(away)
+    world.synapse.say(room, "lost one")
+    world.synapse.say(room, "lost two")
+    world.until_heard(["lost two"], *others)
+    until(
+        lambda: world.synapse.rows("SELECT 1 FROM destinations WHERE retry_interval > 0"),
+        "it is backed off from",
+    )
+    assert [
+        name
+        for (name,) in world.synapse.rows("SELECT destination FROM destinations WHERE retry_interval > 0")
+    ] == [away.name]
+    world.homeservers.open(away)
+    world.synapse.ask("POST", f"/_synapse/admin/v1/federation/destinations/{away.name}/reset_connection", {})
+    world.until_heard(["lost two"], away)
+    world.synapse.say(room, "after")
+    world.until_heard(["after"])
+    assert away.events() == ["before", "lost two", "after"]
+    world.until_written(*(one.name for one in world.homeservers.all))
+    assert not world.synapse.rows("SELECT 1 FROM destinations WHERE retry_interval > 0")
+
+
+def test_a_crash_loses_nothing(world: World) -> None:
+    """Two are away when Synapse is killed in the middle of a storm, one of them was never reached. After the start
+    everybody has the latest message, and those who were there all of them."""
+    room = world.begin({})
+    world.synapse.say(room, "before")
+    world.until_heard(["before"])
+    world.until_written(*(one.name for one in world.homeservers.all))
+    away = world.homeservers[0]
+    world.homeservers.close(away)
+    texts = [f"m{number}" for number in range(40)]
+    for text in texts:
+        world.synapse.say(room, text)
+    world.synapse.kill()
+    world.homeservers.open(away)
+    world.synapse.start({})
+    world.until_heard(texts)
+    world.synapse.say(room, "after")
+    world.until_heard(["after"])
+    for one in world.homeservers.all:
+        heard = list(dict.fromkeys(one.events()))
+        assert heard[-2:] == ["m39", "after"]
+        assert heard == sorted(heard, key=["before", *texts, "after"].index)
+
+
+def test_taken_out_and_put_back(world: World) -> None:
+    """The module goes and comes under load; whoever sends goes on where the other was. Messages of the first moment after a
+    start may be left to the receiver to ask for, as by Synapse itself, whose queues begin by catching up."""
+    room = world.begin({})
+    texts: list[str] = []
+    modules: list[dict[str, object] | None] = [{}, None, {}, None]
+    for number, module in enumerate(modules):
+        if number:
+            world.synapse.end()
+            world.synapse.start(module)
+        for _ in range(5):
+            texts.append(f"m{len(texts)}")
+            world.synapse.say(room, texts[-1])
+        world.until_heard(texts)
+    for one in world.homeservers.all:
+        heard = list(dict.fromkeys(one.events()))
+        assert heard == sorted(heard, key=texts.index)
+        assert heard[:5] == texts[:5]
+        assert {"m9", "m14", "m19"}.issubset(heard)
+
+
+def test_a_synapse_that_is_not_known_is_left_alone(world: World) -> None:
+    """A release that lacks an attribute: one line says so, and Synapse sends by itself."""
+    (world.folder / "sitecustomize.py").write_text(
+        "from synapse.federation.sender import FederationSender\n"
+        "FederationSender._send_pdu_to_all = FederationSender._send_pdu\n"
+        "async def _send_pdu(self, pdu, destinations, why=None):\n"
+        "    await self._send_pdu_to_all(pdu, destinations)\n"
+        "FederationSender._send_pdu = _send_pdu\n"
+    )
+    room = world.begin({})
+    assert world.synapse.said("FederationSender._send_pdu (other parameters)")
+    assert not world.synapse.said("southbridge sends for Synapse")
+    world.synapse.say(room, "by itself")
+    world.until_heard(["by itself"])
+
+
+def test_what_cannot_be_honoured_is_left_alone(world: World) -> None:
+    """A setting of ``homeserver.yaml`` that the kernel does not know: one line says which."""
+    world.synapse = Synapse(world.folder, world.homeservers.ca_file, federation_verify_certificates=False)
+    room = world.begin({})
+    assert world.synapse.said("federation_verify_certificates: false is set")
+    world.synapse.say(room, "by itself")
+    world.until_heard(["by itself"])
