@@ -139,8 +139,8 @@ def test_a_crash_loses_nothing(world: World) -> None:
 
 
 def test_taken_out_and_put_back(world: World) -> None:
-    """The module goes and comes under load; whoever sends goes on where the other was. Messages of the first moment after a
-    start may be left to the receiver to ask for, as by Synapse itself, whose queues begin by catching up."""
+    """The module goes and comes under load; whoever sends goes on where the other was. Of the first moment after a start,
+    Synapse by itself leaves all but the latest to the receiver to ask for; the module leaves nothing."""
     room = world.begin({})
     texts: list[str] = []
     modules: list[dict[str, object] | None] = [{}, None, {}, None]
@@ -155,8 +155,7 @@ def test_taken_out_and_put_back(world: World) -> None:
     for one in world.homeservers.all:
         heard = list(dict.fromkeys(one.events()))
         assert heard == sorted(heard, key=texts.index)
-        assert heard[:5] == texts[:5]
-        assert {"m9", "m14", "m19"}.issubset(heard)
+        assert {*texts[:5], "m9", *texts[10:15], "m19"}.issubset(heard)
 
 
 def test_a_synapse_that_is_not_known_is_left_alone(world: World) -> None:

@@ -45,6 +45,7 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
     f"{_QUEUE}:PerDestinationQueue.send_edu": ("self", "edu"),
     f"{_QUEUE}:PerDestinationQueue.attempt_new_transaction": ("self",),
     f"{_QUEUE}:PerDestinationQueue._start_catching_up": ("self",),
+    f"{_QUEUE}:PerDestinationQueue._complete_transaction": ("self", "transaction"),
     f"{_QUEUE}:PerDestinationQueue._prepare_transaction": ("self",),
     f"{_QUEUE}:PerDestinationQueue._transaction_transmission_loop": ("self",),
     f"{_QUEUE}:_PreparedTransaction": (
@@ -87,6 +88,9 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
     "synapse.notifier:Notifier.notify_remote_server_up": ("self", "server"),
     "synapse.util.retryutils:get_retry_limiter": None,
     "synapse.logging.context:make_deferred_yieldable": None,
+    "synapse.logging.context:run_in_background": None,
+    "synapse.storage.database:DatabasePool.runInteraction": None,
+    "synapse.util.async_helpers:ObservableDeferred": None,
     "synapse.metrics:sent_transactions_counter": None,
     "synapse.server:HomeServer.run_as_background_process": None,
 }

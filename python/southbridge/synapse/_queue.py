@@ -26,15 +26,25 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         super().__init__(hs, sender.transactions, destination)
         self._sender = sender
         self._is_asked = False
+        self._is_carried = False
 
     @property
     def is_live(self) -> bool:
         """Whether the kernel is handed what is for it."""
         return self._destination in self._sender.live
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether there may be something for it in the database."""
+        return self._is_asked
+
     def ask(self) -> None:
         """There may be something for it in the database."""
         self._is_asked = True
+
+    def begin_live(self) -> None:
+        """It has nothing to catch up, as the database says."""
+        self._catching_up = False
 
     def give_back(self, position: int) -> None:
         """The kernel has nothing for it any more, and everything after ``position`` is still to be sent."""
@@ -76,14 +86,27 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         if not self.is_live or self._is_asked:
             super().attempt_new_transaction()
 
+    def _start_catching_up(self) -> None:
+        # The kernel has what is for it, whatever came of other requests, and says so if it gives up.
+        if not self.is_live:
+            super()._start_catching_up()
+
     async def _transaction_transmission_loop(self) -> None:
-        self._is_asked = False
+        self._is_asked = self._is_carried = False
         await super()._transaction_transmission_loop()
+        if self._is_carried:
+            # It lies in the database still.
+            self.ask()
+
+    async def _complete_transaction(self, transaction: Any) -> None:
+        self._is_carried = False
+        await super()._complete_transaction(transaction)
 
     async def _prepare_transaction(self) -> Any:
         """What Synapse must wait for. Nothing: whatever else there is has been handed to the kernel."""
         transaction = await super()._prepare_transaction()
         if transaction is not None and _is_of_database(transaction):
+            self._is_carried = True
             return transaction
         pending = list(self._pending_pdus.values())
         self._pending_pdus.clear()

@@ -14,13 +14,16 @@ from typing import Any
 
 import synapse.federation.sender as stock
 from synapse.federation.sender.per_destination_queue import CATCHUP_RETRY_INTERVAL
+from synapse.logging.context import make_deferred_yieldable, run_in_background
 from synapse.metrics import SERVER_NAME_LABEL
+from synapse.util.async_helpers import ObservableDeferred
 from synapse.util.duration import Duration
 
 from southbridge.synapse._progress import Progress
 from southbridge.synapse._queue import LiveQueue
 from southbridge.synapse._reactor import BusReader
 from southbridge.synapse._settings import Settings, open_bus
+from southbridge.synapse._start import Start
 from southbridge.synapse._transactions import KernelTransactions, pdu_body
 from southbridge.synapse._volatile import Volatile
 
@@ -42,6 +45,8 @@ class KernelSender(StockSender):  # type: ignore[misc]
         self._bus = reader.bus
         super().__init__(hs)
         self._transaction_manager = self.transactions
+        self._start = Start(self.store)
+        self._started: Any = None
         self.progress = Progress(hs, self, reader)
         clock.looping_call(
             hs.run_as_background_process,
@@ -74,9 +79,12 @@ class KernelSender(StockSender):  # type: ignore[misc]
         stock.sent_pdus_destination_dist_total.labels(**label).inc(len(wanted))
         stock.sent_pdus_destination_dist_count.labels(**label).inc()
         wanted = {destination for destination in wanted if self._is_allowed(destination)}
-        # Before anything else, so that whatever becomes of it can be caught up from there.
+        await self._until_started()
+        # Before anything is sent, so that whatever becomes of it can be caught up from there.
         position = pdu.internal_metadata.stream_ordering
         await self.store.store_destination_rooms_entries(list(wanted), pdu.room_id, position)
+        if not wanted <= self.live:
+            await self._begin(wanted - self.live, position)
         live = wanted & self.live
         if live:
             self.hand_in(pdu, live)
@@ -92,6 +100,33 @@ class KernelSender(StockSender):  # type: ignore[misc]
             queue = self._get_per_destination_queue(destination)
             if queue is not None:
                 queue.send_pdu(pdu)
+
+    async def _until_started(self) -> None:
+        """The database has been asked who has something to catch up: once, before the first event is on record."""
+        if self._started is None:
+            self._started = ObservableDeferred(run_in_background(self._start.look), consumeErrors=True)
+        await make_deferred_yieldable(self._started.observe())
+
+    async def _begin(self, destinations: set[str], position: int) -> None:
+        """Whoever has nothing to catch up, and is not backed off from, is live from the event at ``position`` on."""
+        new = [one for one in destinations if self._is_new(one)]
+        if not new:
+            return
+        backed_off = await self.store.get_destination_retry_timings_batch(new)
+        for destination in new:
+            if destination not in backed_off and self._is_new(destination):
+                queue = self._get_per_destination_queue(destination)
+                if queue is not None:
+                    queue.begin_live()
+                    self.live.add(destination)
+                    if not self._start.was_reached(destination):
+                        self.progress.begin(destination, position)
+
+    def _is_new(self, destination: str) -> bool:
+        """Whether nobody has asked for anything for ``destination`` yet, and it has nothing to catch up."""
+        return destination not in self._per_destination_queues and self._start.has_nothing_to_catch_up(
+            destination
+        )
 
     def hand_in(self, pdu: Any, destinations: Iterable[str]) -> None:
         """Hand an event to the kernel for ``destinations``, which are live."""
@@ -143,8 +178,8 @@ class KernelSender(StockSender):  # type: ignore[misc]
             for destination in page:
                 is_ours = self._federation_shard_config.should_handle(self._instance_name, destination)
                 queue = self._get_per_destination_queue(destination) if is_ours else None
-                if queue is not None:
-                    queue.ask()
+                # Of those that are live, something is on its way at any moment.
+                if queue is not None and (queue.is_asked or not queue.is_live):
                     queue.attempt_new_transaction()
             await self.clock.sleep(WAKE_PAGE_EVERY)
 
