@@ -32,9 +32,9 @@ class Progress:
         self._handed_in = 0
         self._is_settled = True
         self._is_closed = False
-        # To be written with the next turn: whoever was never reached, and whoever was given back.
-        self._begun: dict[str, int] = {}
-        self._given_back: dict[str, int] = {}
+        # Places that are to be written, and who is to be backed off from once his is.
+        self._unwritten: dict[str, int] = {}
+        self._given_back: set[str] = set()
         self.waiting = 0
         self.destinations = 0
 
@@ -46,7 +46,7 @@ class Progress:
     def begin(self, destination: str, first: int | None) -> None:
         """``destination`` was never reached; what comes from ``first`` on, or from now on, is to reach it."""
         before = self._store.get_room_max_stream_ordering() if first is None else first - 1
-        self._begun.setdefault(destination, before)
+        self._unwritten.setdefault(destination, before)
         self._is_settled = False
 
     def give_back(self, destination: str, position: int) -> None:
@@ -55,7 +55,8 @@ class Progress:
         if queue is None or not queue.is_live:
             return
         queue.give_back(position)
-        self._given_back[destination] = position
+        self._unwritten[destination] = position
+        self._given_back.add(destination)
         self._is_settled = False
 
     async def write(self) -> None:
@@ -68,7 +69,9 @@ class Progress:
         bus = self._reader.bus
         told = await make_deferred_yieldable(self._reader.answer(lambda: bus.progress(floor)))
         await self._write(told)
-        self._is_settled = not (told[0] or self.waiting or floor < handed_in or self._handed_in > handed_in)
+        self._is_settled = not (
+            told[0] or self.waiting or self._unwritten or floor < handed_in or self._handed_in > handed_in
+        )
 
     async def close(self) -> None:
         """Let what is under way end, for a moment, and write down what is known then."""
@@ -89,23 +92,32 @@ class Progress:
 
     async def _write(self, progress: Any) -> None:
         told, refused, transactions, self.waiting, self.destinations = progress
-        positions, self._begun = self._begun, {}
+        log_refused(refused)
+        sent_transactions_counter.labels(**self._label).inc(transactions)
         delivered: list[str] = []
         for destination, position, is_given_back in told:
             if is_given_back:
                 self.give_back(destination, position)
             elif destination in self._sender.live:
-                positions[destination] = position
+                self._unwritten[destination] = position
                 delivered.append(destination)
-        given_back, self._given_back = self._given_back, {}
-        positions.update(given_back)
-        await self._store_positions(positions)
-        for destination in given_back:
-            logger.info("TX [%s] has taken nothing for too long: it will be caught up", destination)
-            await self._sender.transactions.mark_failing(destination)
+        await self._write_places()
         await self._clear_back_offs(delivered)
-        log_refused(refused)
-        sent_transactions_counter.labels(**self._label).inc(transactions)
+
+    async def _write_places(self) -> None:
+        # What cannot be written now is written with the next turn: the kernel tells a place once.
+        places, given_back = dict(self._unwritten), set(self._given_back)
+        await self._store_positions(places)
+        for destination, position in places.items():
+            if self._unwritten.get(destination) == position:
+                del self._unwritten[destination]
+        self._given_back -= given_back
+        for destination in given_back:
+            logger.info(
+                "TX [%s] has taken nothing for too long: it will be caught up",
+                destination,
+            )
+            await self._sender.transactions.mark_failing(destination)
 
     async def _store_positions(self, positions: dict[str, int]) -> None:
         if positions:
