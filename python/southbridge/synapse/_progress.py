@@ -11,6 +11,7 @@ from synapse.logging.context import make_deferred_yieldable
 from synapse.metrics import SERVER_NAME_LABEL, sent_transactions_counter
 
 from southbridge.synapse._reactor import BusReader
+from southbridge.synapse._start import Start
 from southbridge.synapse._transactions import log_refused
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ logger = logging.getLogger("southbridge.synapse")
 class Progress:
     """Writes down what the kernel tells."""
 
-    def __init__(self, hs: Any, sender: KernelSender, reader: BusReader) -> None:
+    def __init__(self, hs: Any, sender: KernelSender, reader: BusReader, start: Start) -> None:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._sender = sender
         self._reader = reader
+        self._start = start
+        self._floor = 0
         self._label = {SERVER_NAME_LABEL: hs.hostname}
         # The last position that was handed in, and whether everything up to there is written down.
         self._handed_in = 0
@@ -43,10 +46,9 @@ class Progress:
         self._handed_in = max(self._handed_in, position)
         self._is_settled = False
 
-    def begin(self, destination: str, first: int | None) -> None:
-        """``destination`` was never reached; what comes from ``first`` on, or from now on, is to reach it."""
-        before = self._store.get_room_max_stream_ordering() if first is None else first - 1
-        self._unwritten.setdefault(destination, before)
+    def begin(self, destination: str) -> None:
+        """``destination`` was never reached; what was not handed in yet is to reach it, whatever happens."""
+        self._unwritten.setdefault(destination, max(self._floor, self._start.floor))
         self._is_settled = False
 
     def give_back(self, destination: str, position: int) -> None:
@@ -64,7 +66,7 @@ class Progress:
         if self._is_settled or self._is_closed:
             return
         # What was handed in up to here was handed in before the kernel is asked.
-        floor = await self._store.get_federation_out_pos("events")
+        floor = self._floor = await self._store.get_federation_out_pos("events")
         handed_in = self._handed_in
         bus = self._reader.bus
         told = await make_deferred_yieldable(self._reader.answer(lambda: bus.progress(floor)))

@@ -43,11 +43,12 @@ class KernelSender(StockSender):  # type: ignore[misc]
         clock = hs.get_clock()
         self.volatile = Volatile(hs.get_reactor(), reader.bus, clock.time_msec)
         self._bus = reader.bus
+        self._start = Start(hs.get_datastores().main)
+        self.progress = Progress(hs, self, reader, self._start)
         super().__init__(hs)
         self._transaction_manager = self.transactions
-        self._start = Start(self.store)
-        self._started: Any = None
-        self.progress = Progress(hs, self, reader)
+        # Before the first event is on record.
+        self._started = ObservableDeferred(run_in_background(self._start.look), consumeErrors=True)
         clock.looping_call(
             hs.run_as_background_process,
             Duration(milliseconds=int(settings.write_every * 1000)),
@@ -68,6 +69,11 @@ class KernelSender(StockSender):  # type: ignore[misc]
             return None
         queue = LiveQueue(self.hs, self, destination)
         self._per_destination_queues[destination] = queue
+        if self._start.has_nothing_to_catch_up(destination):
+            queue.begin_live()
+            self.live.add(destination)
+            if not self._start.was_reached(destination):
+                self.progress.begin(destination)
         return queue
 
     async def _send_pdu(self, pdu: Any, destinations: Iterable[str]) -> None:
@@ -79,12 +85,12 @@ class KernelSender(StockSender):  # type: ignore[misc]
         stock.sent_pdus_destination_dist_total.labels(**label).inc(len(wanted))
         stock.sent_pdus_destination_dist_count.labels(**label).inc()
         wanted = {destination for destination in wanted if self._is_allowed(destination)}
-        await self._until_started()
+        await make_deferred_yieldable(self._started.observe())
         # Before anything is sent, so that whatever becomes of it can be caught up from there.
         position = pdu.internal_metadata.stream_ordering
         await self.store.store_destination_rooms_entries(list(wanted), pdu.room_id, position)
-        if not wanted <= self.live:
-            await self._begin(wanted - self.live, position)
+        for destination in wanted - self.live:
+            self._get_per_destination_queue(destination)
         live = wanted & self.live
         if live:
             self.hand_in(pdu, live)
@@ -100,33 +106,6 @@ class KernelSender(StockSender):  # type: ignore[misc]
             queue = self._get_per_destination_queue(destination)
             if queue is not None:
                 queue.send_pdu(pdu)
-
-    async def _until_started(self) -> None:
-        """The database has been asked who has something to catch up: once, before the first event is on record."""
-        if self._started is None:
-            self._started = ObservableDeferred(run_in_background(self._start.look), consumeErrors=True)
-        await make_deferred_yieldable(self._started.observe())
-
-    async def _begin(self, destinations: set[str], position: int) -> None:
-        """Whoever has nothing to catch up, and is not backed off from, is live from the event at ``position`` on."""
-        new = [one for one in destinations if self._is_new(one)]
-        if not new:
-            return
-        backed_off = await self.store.get_destination_retry_timings_batch(new)
-        for destination in new:
-            if destination not in backed_off and self._is_new(destination):
-                queue = self._get_per_destination_queue(destination)
-                if queue is not None:
-                    queue.begin_live()
-                    self.live.add(destination)
-                    if not self._start.was_reached(destination):
-                        self.progress.begin(destination, position)
-
-    def _is_new(self, destination: str) -> bool:
-        """Whether nobody has asked for anything for ``destination`` yet, and it has nothing to catch up."""
-        return destination not in self._per_destination_queues and self._start.has_nothing_to_catch_up(
-            destination
-        )
 
     def hand_in(self, pdu: Any, destinations: Iterable[str]) -> None:
         """Hand an event to the kernel for ``destinations``, which are live."""
@@ -149,8 +128,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
             self.live.add(destination)
             if last_successful is None:
                 # Synapse does not catch up whom it has never reached. From here on it can.
-                first = min((pdu.internal_metadata.stream_ordering for pdu in pending), default=None)
-                self.progress.begin(destination, first)
+                self.progress.begin(destination)
         for pdu in pending:
             self.hand_in(pdu, [destination])
 

@@ -13,12 +13,14 @@ from typing import Any
 
 logger = logging.getLogger("southbridge.synapse")
 
-# Who has not been sent everything, who is waited for with a message to a device, or with a change of one.
+# Who has not been sent everything, who is waited for with a message to a device, or with a change of one, and who is
+# backed off from.
 _LAGGING = """
 SELECT destination FROM destinations INNER JOIN destination_rooms USING (destination)
     WHERE stream_ordering > last_successful_stream_ordering
 UNION SELECT destination FROM device_federation_outbox
 UNION SELECT destination FROM device_lists_outbound_pokes
+UNION SELECT destination FROM destinations WHERE retry_interval > 0
 """
 _REACHED = "SELECT destination FROM destinations WHERE last_successful_stream_ordering IS NOT NULL"
 
@@ -31,10 +33,13 @@ class Start:
         self._is_known = False
         self._lagging: frozenset[str] = frozenset()
         self._reached: frozenset[str] = frozenset()
+        self.floor = 0
+        """The position up to which all events had been handed in by then."""
 
     async def look(self) -> None:
         """Ask the database. Until then, and if it cannot be asked like that, everybody may have something to catch up."""
         try:
+            self.floor = await self._store.get_federation_out_pos("events")
             lagging, reached = await self._store.db_pool.runInteraction("southbridge_start", _ask)
         except Exception:
             logger.exception("every queue looks for itself what there is to catch up")
