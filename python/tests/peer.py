@@ -167,6 +167,13 @@ async def torn(visit: Visit) -> None:
     visit.writer.close()
 
 
+async def away(visit: Visit) -> None:
+    """Redirects in the manner of servers that write UTF-8 where only ASCII may be."""
+    head = "HTTP/1.1 301 Away\r\nLocation: /echo/\u0161\r\nContent-Length: 0\r\n\r\n"
+    visit.writer.write(head.encode())
+    await visit.writer.drain()
+
+
 async def unbounded(visit: Visit) -> None:
     """A body that is over when the connection is."""
     visit.writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it")
@@ -288,7 +295,7 @@ HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
     for handler in (
         *(echo, status, delay, never, cut, half, size, fields, redirect, zipped, latin, malformed),
-        *(chunks, lines, torn, flood, taken, delayed, ranged, trickle, unbounded),
+        *(chunks, lines, torn, flood, taken, delayed, ranged, trickle, unbounded, away),
         *READERS,
     )
 }

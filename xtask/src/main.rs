@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod adapters;
 mod check;
 mod fuzz;
 mod picture;
@@ -42,6 +43,8 @@ enum Chore {
     Bench(Passed),
     /// Builds the wheel and the source distribution, and runs the suite on every CPython that is here.
     Wheel(Wheel),
+    /// The own tests of httpx, requests, treq and Twisted, with the kernel under their clients.
+    Adapters(Adapters),
     /// Throws made-up input at a parser that reads what strangers send.
     Fuzz(Fuzz),
     /// Stories of the bus among hosts, networks and disks that fail: `--seeds N [--from S]`, or `--seed X [--verbose]`.
@@ -79,6 +82,12 @@ struct Wheel {
     only: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct Adapters {
+    /// One project, such as httpx; all of them, one after another, when left out.
+    only: Option<String>,
+}
+
 /// What is handed on to another program, untouched.
 #[derive(Debug, Args)]
 struct Passed {
@@ -113,6 +122,7 @@ fn main() -> ExitCode {
         Chore::Demo(asked) => programs::demo(&asked.args),
         Chore::Bench(asked) => programs::bench(&asked.args),
         Chore::Wheel(asked) => wheel::run(asked.only.as_deref()),
+        Chore::Adapters(asked) => adapters::run(asked.only.as_deref()),
         Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),
         Chore::Simulate(asked) => simulate::run(&asked.args),
         Chore::Tidy => tidy::run(),

@@ -87,7 +87,10 @@ fn pytest(start: &[&str], quick: bool, filter: Option<&str>) -> Command {
 }
 
 /// Builds the native module and puts it where the package looks for it.
-fn module() -> Done {
+///
+/// # Errors
+/// It does not build, or cannot be copied.
+pub fn module() -> Done {
     // The tests run with the watch over the interpreter's lock: an I/O thread that takes it does not live (K1).
     let build = ["build", "--package", "southbridge-python", "--features", "watch-interpreter", "--locked"];
     step("native module", cargo().args(build))?;

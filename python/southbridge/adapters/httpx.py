@@ -166,12 +166,15 @@ def _translated(error: RequestError, request: httpx.Request) -> Exception:
     # What a generator of the program raised is the program's.
     if isinstance(error, BodyStoppedError) and isinstance(error.__cause__, Exception):
         return error.__cause__
-    return _kind(error)(str(error), request=request)
+    return _kind(error, request)(str(error), request=request)
 
 
-def _kind(error: RequestError) -> type[httpx.RequestError]:
+def _kind(error: RequestError, request: httpx.Request) -> type[httpx.RequestError]:
     if isinstance(error, TimedOutError):
-        return TIMEOUTS.get(error.step, httpx.ConnectTimeout)
+        # Who set no time for the pool means the way to a connection, and a place is part of it.
+        said = request.extensions.get("timeout", {})
+        is_pools = error.step == "admission" and said.get("pool") is not None
+        return httpx.PoolTimeout if is_pools else TIMEOUTS.get(error.step, httpx.ConnectTimeout)
     if isinstance(error, CutError):
         return httpx.WriteError if error.step == "request" else ConnectionCutError
     for ours, theirs in KINDS:
@@ -181,7 +184,6 @@ def _kind(error: RequestError) -> type[httpx.RequestError]:
 
 
 TIMEOUTS: dict[str, type[httpx.RequestError]] = {
-    "admission": httpx.PoolTimeout,
     "request": httpx.WriteTimeout,
     "response": httpx.ReadTimeout,
     "body": httpx.ReadTimeout,

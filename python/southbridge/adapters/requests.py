@@ -15,14 +15,17 @@ from collections.abc import Mapping
 from http.client import HTTPMessage
 from io import BytesIO
 from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from southbridge import (
     BlockingResponse,
     BodyStoppedError,
     Client,
+    ConnectFailedError,
     CutError,
     InvalidRequestError,
     InvalidSettingError,
+    NameNotFoundError,
     RequestError,
     Response,
     TimedOutError,
@@ -75,9 +78,11 @@ class KernelAdapter(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Raises the exceptions of requests; the kernel's is their ``__cause__``."""
+        patience = _timeout(timeout)
+        way = _way(request, verify, cert, proxies)
         try:
-            client = self._clients.client(_way(request, verify, cert, proxies))
-            answer = without_loop(lambda: _send(client, request, timeout, stream))
+            client = self._clients.client(way)
+            answer = without_loop(lambda: _send(client, request, patience, stream))
         except InvalidSettingError as error:
             raise exceptions.InvalidSchema(str(error), request=request) from error
         except BodyStoppedError as error:
@@ -86,18 +91,23 @@ class KernelAdapter(BaseAdapter):
                 raise error.__cause__ from None
             raise exceptions.ConnectionError(str(error), request=request) from error
         except RequestError as error:
-            raise _kind(error)(str(error), request=request) from error
+            kind = exceptions.ProxyError if _is_proxys(error, way, request) else _kind(error)
+            raise kind(str(error), request=request) from error
         return self._built(request, answer)
 
     def close(self) -> None:
         """Nothing: connections are the kernel's."""
 
+    def __reduce__(self) -> tuple[type[KernelAdapter], tuple[()]]:
+        # A session can be pickled; what an adapter remembers it finds again.
+        return type(self), ()
+
     def _built(self, request: requests.PreparedRequest, answer: Answer) -> requests.Response:
         response = requests.Response()
         response.status_code = answer.status
-        response.headers = CaseInsensitiveDict(dict(answer.headers))
-        response.encoding = get_encoding_from_headers(response.headers)
         response.raw = _raw(request, answer)
+        response.headers = CaseInsensitiveDict(response.raw.headers)
+        response.encoding = get_encoding_from_headers(response.headers)
         response.reason = answer.reason
         response.url = request.url or answer.url
         cast("Any", extract_cookies_to_jar)(response.cookies, request, response.raw)
@@ -148,6 +158,7 @@ def _way(
 ) -> _Way:
     url = request.url or ""
     ca_file = _ca_file(url, verify, request)
+    cert = cert if url.lower().startswith("https") else None
     certificate = (cert, cert) if isinstance(cert, str) else tuple(cert) if cert else None
     # Requests has asked the environment already.
     proxy = select_proxy(url, dict(proxies) if proxies else None)
@@ -170,7 +181,7 @@ def _ca_file(url: str, verify: Any, request: requests.PreparedRequest) -> str | 
     return str(os.fspath(verify))
 
 
-def _send(client: Client, request: requests.PreparedRequest, timeout: Any, stream: bool) -> Answer:
+def _send(client: Client, request: requests.PreparedRequest, timeout: Timeout, stream: bool) -> Answer:
     url = request.url or ""
     content = _body(request)
     fields = fields_for(url, _fields(request.headers))
@@ -183,7 +194,7 @@ def _send(client: Client, request: requests.PreparedRequest, timeout: Any, strea
     settings: dict[str, Any] = {
         "headers": fields,
         "content": content,
-        "timeout": _timeout(timeout),
+        "timeout": timeout,
         "redirects_max": 0,
         "decompress": False,
     }
@@ -211,22 +222,31 @@ def _body(request: requests.PreparedRequest) -> Any:
 
 
 def _timeout(said: Any) -> Timeout:
-    if isinstance(said, Urllib3Timeout):
-        connect, read = cast("Any", said).connect_timeout, cast("Any", said).read_timeout
-    elif isinstance(said, tuple):
-        connect, read = cast("tuple[float | None, float | None]", said)
-    else:
-        connect = read = said
-    return Timeout(connect=_seconds(connect), read=_seconds(read))
+    if isinstance(said, tuple):
+        try:
+            connect, read = cast("tuple[Any, Any]", said)
+        except ValueError:
+            raise ValueError(
+                f"a timeout is a number of seconds, or a pair of them (connect, read): not {said!r}"
+            ) from None
+        said = Urllib3Timeout(connect=connect, read=read)
+    elif not isinstance(said, Urllib3Timeout):
+        said = Urllib3Timeout(connect=said, read=said)
+    return Timeout(connect=_seconds(said.connect_timeout), read=_seconds(said.read_timeout))
 
 
 def _seconds(said: Any) -> float | None:
     return float(said) if isinstance(said, (int, float)) else None
 
 
+def _lines(answer: Answer) -> list[tuple[str, str]]:
+    """The header fields, as the module ``http.client`` reads them: requests knows how to go on from there."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers.raw]
+
+
 def _raw(request: requests.PreparedRequest, answer: Answer) -> HTTPResponse:
     headers = HTTPHeaderDict()
-    for name, value in answer.headers.multi_items():
+    for name, value in _lines(answer):
         headers.add(name, value)
     body: Any = BytesIO(answer.content) if isinstance(answer, Response) else _Body(answer)
     return HTTPResponse(
@@ -292,7 +312,7 @@ class _Original:
     def __init__(self, answer: Answer, body: Any) -> None:
         self._body = body
         self.msg = HTTPMessage()
-        for name, value in answer.headers.multi_items():
+        for name, value in _lines(answer):
             self.msg[name] = value
 
     def isclosed(self) -> bool:
@@ -300,6 +320,15 @@ class _Original:
 
     def close(self) -> None:
         self._body.close()
+
+
+def _is_proxys(error: RequestError, way: _Way, request: requests.PreparedRequest) -> bool:
+    """Whether it is the proxy that could not be reached. Loopback is never asked through one."""
+    host = urlsplit(request.url or "").hostname or ""
+    is_near = host == "localhost" or host.startswith("127.") or host == "::1"
+    return (
+        way.proxy is not None and not is_near and isinstance(error, (ConnectFailedError, NameNotFoundError))
+    )
 
 
 def _kind(error: RequestError) -> type[exceptions.RequestException]:

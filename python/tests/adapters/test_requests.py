@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -183,8 +184,28 @@ def test_requests_verify_takes_a_file_and_nothing_less(
 
 def test_requests_a_proxy_is_asked(session: requests.Session, closed_port: int) -> None:
     proxies = {"http": f"http://127.0.0.1:{closed_port}"}
-    with pytest.raises(exceptions.ConnectionError, match=f"127.0.0.1:{closed_port}: connection refused"):
+    with pytest.raises(exceptions.ProxyError, match=f"127.0.0.1:{closed_port}: connection refused"):
         session.get("http://behind.test/", proxies=proxies)
+
+
+def test_requests_what_makes_no_sense_is_said_as_requests_does(session: requests.Session, peer: str) -> None:
+    nonsense: Any = ("foo", (1, 2, 3))
+    for timeout in nonsense:
+        with pytest.raises(ValueError, match=r"must be an int, float or None|\(connect, read\)"):
+            session.get(f"{peer}/echo", timeout=timeout)
+    # What is for https does not matter here.
+    assert session.get(f"{peer}/echo", cert=".").ok
+
+
+def test_requests_headers_are_text_as_it_reads_them(session: requests.Session, peer: str) -> None:
+    assert session.get(f"{peer}/fields").headers["x-latin"] == "café"
+    # A peer that writes a Location in UTF-8 is understood.
+    after = session.get(f"{peer}/away")
+    assert (after.url, after.json()["path"]) == (f"{peer}/echo/%C5%A1", "/echo/%C5%A1")
+
+
+def test_requests_a_session_can_be_pickled(session: requests.Session, peer: str) -> None:
+    assert pickle.loads(pickle.dumps(session)).get(f"{peer}/echo").ok
 
 
 def test_requests_threads_share_a_session(session: requests.Session, peer: str) -> None:
