@@ -1,34 +1,43 @@
-"""What it takes to be there: ``PYTHONPATH=python:benches python -m python.footprint [--rounds N]``.
+"""What it takes to be there: importing the package and starting the kernel, and 10,000 requests in flight.
 
-Importing the package and starting the kernel, over a bare interpreter: wall time and resident memory. And 10,000
-requests in flight at a peer that never answers: resident memory over what it was before, of our side alone.
+Memory is what our side takes over what there was before. Resident (``Rss``) counts pages of the native module that are
+files' and shared with every other process that has it; private dirty is what nobody else has and nobody can drop.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
 import subprocess
 import sys
+from typing import Any
+
+from .report import Report
+
+MEMORY = """
+import json, time
+def memory():
+    figures = {}
+    with open("/proc/self/smaps_rollup") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            if rest.endswith("kB\\n"):
+                figures[name] = int(rest.split()[0]) * 1024 / 1e6
+    return [figures[name] for name in ("Rss", "Pss", "Private_Dirty")]
+def grown(before):
+    return [now - then for now, then in zip(memory(), before)]
+"""
 
 START = """
-import json, time
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-before, began = resident(), time.perf_counter()
+before, began = memory(), time.perf_counter()
 import southbridge
 from southbridge._kernel import Port
 port = Port()
-print(json.dumps([(time.perf_counter() - began) * 1e3, (resident() - before) / 1e6]))
+took = (time.perf_counter() - began) * 1e3
+print(json.dumps([took, *grown(before)]))
 """
 
 IN_FLIGHT = """
-import asyncio, json, resource, socket
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
+import asyncio, resource, socket
 limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 import southbridge
@@ -39,13 +48,13 @@ async def main():
         peer.listen(4096)
         url = f"http://127.0.0.1:{peer.getsockname()[1]}/"
         client = southbridge.Client(timeout=None)
-        before = resident()
+        before = memory()
         async def ask():
             return await client.get(url)
         asked = [asyncio.ensure_future(ask()) for _ in range(10_000)]
         await asyncio.sleep(3)
         waiting = sum(not one.done() for one in asked)
-        print(json.dumps([waiting, (resident() - before) / 1e6]))
+        print(json.dumps([waiting, *grown(before)]))
         for one in asked:
             one.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
@@ -53,31 +62,24 @@ asyncio.run(main())
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds: int = parser.parse_args().rounds
-    started = [run(START) for _ in range(rounds)]
+def report(told: Report, rounds: int) -> None:
+    """Adds the footprint."""
+    started = [run(START) for _ in range(2 * rounds)]
     flying = [run(IN_FLIGHT) for _ in range(3)]
-    print(f"import and start, ms       {spread([one[0] for one in started])}   bound 30")
-    print(f"import and start, MB       {spread([one[1] for one in started])}   bound 8")
-    print(f"requests in flight         {spread([one[0] for one in flying])}   wanted 10000")
-    print(f"their memory, MB           {spread([one[1] for one in flying])}   bound 60")
+    told.title("Importing the package and starting the kernel, over a bare interpreter")
+    told.row("wall time, ms", [one[0] for one in started], at_most=30)
+    told.row("resident memory, MB", [one[1] for one in started], at_most=8)
+    told.row("proportional share of it, MB", [one[2] for one in started])
+    told.row("private dirty, MB", [one[3] for one in started])
+    told.title("10,000 requests in flight at a peer that never answers")
+    told.row("requests in flight", [one[0] for one in flying], at_least=10_000)
+    told.row("resident memory, MB", [one[1] for one in flying], at_most=60)
 
 
-def run(program: str) -> tuple[float, float]:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def run(program: str) -> Any:
+    """What ``program`` printed; a process of its own, without this package's modules."""
+    command = [sys.executable, "-c", MEMORY + program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    told: tuple[float, float] = tuple(json.loads(done.stdout))
-    return told
-
-
-def spread(figures: list[float]) -> str:
-    return f"{min(figures):9.1f}{statistics.median(figures):9.1f}{max(figures):9.1f}"
-
-
-if __name__ == "__main__":
-    main()
+    return json.loads(done.stdout)

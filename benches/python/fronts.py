@@ -42,6 +42,13 @@ def uvloop_southbridge(url: str, requests: int) -> Cost:
         return runner.run(clients.measure(clients.southbridge, url, requests))
 
 
+def uvloop_aiohttp(url: str, requests: int) -> Cost:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(clients.measure(clients.aiohttp, url, requests))
+
+
 def trio_southbridge(url: str, requests: int) -> Cost:
     import southbridge
     import trio
@@ -214,6 +221,7 @@ FRONTS: dict[str, Front] = {
     for front in (
         asyncio_southbridge,
         uvloop_southbridge,
+        uvloop_aiohttp,
         trio_southbridge,
         twisted_southbridge,
         twisted_agent,

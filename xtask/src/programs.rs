@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::shell::{Done, Failure, announce, cargo, command, output, step, target_dir};
-use crate::synapse;
+use crate::{python, synapse};
 
 /// Builds the daemon for release and runs `southbridge demo` with `args`, or with `--synapse` among them the demo with
 /// real Synapses.
@@ -19,13 +19,18 @@ pub fn demo(args: &[String]) -> Done {
     run(command(daemon).arg("demo").args(args))
 }
 
-/// Builds and runs the benchmarks with `args`, or with `--synapse` among them the one that asks what Synapse costs.
+/// Builds and runs the benchmarks with `args`, or with `--synapse` among them the one that asks what Synapse costs, or
+/// with `--python` those of the Python package.
 ///
 /// # Errors
 /// They do not build, Synapse was asked for and cannot be had, or a bound was not met.
 pub fn bench(args: &[String]) -> Done {
     if args.iter().any(|arg| arg == "--synapse") {
         return with_synapse("synapse-cost", "bench of real Synapses", &release_daemon()?, args);
+    }
+    if args.iter().any(|arg| arg == "--python") {
+        let others: Vec<String> = args.iter().filter(|arg| *arg != "--python").cloned().collect();
+        return python::bench(&others);
     }
     // They measure the daemon that lies beside them.
     let packages = ["-p", "southbridge-benches", "-p", "southbridge-daemon"];
@@ -96,7 +101,10 @@ pub fn dev_daemon() -> Result<PathBuf, Failure> {
 }
 
 /// Runs a program whose own output says how it went.
-fn run(program: &mut std::process::Command) -> Done {
+///
+/// # Errors
+/// It cannot be started, or did not end well.
+pub fn run(program: &mut std::process::Command) -> Done {
     let name = program.get_program().display().to_string();
     match program.status() {
         Ok(status) if status.success() => Ok(()),

@@ -1,10 +1,11 @@
 //! The Python package: its tools and frameworks in a venv under `target`, its native module, its tests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{Done, Failure, cargo, checkout, command, step, target_dir};
+use crate::programs::run;
+use crate::shell::{Done, Failure, announce, cargo, checkout, command, step, target_dir};
 use crate::suite::Extent;
 use crate::wheel::HOSTILE_VARIABLE;
 
@@ -74,6 +75,30 @@ pub fn hostile_peers() -> Result<PathBuf, Failure> {
     Ok(target_dir().join("debug/examples/hostile_peers"))
 }
 
+/// Builds the native module and its peer for release, and measures; `args` are those of `benches/python`.
+///
+/// # Errors
+/// Something does not build, or a bound was missed.
+pub fn bench(args: &[String]) -> Done {
+    venv()?;
+    let peers = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--group", "peers"];
+    step("install the clients to compare with", python().args(peers))?;
+    let build =
+        ["build", "--release", "--package", "southbridge-python", "--features", "measure", "--locked"];
+    step("native module (release)", cargo().args(build))?;
+    place("release/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))?;
+    let bridge = checkout().join("benches/python/bridge/Cargo.toml");
+    let beside = target_dir().join("bridge");
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--manifest-path"]).arg(bridge);
+    step("bridge of pyo3-async-runtimes (release)", build.arg("--target-dir").arg(&beside))?;
+    place("bridge/release/libbridge.so", &beside.join("bridge.abi3.so"))?;
+    let path = [checkout().join("python"), checkout().join("benches"), beside];
+    let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
+    announce("bench of the package");
+    run(tool("python").env("PYTHONPATH", path).args(["-m", "python"]).args(args))
+}
+
 fn pytest(start: &[&str], quick: bool, filter: Option<&str>) -> Command {
     let mut pytest = python();
     pytest.args(start).args(["-q", "-p", "no:cacheprovider", "python/tests"]);
@@ -94,9 +119,13 @@ pub fn module() -> Done {
     // The tests run with the watch over the interpreter's lock: an I/O thread that takes it does not live (K1).
     let build = ["build", "--package", "southbridge-python", "--features", "watch-interpreter", "--locked"];
     step("native module", cargo().args(build))?;
-    let built = target_dir().join("debug/lib_kernel.so");
-    let place = checkout().join("python/southbridge/_kernel.abi3.so");
-    let copied = fs::remove_file(&place).or(Ok(())).and_then(|()| fs::copy(&built, &place));
+    place("debug/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))
+}
+
+/// Copies what was built to where it is imported from; a process that has the one before loaded keeps that.
+fn place(built: &str, place: &Path) -> Done {
+    let built = target_dir().join(built);
+    let copied = fs::remove_file(place).or(Ok(())).and_then(|()| fs::copy(&built, place));
     copied.map(drop).map_err(|error| {
         Failure::new(format!("{} cannot be copied to {}: {error}", built.display(), place.display()))
     })

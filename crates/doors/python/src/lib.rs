@@ -25,6 +25,8 @@ mod headers;
 mod heard;
 mod here;
 mod marks;
+#[cfg(feature = "measure")]
+mod measure;
 mod port;
 mod process;
 mod rehearsal;

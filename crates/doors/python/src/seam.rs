@@ -149,6 +149,10 @@ pub fn done(port: &Port) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure`] when it is refused on this side.
 pub fn submit(port: &Port, outgoing: Outgoing) -> Result<Ticket, Failure> {
+    #[cfg(feature = "measure")]
+    if crate::measure::is_nothing(&outgoing.request) {
+        return crate::measure::submit(port, outgoing.request);
+    }
     outgoing.client.submit(port, outgoing.request)
 }
 
