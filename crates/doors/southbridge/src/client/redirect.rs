@@ -17,7 +17,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, COOKIE, LOCATION,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use url::{Origin, Url};
+use url::{Origin, Position, Url};
 
 use super::ClientError;
 use super::config::Downgrade;
@@ -130,12 +130,8 @@ pub fn same_origin(one: &Url, other: &Url) -> bool {
 
 /// `url` as it may stand in an error: without a password.
 pub fn without_secrets(url: &Url) -> String {
-    let mut bare = url.clone();
-    let _bare = bare.set_username("").and_then(|()| bare.set_password(None));
-    bare.set_query(None);
-    bare.set_fragment(None);
     let rest = if url.query().is_some() { "?…" } else { "" };
-    format!("{bare}{rest}")
+    [&url[..Position::BeforeUsername], &url[Position::BeforeHost..Position::AfterPath], rest].concat()
 }
 
 const OF_BODIES: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION];
