@@ -10,6 +10,7 @@ mod answer;
 mod failed;
 mod outgoing;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use southbridge_policy::lane::Lane;
 use southbridge_policy::ranker::Advice;
 use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
+use crate::discovery::Route;
 use crate::exchange::{Call, ExchangeError, Manner};
 use crate::http::{
     Ending, FromPeer, Loss, Pace, RequestBody, ResponseBody, SendFailure, StreamedBody, check_framing,
@@ -34,31 +36,38 @@ use outgoing::{check_request, outgoing, text_bytes};
 
 impl Shared {
     /// Carries `call` to its host and brings the head of the response back; the body follows by itself.
-    pub(crate) async fn exchange(
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an `async fn` holds what it is given twice; thousands of these wait"
+    )]
+    pub(crate) fn exchange(
         self: Rc<Self>,
         call: Call,
         manner: Manner<'_>,
-    ) -> Result<Response<ResponseBody>, ExchangeError> {
-        if manner.composer.is_none() {
-            check_request(&call.request)?;
-        }
-        let mut passage = self.admit(&call)?;
-        passage.mark.describe(call.deadline, manner.about.as_ref());
-        let lane = self.rank(&call, &mut passage)?;
-        let deadline = self.clock.to_tokio(call.deadline);
-        let outcome =
-            tokio::time::timeout_at(deadline, self.attempts(&call, &manner, lane, &passage.mark)).await;
-        match outcome {
-            Ok(Ok(answered)) => Ok(self.deliver(&call, passage, answered)),
-            Ok(Err(error)) => Err(passage.fail(error)),
-            Err(_) => {
-                let waited = self.clock.now().saturating_since(passage.mark.started_at());
-                let step = self.overdue_step(&passage.mark);
-                Err(passage.fail(ExchangeError::DeadlinePassed {
-                    service: call.service.clone(),
-                    step,
-                    waited,
-                }))
+    ) -> impl Future<Output = Result<Response<ResponseBody>, ExchangeError>> {
+        async move {
+            if manner.composer.is_none() {
+                check_request(&call.request)?;
+            }
+            let mut passage = self.admit(&call)?;
+            passage.mark.describe(call.deadline, manner.about.as_ref());
+            let lane = self.rank(&call, &mut passage)?;
+            let outcome = {
+                let attempts = pin!(self.attempts(&call, &manner, lane, &passage.mark));
+                match call.deadline {
+                    // No timer for what has none.
+                    Instant::FAR_FUTURE => Ok(attempts.await),
+                    deadline => tokio::time::timeout_at(self.clock.to_tokio(deadline), attempts).await,
+                }
+            };
+            match outcome {
+                Ok(Ok(answered)) => Ok(self.deliver(&call, passage, answered)),
+                Ok(Err(error)) => Err(passage.fail(error)),
+                Err(_) => {
+                    let waited = self.clock.now().saturating_since(passage.mark.started_at());
+                    let (service, step) = (call.service.clone(), self.overdue_step(&passage.mark));
+                    Err(passage.fail(ExchangeError::DeadlinePassed { service, step, waited }))
+                }
             }
         }
     }
@@ -167,7 +176,20 @@ impl Shared {
         {
             call.discovery.distrust(&call.service);
         }
-        let mut lent = borrowed.map_err(Failed::Lend)?;
+        let lent = borrowed.map_err(Failed::Lend)?;
+        // Boxed: thousands may wait for a connection, and need no room yet for what comes after.
+        Box::pin(self.send(call, manner, mark, &route, lent)).await
+    }
+
+    /// Sends the request on the connection that was lent for it, and waits for the head of the answer.
+    async fn send(
+        &self,
+        call: &Call,
+        manner: &Manner<'_>,
+        mark: &Mark,
+        route: &Route,
+        mut lent: Lent,
+    ) -> Result<Answered, Failed> {
         mark.sent_to(lent.remote());
         mark.reach(Step::Request);
         let composed = match manner.composer {
@@ -183,7 +205,7 @@ impl Shared {
         let request = composed.unwrap_or_else(|| call.request.clone());
         let method = request.method().clone();
         let streamed = manner.body.as_ref();
-        let request = outgoing(request, streamed, &route, lent.is_http2()).map_err(Failed::Request)?;
+        let request = outgoing(request, streamed, route, lent.is_http2()).map_err(Failed::Request)?;
         let request_bytes = text_bytes(&request);
         let sent_at = self.clock.now();
         if call.ranked {
@@ -210,7 +232,7 @@ impl Shared {
             Err(Unanswered::Silent { waited }) => return Err(Failed::Silent { waited }),
         };
         if failed.wants_http1() {
-            self.lending.avoid_http2(&route);
+            self.lending.avoid_http2(route);
         }
         lent.lose(loss);
         Err(failed)

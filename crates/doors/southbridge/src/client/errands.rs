@@ -34,7 +34,7 @@ impl Errand<Southbridge> for Fetch {
     }
 }
 
-async fn fetch(journey: Journey, bytes_max: u64) -> Result<Answer, ClientError> {
+async fn fetch(journey: Box<Journey>, bytes_max: u64) -> Result<Answer, ClientError> {
     let watch = journey.watch();
     let Arrived { mut response, mut incoming } = journey.arrive().await?;
     response.body = incoming.collect(bytes_max).await?;

@@ -1,6 +1,8 @@
 //! The body of a response as it comes: decoded, and with a bound on the time between two pieces.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,9 +28,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Until when all must be done; a far future where there is no bound.
+    /// Until when all must be done; the far future where there is no bound.
     pub(super) fn deadline(&self) -> Instant {
-        self.total.map_or(self.started_at + FOREVER, |total| self.started_at + total)
+        self.total.map_or(Instant::FAR_FUTURE, |total| self.started_at + total)
     }
 
     /// Does `work` within the bounds; `None` when one of them was met first, with which.
@@ -38,6 +40,11 @@ impl Watch {
         step: Step,
         work: impl Future<Output = T>,
     ) -> Result<T, ClientError> {
+        // Most often it is there already, and a timer would be made for nothing.
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return Ok(done);
+        }
         let now = self.clock.now();
         let reading = self.read.map(|read| (now + read, Patience::Read, read));
         let total = self.total.map(|total| (self.started_at + total, Patience::Total, total));
@@ -176,5 +183,3 @@ impl Incoming {
 const PREPARED_MAX: u64 = 1 << 20;
 /// Of a redirect's body; more costs more than a new connection.
 const DISCARDED_MAX: u64 = 64 * 1024;
-/// As good as never.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);

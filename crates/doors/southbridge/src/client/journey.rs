@@ -63,11 +63,12 @@ struct Terms {
 }
 
 impl Journey {
-    pub(super) fn new(desk: Rc<Southbridge>, settings: Arc<Settings>, prepared: Prepared) -> Self {
+    /// In a box: it is handed from future to future, and each of them would have room for all of it.
+    pub(super) fn new(desk: Rc<Southbridge>, settings: Arc<Settings>, prepared: Prepared) -> Box<Self> {
         let state = desk.clients().state(&settings);
         let clock = desk.kernel().clock();
         let Prepared { method, url, headers, payload, timeouts, cookies, .. } = prepared;
-        Self {
+        Box::new(Self {
             watch: Watch { clock, started_at: clock.now(), read: timeouts.read, total: timeouts.total },
             desk,
             settings,
@@ -89,7 +90,7 @@ impl Journey {
             },
             named_by: NamedBy::Program,
             history: Vec::new(),
-        }
+        })
     }
 
     pub(super) fn watch(&self) -> Watch {
@@ -97,7 +98,7 @@ impl Journey {
     }
 
     /// Goes from hop to hop until a response is to be delivered.
-    pub(super) async fn arrive(mut self) -> Result<Arrived, ClientError> {
+    pub(super) async fn arrive(mut self: Box<Self>) -> Result<Arrived, ClientError> {
         loop {
             let destination = self.destination();
             let (parts, body) = self.exchange(&destination).await?.into_parts();
@@ -265,7 +266,7 @@ impl Journey {
     }
 
     fn deliver(
-        self,
+        self: Box<Self>,
         destination: &Destination,
         parts: http::response::Parts,
         body: ResponseBody,
