@@ -63,15 +63,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::InvalidRequest`] when it is no URL.
     pub fn request(&self, method: Method, url: &str) -> Result<Request, ClientError> {
-        match &self.settings.config.base_url {
-            None => Request::new(method, url),
-            Some(base) => {
-                let url = base
-                    .join(url)
-                    .map_err(|error| ClientError::invalid(format!("{url:?} is no URL: {error}")))?;
-                Ok(Request::at(method, url))
-            }
-        }
+        let read = match &self.settings.config.base_url {
+            None => self.settings.urls.parse(url),
+            Some(base) => base.join(url),
+        };
+        let read = read.map_err(|error| ClientError::invalid(format!("{url:?} is no URL: {error}")))?;
+        Ok(Request::at(method, read))
     }
 
     /// Hands `request` in at `port`; the answer is `Answer::Response`. Never blocks.

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `client`, `request`, `multipart`, `config`, `settings` | what a program says |
 //! | `errands`, `journey`, `incoming`, `uploading`, `download`, `partial` | what the I/O thread does |
-//! | `redirect`, `cookies`, `decode`, `proxy` | rules, without a socket |
+//! | `redirect`, `cookies`, `decode`, `proxy`, `urls` | rules, without a socket |
 //! | `routes`, `services` | where requests go |
 //! | `response`, `error` | what a program is told |
 //!
@@ -37,6 +37,7 @@ mod routes;
 mod services;
 mod settings;
 mod uploading;
+mod urls;
 
 use crate::Southbridge;
 

@@ -10,6 +10,7 @@ use super::ClientError;
 use super::config::{ClientConfig, ClientTls, ProxyChoice, Reach};
 use super::proxy::ProxyRules;
 use super::routes::SharedTls;
+use super::urls::Urls;
 
 /// What every request of a client needs to know of it.
 pub(super) struct Settings {
@@ -23,6 +24,7 @@ pub(super) struct Settings {
     pub(super) tls: SharedTls,
     pub(super) profile: TlsProfile,
     pub(super) http2: bool,
+    pub(super) urls: Urls,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             tls,
             profile: if legacy { TlsProfile::Legacy } else { TlsProfile::Modern },
             http2: config.http2,
+            urls: Urls::default(),
             config,
         })
     }
