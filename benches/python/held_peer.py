@@ -3,7 +3,8 @@
 Prints its ports, serves until its standard input ends, and prints what it saw. Times are seconds of the machine's
 monotonic clock, which all processes share.
 
-- HTTP/1.1: ``/2k`` is answered; ``/never/ASKED/TIMEOUT`` is not, and what counts is when the connection is given up.
+- HTTP/1.1, twice. At one port all is answered, and what counts is that the connections last; ``/over`` says that what
+  ends from now on may end. At the other, ``/ASKED/TIMEOUT`` is not answered, and what counts is when it is given up.
 - HTTP/2 over TLS, twice; no request is answered. At one port a PING goes out every ten milliseconds, and what counts
   is how soon it is acknowledged. At the other nothing is said, and what counts is when we are asked whether we live.
 """
@@ -49,37 +50,31 @@ class Peer:
         tls.load_cert_chain(certificate)
         tls.set_alpn_protocols(["h2"])
         servers = [
-            await asyncio.start_server(self.http1, "127.0.0.1", 0),
+            await asyncio.start_server(self.answering, "127.0.0.1", 0),
+            await asyncio.start_server(self.never, "127.0.0.1", 0),
             await asyncio.start_server(self.pinging, "127.0.0.1", 0, ssl=tls),
             await asyncio.start_server(self.silent, "127.0.0.1", 0, ssl=tls),
         ]
         print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        self._over = True
         print(json.dumps(self.seen.__dict__), flush=True)
 
-    async def http1(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = ""
+    async def answering(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.seen.connections += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                fresh, path = not path, head.split(b" ", 2)[1].decode()
-                if path.startswith("/never/"):
-                    await self.never(reader, path)
-                    break
-                self.seen.connections += fresh
+                self._over |= await _path(reader) == "/over"
                 self.seen.answered += 1
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2048\r\n\r\n" + b"x" * 2048)
-        # A connection that never gets an answer is given up as it should be; one that does should live on.
-        if not self._over and not path.startswith("/never/"):
-            self.seen.lost += 1
+        self.seen.lost += not self._over
         writer.close()
 
-    async def never(self, reader: asyncio.StreamReader, path: str) -> None:
-        asked, timeout = (float(word) for word in path.split("/")[2:])
+    async def never(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked, timeout = (float(word) for word in (await _path(reader)).split("/")[1:])
         rest = await reader.read()
         assert not rest
         self.seen.late.append(time.monotonic() - asked - timeout)
+        writer.close()
 
     async def pinging(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sending = asyncio.ensure_future(self.send_pings(writer))
@@ -104,6 +99,12 @@ class Peer:
             # Whatever comes early on is a part of the beginning, and we answer it.
             said = time.monotonic()
         self.seen.lost += not self._over
+
+
+async def _path(reader: asyncio.StreamReader) -> str:
+    """What the next request asks for."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    return head.split(b" ", 2)[1].decode()
 
 
 async def frames(
