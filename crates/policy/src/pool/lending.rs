@@ -111,6 +111,7 @@ impl Pool {
         assert!(twice.is_none(), "{ticket} holds {id} already: tickets are never used twice");
         self.sort_revocable(id);
         self.sort_tenures(id);
+        self.note_lent(self.conn(id).peer, lane);
         self.actions.push_back(Action::Lend { ticket, lease: Lease { conn: id, ticket, deadline, reused } });
     }
 }

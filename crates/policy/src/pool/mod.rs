@@ -40,6 +40,8 @@
 //!   peer can serve them; then it is reported only to those which that one cannot serve, and the peer is not
 //!   dialled again for [`PAUSE`]. A connection that closes before it carried anything has failed, too.
 //! - Who has TCP up and waits for a TLS slot makes its lane stop dialling: at most one round of handshakes waits.
+//! - Who needs a connection of its peer and a slot of the limited lane, and never finds both free, is promised
+//!   the slot: it is kept, one at a time, until such a connection comes back.
 //!
 //! # Units
 //! Limits count connections and requests. Times are [`Instant`]s and [`Duration`]s; a fact that is told with
@@ -64,6 +66,7 @@ mod needs;
 mod patience;
 mod peer;
 mod pressure;
+mod promise;
 mod rings;
 mod rotation;
 mod terms;
@@ -85,6 +88,7 @@ use list::{Key, List, Lists};
 use memory::Memory;
 use patience::Efforts;
 use peer::{Peer, Waiter};
+use promise::Promise;
 use rings::Rings;
 use turns::{LANE_COSTS, WAYS, Way};
 
@@ -133,6 +137,8 @@ pub struct Pool {
     turn: u64,
     /// Peers that wait to be served, by way and class.
     seats: Rings<PeerId, WAYS>,
+    /// A slot of the limited lane that is kept for somebody.
+    promise: Option<Promise>,
     /// What a turn costs a class in a lane, within one peer.
     strides: Strides<2>,
 }
@@ -171,6 +177,7 @@ impl Pool {
             deadlines: BTreeSet::new(),
             turn: 0,
             seats,
+            promise: None,
             strides,
         }
     }
@@ -186,7 +193,9 @@ impl Pool {
         let idle = self.idle_since.front(&self.idle).map(|(_, since)| *since + self.limits.idle_max);
         let request = self.deadlines.first().map(|(deadline, _)| *deadline);
         let look = self.looks.first().map(|(at, _)| *at);
-        [lease, idle, request, look, self.next_rest_at(), self.next_given_up_at()].into_iter().flatten().min()
+        let promise = self.promise.map(|promise| promise.until);
+        let needed = [self.next_rest_at(), self.next_given_up_at()];
+        [lease, idle, request, look, promise].into_iter().chain(needed).flatten().min()
     }
 
     /// Time has passed: requests expire, leases become overdue, idle connections are closed.
@@ -195,6 +204,7 @@ impl Pool {
         self.expire_requests();
         self.expire_leases();
         self.close_long_idle();
+        self.expire_promise();
         self.look_again();
         self.settle();
     }
@@ -259,6 +269,7 @@ impl Pool {
             if peer.conns.is_empty() {
                 self.peers.remove(&id);
             }
+            self.review_promise(id);
             return;
         }
         let needs = self.relieve(id);

@@ -125,6 +125,10 @@ impl Pool {
                 needs.seats[Way::DialLimited as usize] = unserved[Lane::Limited as usize];
             }
         }
+        if self.deserves_promise(peer, room) {
+            // All in one queue, whatever waits: who comes here has waited for longer than its class is to.
+            needs.seats[Way::Promise as usize] = Some(Class::Interactive);
+        }
         needs
     }
 
@@ -186,8 +190,9 @@ impl Pool {
 
     /// How a request of `lane` is served on `conn`.
     pub(super) fn warm_way(&self, lane: Lane, conn: ConnId) -> Way {
+        let conn = self.conn(conn);
         match lane {
-            Lane::Limited if !self.conn(conn).is_limited() => Way::WarmLimited,
+            Lane::Limited if !conn.is_limited() && !self.is_promised(conn.peer) => Way::WarmLimited,
             _ => Way::Warm,
         }
     }

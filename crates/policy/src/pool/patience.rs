@@ -164,7 +164,8 @@ impl Pool {
 
     /// Who waits for what efforts may hold.
     fn lacks(&self) -> impl Iterator<Item = Lack> {
-        let for_turns = [Way::Dial, Way::DialLimited, Way::WarmLimited].into_iter().filter_map(|way| {
+        let ways = [Way::Dial, Way::DialLimited, Way::WarmLimited, Way::Promise];
+        let for_turns = ways.into_iter().filter_map(|way| {
             let is_waiting = self.seated(way) > 0 && !self.is_held_up(way);
             is_waiting.then(|| Lack { places: self.lacking(way), way: Some(way) })
         });

@@ -54,6 +54,8 @@ pub(super) struct Room {
     pub(super) fresh: [u32; 2],
     /// Shares what the peer's own connections carry among classes and lanes.
     pub(super) turns: Turns<2>,
+    /// How often the open lane has gone since the limited one has, or found nobody waiting, while that was full.
+    pub(super) passed: u32,
     /// Where the peer queues for what all peers share.
     pub(super) seats: [Option<Seat>; WAYS],
 }
@@ -72,6 +74,7 @@ impl Room {
             waiting: 0,
             fresh: [0; 2],
             turns: Turns::new(),
+            passed: 0,
             seats: [None; WAYS],
         }
     }
@@ -83,6 +86,12 @@ impl Room {
     /// The queue that `want` belongs in.
     pub(super) fn queue_of(&mut self, want: &Want) -> &mut List {
         &mut self.queues[number(want.class, want.lane, want.fresh)]
+    }
+
+    /// Whether somebody waits in `lane`.
+    pub(super) fn has_waiting(&self, lane: Lane) -> bool {
+        let queues = &self.queues[number(Class::ALL[0], lane, false)..][..Class::ALL.len() * 2];
+        queues.iter().any(|queue| !queue.is_empty())
     }
 
     /// How many peers' seats of `way` are this peer's: zero or one.

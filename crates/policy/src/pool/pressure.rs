@@ -16,6 +16,7 @@ impl Pool {
     /// What the requests for `peer` need, after what they need first has been taken back. Somebody must wait.
     pub(super) fn relieve(&mut self, id: PeerId) -> Needs {
         loop {
+            self.review_promise(id);
             let peer = self.peers.get(&id).expect("a peer is kept while requests wait for it");
             let room = peer.room.as_ref().expect("somebody waits");
             let needs = self.needs(peer, room);

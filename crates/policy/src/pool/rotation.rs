@@ -104,7 +104,8 @@ impl Pool {
 
     fn pressing_ways(&self, lane: Lane) -> &'static [Way] {
         match lane {
-            Lane::Limited => &[Way::WarmLimited, Way::DialLimited],
+            Lane::Limited if self.is_held_up(Way::Promise) => &[Way::WarmLimited, Way::DialLimited],
+            Lane::Limited => &[Way::WarmLimited, Way::DialLimited, Way::Promise],
             Lane::Open if self.can_free_slot(Lane::Limited) => &[Way::Dial, Way::DialLimited],
             Lane::Open => &[Way::Dial],
         }

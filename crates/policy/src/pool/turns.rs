@@ -24,14 +24,17 @@ pub(super) enum Way {
     Dial,
     /// By a dial for the limited lane.
     DialLimited,
+    /// Not yet: by the promise of a slot of the limited lane, for when a connection of its own peer is free.
+    Promise,
 }
 
 impl Way {
-    pub(super) const ALL: [Self; WAYS] = [Self::Warm, Self::WarmLimited, Self::Dial, Self::DialLimited];
+    pub(super) const ALL: [Self; WAYS] =
+        [Self::Warm, Self::WarmLimited, Self::Dial, Self::DialLimited, Self::Promise];
 
     /// What a turn costs, for each way. A dial costs a handshake, so a warm connection may serve eight
     /// requests of its own peer before it must make room for another's.
-    pub(super) const COSTS: [u64; WAYS] = [1, LANE_COSTS[1], 8, 8 * LANE_COSTS[1]];
+    pub(super) const COSTS: [u64; WAYS] = [1, LANE_COSTS[1], 8, 8 * LANE_COSTS[1], LANE_COSTS[1]];
 }
 
 impl Pool {
@@ -104,6 +107,10 @@ impl Pool {
                 self.make_room_in_limited_lane();
                 self.turn_dial(peer, class, Lane::Limited);
             }
+            Way::Promise => {
+                self.make_room_in_limited_lane();
+                self.make_promise(peer);
+            }
         }
         true
     }
@@ -139,7 +146,7 @@ impl Pool {
         };
         match way {
             Way::Warm => Places::default(),
-            Way::WarmLimited => limited(),
+            Way::WarmLimited | Way::Promise => limited(),
             Way::Dial => dial(),
             Way::DialLimited => {
                 let many = usage.limited_dials >= limits.limited_dials_max;
@@ -149,10 +156,11 @@ impl Pool {
     }
 
     /// Whether a round of connections waits for TLS already: who has dialled should not wait for long with TCP
-    /// up, for the far side loses patience.
+    /// up, for the far side loses patience. Or whether somebody has a promise.
     pub(super) fn is_held_up(&self, way: Way) -> bool {
         let (lane, handshakes_max) = match way {
             Way::Warm | Way::WarmLimited => return false,
+            Way::Promise => return self.promise.is_some(),
             Way::Dial => (Lane::Open, self.limits.handshakes_max),
             Way::DialLimited => (Lane::Limited, self.limits.limited_handshakes_max),
         };
@@ -174,7 +182,8 @@ impl Pool {
     }
 
     pub(super) fn limited_lane_has_room(&self) -> bool {
-        self.usage.limited_connections < self.limits.limited_connections_max
+        let promised = u32::from(self.promise.is_some());
+        self.usage.limited_connections + promised < self.limits.limited_connections_max
     }
 
     /// Lets `conn`, which waits for its handshake or will, go in the queue of a more urgent request.
@@ -194,4 +203,4 @@ impl Pool {
 /// What a turn costs in each lane: the open one gets four for one of the other.
 pub(super) const LANE_COSTS: [u64; 2] = [1, 4];
 const ROTATIONS_MAX: u32 = 256;
-pub(super) const WAYS: usize = 4;
+pub(super) const WAYS: usize = 5;

@@ -3,6 +3,7 @@
 use southbridge_words::ConnId;
 
 use super::super::*;
+use crate::lane::Lane;
 
 impl Pool {
     /// Panics if what is kept twice differs, or if somebody waits who could be served.
@@ -24,6 +25,7 @@ impl Pool {
         assert_eq!(self.idle.len(), self.usage.idle);
         assert_eq!(self.in_time.len() + self.overdue.len(), self.usage.leases);
         assert_eq!(self.deadlines.len(), self.waiter_keys.len());
+        self.check_promise();
         for peer in self.peers.values() {
             let takes_new = |id: &&ConnId| self.conn(**id).shared && !self.conn(**id).draining;
             assert_eq!(peer.conns.iter().filter(takes_new).count(), peer.shared.len());
@@ -37,5 +39,15 @@ impl Pool {
             assert_eq!(needs.seats, seats, "{peer:?}");
             assert_eq!(needs.seats[turns::Way::Warm as usize], None, "somebody could be served: {peer:?}");
         }
+    }
+
+    /// A slot is kept within the limit, for somebody who waits for a connection that may come, and not for ever.
+    fn check_promise(&self) {
+        let Some(promise) = self.promise else { return };
+        assert!(self.usage.limited_connections < self.limits.limited_connections_max, "kept and lent");
+        assert!(promise.until > self.now && promise.until <= self.now + self.limits.lease_max);
+        let peer = &self.peers[&promise.peer];
+        assert!(peer.room.as_ref().is_some_and(|room| room.has_waiting(Lane::Limited)), "kept for nobody");
+        assert!(peer.conns.iter().any(|id| !self.conn(*id).draining), "kept without hope");
     }
 }

@@ -6,6 +6,7 @@ mod fairness;
 mod lending;
 mod patience;
 mod pressure;
+mod promise;
 mod properties;
 mod world;
 
