@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from http.client import HTTPMessage
 from io import BytesIO
 from typing import Any, NamedTuple, cast
@@ -249,7 +249,7 @@ def _raw(request: requests.PreparedRequest, answer: Answer) -> HTTPResponse:
     for name, value in _lines(answer):
         headers.add(name, value)
     body: Any = BytesIO(answer.content) if isinstance(answer, Response) else _Body(answer)
-    return HTTPResponse(
+    return _Raw(
         body=body,
         headers=headers,
         status=answer.status,
@@ -264,8 +264,20 @@ def _raw(request: requests.PreparedRequest, answer: Answer) -> HTTPResponse:
     )
 
 
+class _Raw(HTTPResponse):
+    """Of urllib3, and reads chunks as that does: it cannot know that these were chunks on their way to the kernel."""
+
+    def stream(self, amt: int | None = 65536, decode_content: bool | None = None) -> Generator[bytes]:
+        """Pieces of ``amt`` bytes; fewer, as they come, where nobody has said how many there will be."""
+        if amt == 0 or "content-length" in self.headers:
+            yield from super().stream(amt, decode_content)
+        else:
+            while piece := self.read1(amt, decode_content):
+                yield piece
+
+
 class _Body:
-    """What urllib3 reads from, as if it were a socket: a read gives what has come, and waits for something."""
+    """What urllib3 reads from, as if it were a socket's file."""
 
     def __init__(self, answer: BlockingResponse) -> None:
         self._answer = answer
@@ -273,13 +285,18 @@ class _Body:
         self.closed = False
 
     def read(self, amt: int | None = None) -> bytes:
-        """At most ``amt`` bytes; all that is still to come without it. Nothing at the end."""
+        """``amt`` bytes, and fewer at the end only; all that is still to come without it."""
         if amt is None or amt < 0:
             return b"".join(iter(self.read1, b""))
-        return self.read1(amt)
+        pieces = [first := self.read1(amt)]
+        left = amt - len(first)
+        while left and (piece := self.read1(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def read1(self, amt: int = -1) -> bytes:
-        """What has come, ``amt`` bytes at most."""
+        """What has come, ``amt`` bytes at most; waits for something. Nothing at the end."""
         if amt == 0 or self.closed:
             return b""
         if not self._piece:

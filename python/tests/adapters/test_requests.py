@@ -77,6 +77,16 @@ def test_requests_streams_what_it_has_not_read(session: requests.Session, peer: 
     assert session.head(f"{peer}/size/12").headers["content-length"] == "12"
 
 
+def test_requests_reads_are_full_and_chunks_come_as_they_are(session: requests.Session, peer: str) -> None:
+    # Of three times 300 KB, a little apart: whoever asks for more than one of them gets it.
+    with session.get(f"{peer}/trickle/3", stream=True) as response:
+        assert [len(response.raw.read(400_000)) for _ in range(4)] == [400_000, 400_000, 100_000, 0]
+    with session.get(f"{peer}/lines", stream=True) as response:
+        assert next(response.iter_content(1000)) == b"first\nsec"
+    with session.get(f"{peer}/chunks/3/5", stream=True) as response:
+        assert b"".join(response.iter_content(None)) == b"c" * 15
+
+
 def test_requests_what_is_not_read_is_held_back_and_given_up(session: requests.Session, peer: str) -> None:
     with session.get(f"{peer}/flood/requests/100", stream=True) as response:
         assert next(response.iter_content(1000)) == b"f" * 1000
