@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -61,6 +63,23 @@ def fork(directory: str) -> None:
     sys.stdin.read()
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def late(url: str) -> None:
+    """The loop hangs while the answer comes, and asks twice for what is not there; then the page of figures."""
+    where = southbridge.statistics(prometheus="127.0.0.1:0")
+
+    async def main() -> None:
+        asked = asyncio.ensure_future(southbridge.get(f"{url}/size/10"))
+        await asyncio.sleep(0)
+        time.sleep(1)  # noqa: ASYNC251
+        await asked
+        for _ in range(2):
+            with contextlib.suppress(southbridge.SouthbridgeError):
+                await southbridge.get("http://127.0.0.1:1/")
+
+    asyncio.run(main())
+    print(southbridge.get(f"http://{where.prometheus}/metrics").text)
 
 
 def threads(count: str) -> None:

@@ -94,6 +94,22 @@ def test_figures_get_out_while_python_holds_its_lock() -> None:
     assert sum("southbridge_requests_under_way" in packet for packet in packets) >= 10
 
 
+def test_a_loop_that_is_late_does_not_make_its_services_slow(peer: str) -> None:
+    """The answer is there at once, and the loop looks a second later: the latency is that of the service (K11).
+
+    Of one that cannot be reached it is told how far its requests came.
+    """
+    told = dict(line.rsplit(" ", 1) for line in run("late", peer).splitlines() if line[0] != "#")
+    latency = "southbridge_service_latency_seconds"
+    assert told[f'{latency}_count{{service="{peer}"}}'] == "1"
+    assert float(told[f'{latency}_sum{{service="{peer}"}}']) < 0.5
+    gone = "http://127.0.0.1:1"
+    assert told[f'southbridge_service_requests_total{{service="{gone}"}}'] == "2"
+    assert told[f'southbridge_service_failures_total{{service="{gone}",step="connect"}}'] == "2"
+    assert told[f'southbridge_service_failures_total{{service="{gone}",step="response"}}'] == "0"
+    assert told[f'southbridge_service_retries_total{{service="{peer}"}}'] == "0"
+
+
 def test_a_forked_child_counts_for_itself(directory: Path) -> None:
     with start("fork", str(directory)) as process:
         assert process.stdout is not None

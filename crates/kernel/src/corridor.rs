@@ -53,7 +53,7 @@ impl Shared {
             passage.mark.describe(call.deadline, manner.about.as_ref());
             let lane = self.rank(&call, &mut passage)?;
             let outcome = {
-                let attempts = pin!(self.attempts(&call, &manner, lane, &passage.mark));
+                let attempts = pin!(self.attempts(&call, &manner, lane, &passage));
                 match call.deadline {
                     // No timer for what has none.
                     Instant::FAR_FUTURE => Ok(attempts.await),
@@ -134,8 +134,9 @@ impl Shared {
         call: &Call,
         manner: &Manner<'_>,
         lane: Lane,
-        mark: &Mark,
+        passage: &Passage,
     ) -> Result<Answered, ExchangeError> {
+        let mark = &passage.mark;
         let mut fresh = false;
         let mut attempt = 1;
         loop {
@@ -154,6 +155,7 @@ impl Shared {
                 return Err(failed.into_error(call, now.saturating_since(mark.started_at())));
             }
             self.stats.retries.add(1);
+            passage.figures.iter().for_each(|figures| figures.repeated());
             attempt += 1;
             // A host that closed one idle connection has likely closed the others as well.
             fresh = true;
@@ -344,7 +346,7 @@ impl Passage {
     fn failed_at(&mut self, step: Step) {
         self.has_ended = true;
         self.shared.stats.failed(step);
-        self.figures.iter().for_each(|figures| figures.failed());
+        self.figures.iter().for_each(|figures| figures.failed(step));
     }
 }
 

@@ -21,7 +21,7 @@ pub struct StatsConfig {
     /// The region; `None` for one in memory, of this kernel alone.
     pub region: Option<Region>,
     /// How many services have figures of their own: the first that are asked for anything. The others are counted
-    /// together as `other`. Default 100: each costs 6 KB, and thirty lines on the metrics page.
+    /// together as `other`. Default 100: each costs 6.5 KB, and forty lines on the metrics page.
     pub services_max: usize,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use rustc_hash::FxHashMap;
-use southbridge_words::ServiceName;
+use southbridge_words::{ServiceName, Step};
 
 use super::figures::{each, first_digit};
 use super::{Counter, Histogram, Metric, Region, RegisterError, Unit};
@@ -22,7 +22,8 @@ use super::{Counter, Histogram, Metric, Region, RegisterError, Unit};
 pub(crate) struct ServiceFigures {
     requests: Counter,
     responses: [Counter; 5],
-    failures: Counter,
+    failures: [Counter; 7],
+    retries: Counter,
     latency: Histogram,
 }
 
@@ -37,9 +38,13 @@ impl ServiceFigures {
                 let help = "Response heads, by service and first digit of the status.";
                 counter("southbridge_service_responses_total", help, &[name, ("status", digit)])
             })?,
-            failures: counter(
-                "southbridge_service_failures_total",
-                "Requests without a whole response, by service.",
+            failures: each(Step::ALL, |step| {
+                let help = "Requests without a whole response, by service and how far they came.";
+                counter("southbridge_service_failures_total", help, &[name, ("step", step.name())])
+            })?,
+            retries: counter(
+                "southbridge_service_retries_total",
+                "Requests sent again, by service.",
                 &[name],
             )?,
             latency: region.histogram(
@@ -62,8 +67,12 @@ impl ServiceFigures {
         self.latency.record(latency);
     }
 
-    pub(crate) fn failed(&self) {
-        self.failures.add(1);
+    pub(crate) fn failed(&self, step: Step) {
+        self.failures[step as usize].add(1);
+    }
+
+    pub(crate) fn repeated(&self) {
+        self.retries.add(1);
     }
 }
 
