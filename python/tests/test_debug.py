@@ -164,6 +164,35 @@ def test_the_stacks_of_all_threads_are_told(peer: str, place: Path) -> None:
         assert asked.ends_well()
 
 
+def test_the_command_lists_the_program_and_asks_it(peer: str, place: Path) -> None:
+    command = Path(__file__).parents[2] / "target/debug/southbridge"
+    if not command.exists():
+        pytest.skip("the southbridge command has not been built")
+
+    def southbridge(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(command), *arguments, "--dir", str(place)], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    with program(place, "asking", peer, 4) as asked:
+        deadline = time.monotonic() + 20
+        while not asked.ask("/debug/requests")["oldest"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.6)
+        listed = southbridge("ps").splitlines()[1]
+        assert listed.split()[0] == str(asked.process.pid)
+        assert "loading cart" in listed
+        assert str(PROGRAMS) in listed
+        told = southbridge("debug", str(asked.process.pid))
+        assert "is in loading cart in checkout" in told
+        assert f"GET {peer}/never?…: response for " in told
+        assert f"  {PROGRAMS}:" in told
+        stacks = json.loads(southbridge("debug", str(asked.process.pid), "--stacks", "--json"))
+        assert stacks["stacks"]["threads"][0]["is_main"]
+        assert asked.ends_well()
+
+
 def test_a_hung_program_tells_everything(peer: str, place: Path) -> None:
     """It holds the lock in a call in C, with a request under way: no page needs it to come back. No secret is shown."""
     with program(place, "asking", peer, 4) as asked:

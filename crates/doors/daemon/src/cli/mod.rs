@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bus;
+mod debug;
 mod stats;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use bus::{BusPlace, DropQueue, Keys, ListQueues, Queue, Send, ShowQueue, WakeQueues};
+pub use debug::{Debug, Ps};
 pub use stats::Stats;
 
 use crate::config::Listen;
@@ -56,6 +58,12 @@ pub enum Command {
     /// Read what a process has counted, whether it lives or not
     #[command(after_long_help = stats::STATS_HELP)]
     Stats(Stats),
+    /// List the processes of this user that can be asked what they are doing
+    #[command(after_long_help = debug::DEBUG_HELP)]
+    Ps(Ps),
+    /// Ask a program what it is doing: its requests, its marks, its stack
+    #[command(after_long_help = debug::DEBUG_HELP)]
+    Debug(Debug),
     /// Prepare an installation
     #[command(subcommand)]
     Init(Init),

@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod check_config;
+pub mod debug;
 pub mod demo;
 pub mod init;
 pub mod manual;
@@ -30,6 +31,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Queue(what) => bus::queue::run(&what),
         Command::Keys(arguments) => bus::keys::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
+        Command::Ps(arguments) => debug::list(&arguments),
+        Command::Debug(arguments) => debug::run(&arguments),
         Command::Init(Init::Synapse(arguments)) => init::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWorld(arguments) => demo::run_world(arguments.hosts as usize),

@@ -111,7 +111,11 @@ fn read_made(file: &Path) -> Result<Secret, String> {
     ))
 }
 
-fn talk<S: Read + Write>(mut stream: S, head: &[u8], body: &[u8]) -> io::Result<Vec<u8>> {
+pub(in crate::commands) fn talk<S: Read + Write>(
+    mut stream: S,
+    head: &[u8],
+    body: &[u8],
+) -> io::Result<Vec<u8>> {
     stream.write_all(head)?;
     // A door that refuses a request may answer before it has read all of it.
     let written = stream.write_all(body);
@@ -125,7 +129,7 @@ fn talk<S: Read + Write>(mut stream: S, head: &[u8], body: &[u8]) -> io::Result<
 }
 
 /// Status and body of an answer that was read to its end.
-fn split(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
+pub(in crate::commands) fn split(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;

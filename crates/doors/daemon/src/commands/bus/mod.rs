@@ -8,6 +8,7 @@ pub mod send;
 use serde_json::Value;
 
 pub use client::Client;
+pub(in crate::commands) use client::{split, talk};
 
 use crate::commands::{FAILED, MISCONFIGURED, print};
 
