@@ -215,9 +215,11 @@ impl<D: Desk> Shared<D> {
     /// to run, and while others are under way it lets the sockets be looked at a few times more, so that what completes
     /// together makes one wake-up (DESIGN decision 2).
     pub(super) async fn ring_when_asked(self: Arc<Self>) {
+        // Whoever moves the clock has just been told that it is the application's turn, and looks at once.
+        let turns = if self.heard.is_some() { 0 } else { TURNS_AWAITED };
         loop {
             self.ringer.notified().await;
-            for _ in 0..TURNS_AWAITED {
+            for _ in 0..turns {
                 if self.completions.len() >= self.held() {
                     break;
                 }
