@@ -15,11 +15,13 @@ from southbridge.adapters.twisted import KernelAgent
 from southbridge.testing import Kernel, Request, answer
 from southbridge.testing.twisted import Clock
 from twisted.internet import error
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import cooperate
 from twisted.protocols.basic import FileSender
+from twisted.python import context
 from twisted.python.failure import Failure
+from twisted.python.log import ILogContext
 from twisted.web.client import (
     FileBodyProducer,
     RequestGenerationFailed,
@@ -348,6 +350,31 @@ def test_treq_streams_both_ways(frontend: Frontend, peer: str) -> None:
     told, taken = frontend.run(story)
     assert (told["bytes"], told["length"]) == (300_000, "300000")
     assert taken == 3 * MEGABYTE
+
+
+def test_log_contexts_are_those_of_the_caller(frontend: Frontend, peer: str) -> None:
+    seen: list[tuple[str, str, object]] = []
+
+    def ask(who: str) -> Any:
+        def note(value: Any, when: str) -> Any:
+            seen.append((who, when, context.get(ILogContext, {}).get("who")))
+            return value
+
+        def asks() -> Any:
+            answered = agent().request(b"POST", f"{peer}/early".encode(), None, Pushes(50))
+            answered.addCallback(note, "head").addCallback(readBody).addCallback(note, "body")
+            return answered
+
+        return context.call({ILogContext: {"who": who}}, asks)
+
+    async def story() -> object:
+        await gatherResults([ask("one"), ask("other")])
+        # Who is called back by the reactor, and not by an answer, is in nobody's.
+        await frontend.sleep(0.01)
+        return context.get(ILogContext, {}).get("who")
+
+    assert frontend.run(story) is None
+    assert sorted(seen) == [(who, when, who) for who in ("one", "other") for when in ("body", "head")]
 
 
 @pytest.mark.frontends("twisted")
