@@ -136,6 +136,7 @@ class Progress:
         """Whoever takes something is not to be backed off from, whatever came of other requests."""
         if not delivered:
             return
-        for destination in await self._store.get_destination_retry_timings_batch(delivered):
+        known = await self._store.get_destination_retry_timings_batch(delivered)
+        for destination in [name for name, timings in known.items() if timings is not None]:
             await self._store.set_destination_retry_timings(destination, None, 0, 0)
             self._hs.get_notifier().notify_remote_server_up(destination)
