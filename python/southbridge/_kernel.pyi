@@ -637,6 +637,9 @@ class Port:
     def cancel(self, ticket: int) -> None:
         """Give ``ticket`` up: nobody will be told of it, and the kernel stops working on it."""
 
+    def give_up_all(self) -> None:
+        """Give up whatever waits here: nobody will look after this port any more."""
+
     def drain(self, completions_max: int = 64) -> list[Callable[[], object]]:
         """What is to be called now, ``completions_max`` at most. As many as that: drain again soon."""
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -93,8 +94,21 @@ async def delayed(visit: Visit) -> None:
 
 
 async def never(visit: Visit) -> None:
-    await visit.reader.read()
+    key = visit.rest
+    WAITING[key] += 1
+    try:
+        await visit.reader.read()
+    finally:
+        WAITING[key] -= 1
     visit.writer.close()
+
+
+async def waiting(visit: Visit) -> None:
+    """How many wait for ``/never/…`` of the same end."""
+    await visit.answer(str(WAITING[visit.rest]).encode())
+
+
+WAITING: Counter[str] = Counter()
 
 
 async def cut(visit: Visit) -> None:
@@ -297,6 +311,7 @@ HANDLERS: dict[str, Handler] = {
         *(echo, status, delay, never, cut, half, size, fields, redirect, zipped, latin, malformed),
         *(chunks, lines, torn, flood, taken, delayed, ranged, trickle, unbounded, away),
         *READERS,
+        waiting,
     )
 }
 

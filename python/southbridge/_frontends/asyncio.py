@@ -11,7 +11,9 @@ from southbridge._kernel import Port
 # How many tasks are called back before the loop has its turn again.
 DRAIN_MAX = 64
 
-_ports: WeakKeyDictionary[asyncio.AbstractEventLoop, Port] = WeakKeyDictionary()
+# The loop keeps its port, as its reader, and nobody else does: a port knows the tasks that wait, and these their loop,
+# so a loop that was closed with requests in flight would be kept for ever, and its requests with it.
+_ports: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[Port]] = WeakKeyDictionary()
 
 
 def port(loop: asyncio.AbstractEventLoop) -> Port:
@@ -19,11 +21,12 @@ def port(loop: asyncio.AbstractEventLoop) -> Port:
     if (kernel := rehearsed.current()) is not None:
         return kernel.asyncio_port(loop)
     known = _ports.get(loop)
-    if known is not None and known.is_ours:
-        return known
+    kept = known() if known is not None else None
+    if kept is not None and kept.is_ours:
+        return kept
     made = Port("asyncio")
     loop.add_reader(made.fileno(), Reader(made, loop))
-    _ports[loop] = made
+    _ports[loop] = ref(made)
     return made
 
 
@@ -31,8 +34,13 @@ class Reader:
     """What the loop calls when completions are ready. Does not keep the loop alive."""
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
+        self._port = port
         self._drain = port.drain_tasks
         self._loop = ref(loop)
+
+    def __del__(self) -> None:
+        # The loop has been closed. Whoever waits here will never go on, and must not keep connections meanwhile.
+        self._port.give_up_all()
 
     def __call__(self) -> None:
         ready = self._drain(DRAIN_MAX)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, Waiter
+from gevent.monkey import get_original
 
 from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Response
@@ -17,7 +18,15 @@ from southbridge._kernel import Exchange, Port, Response
 # How many greenlets are switched to before the hub has its turn again.
 DRAIN_MAX = 64
 
-_watches: WeakKeyDictionary[Hub, _Watch] = WeakKeyDictionary()
+
+class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
+    """A thread's watch, and the hub that it is of: they end with the thread, as its hub does."""
+
+    hub: ref[Hub] | None = None
+    watch: _Watch
+
+
+_here = _Here()
 
 
 def is_here() -> bool:
@@ -53,10 +62,9 @@ def port() -> Port:
 
 def _watch() -> _Watch:
     hub = gevent.get_hub()
-    watch = _watches.get(hub)
-    if watch is None or not watch.port.is_ours:
-        watch = _watches[hub] = _Watch(hub)
-    return watch
+    if _here.hub is None or _here.hub() is not hub or not _here.watch.port.is_ours:
+        _here.watch, _here.hub = _Watch(hub), ref(hub)
+    return _here.watch
 
 
 class _Watch:

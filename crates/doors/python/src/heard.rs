@@ -48,6 +48,19 @@ impl Exchanges {
         who
     }
 
+    /// Nobody will look after any of them: those without an answer will not get one, and are to be cancelled; whoever
+    /// listened is given back, to be dropped without a lock. What has been answered ends with whoever holds it.
+    #[must_use = "what is dropped may be Python's, and so is dropped without a lock"]
+    pub fn give_up_all(&mut self) -> (Vec<Ticket>, Vec<Who>) {
+        let mut unanswered = Vec::new();
+        for (ticket, heard) in self.open.iter_mut().filter(|(_, heard)| !heard.is_answered) {
+            heard.answer = Some(Err(Failure::Cancelled));
+            heard.is_answered = true;
+            unanswered.push(*ticket);
+        }
+        (unanswered, self.clear())
+    }
+
     /// The kernel said something of `ticket`; who listened, and is to be told.
     pub fn hear(&mut self, ticket: Ticket, said: Said) -> Option<Who> {
         let heard = self.open.get_mut(&ticket)?;

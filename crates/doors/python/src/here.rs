@@ -73,22 +73,24 @@ pub fn port<'py>(py: Python<'py>, here: &Here<'py>) -> PyResult<Bound<'py, Port>
     Ok(frontend(py, name)?.call_method0(intern!(py, "port"))?.cast_into::<Port>()?)
 }
 
-/// The port of the running loop `looping`, attached on first use.
+/// The port of the running loop `looping`, attached on first use. It is the loop's: nothing here keeps either of them.
 pub fn asyncio_port<'py>(py: Python<'py>, looping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Port>> {
     thread_local! {
-        static LAST: RefCell<Option<(Py<PyWeakrefReference>, Py<Port>)>> = const { RefCell::new(None) };
+        static LAST: RefCell<Option<(Py<PyWeakrefReference>, Py<PyWeakrefReference>)>> =
+            const { RefCell::new(None) };
     }
     let known = LAST.with_borrow(|last| {
         let (of, port) = last.as_ref()?;
-        let same = of.bind(py).upgrade().is_some_and(|of| of.is(looping)) && port.get().is_ours();
-        same.then(|| port.bind(py).clone())
+        let same = of.bind(py).upgrade().is_some_and(|of| of.is(looping));
+        let port = port.bind(py).upgrade()?.cast_into::<Port>().ok()?;
+        (same && port.get().is_ours()).then_some(port)
     });
     if let Some(port) = known {
         return Ok(port);
     }
     let port = frontend(py, "asyncio")?.call_method1(intern!(py, "port"), (looping,))?.cast_into::<Port>()?;
-    let of = PyWeakrefReference::new(looping)?.unbind();
-    let before = LAST.replace(Some((of, port.clone().unbind())));
+    let last = (PyWeakrefReference::new(looping)?.unbind(), PyWeakrefReference::new(&port)?.unbind());
+    let before = LAST.replace(Some(last));
     drop(before);
     Ok(port)
 }

@@ -80,6 +80,17 @@ impl Port {
         self.cancel(Ticket(ticket));
     }
 
+    /// Gives up whatever waits here: nobody will look after this port any more.
+    fn give_up_all(&self) {
+        let tickets: Vec<Ticket> = self.waiting().keys().copied().collect();
+        tickets.into_iter().for_each(|ticket| self.cancel(ticket));
+        let (unanswered, listeners) = self.exchanges().give_up_all();
+        if let Some(port) = self.port.get() {
+            unanswered.into_iter().for_each(|ticket| port.cancel(ticket));
+        }
+        drop(listeners);
+    }
+
     /// What is to be called now, `completions_max` at most. As many as that: there may be more, and the
     /// descriptor does not say so; drain again soon.
     #[pyo3(signature = (completions_max=64))]

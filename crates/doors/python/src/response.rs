@@ -125,7 +125,7 @@ impl Response {
 
     fn under_way(&self, py: Python<'_>) -> PyErr {
         if self.shared.process == ffi::process() {
-            errors::not_awaited(py, "whoever waits for it elsewhere")
+            errors::named(py, "NotAwaited", AWAITED_ELSEWHERE)
         } else {
             errors::forked(py)
         }
@@ -348,6 +348,9 @@ fn charset(incoming: &Incoming) -> Option<&str> {
     let is_utf8 = named.eq_ignore_ascii_case("utf-8") || named.eq_ignore_ascii_case("utf8");
     (!is_utf8).then_some(named)
 }
+
+const AWAITED_ELSEWHERE: &str = "the response is not here yet, and is awaited elsewhere: one task waits for it, and whoever \
+                                 else wants it can have it from that task, or when it is there";
 
 const JSON: PythonParse = PythonParse {
     allow_inf_nan: true,

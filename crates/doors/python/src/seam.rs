@@ -5,6 +5,7 @@
 //! # Source
 //! K3, K4, K15.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -153,7 +154,7 @@ pub fn submit(port: &Port, outgoing: Outgoing) -> Result<Ticket, Failure> {
     if crate::measure::is_nothing(&outgoing.request) {
         return crate::measure::submit(port, outgoing.request);
     }
-    outgoing.client.submit(port, outgoing.request)
+    waking(|| outgoing.client.submit(port, outgoing.request))
 }
 
 /// Hands `outgoing` in at `port`, for bodies in pieces. Never blocks.
@@ -162,7 +163,7 @@ pub fn submit(port: &Port, outgoing: Outgoing) -> Result<Ticket, Failure> {
 /// As [`submit`].
 pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, Failure> {
     let Outgoing { client, request } = outgoing;
-    match purpose {
+    waking(|| match purpose {
         Purpose::Stream => {
             let Opened { ticket, draw, feed } = client.open(port, request)?;
             Ok(Ends { ticket, draw: Some(draw), feed, progress: None })
@@ -175,8 +176,19 @@ pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, 
             let Downloading { ticket, progress, ticks } = client.download(port, request, download.clone())?;
             Ok(Ends { ticket, draw: Some(ticks), feed: None, progress: Some(progress) })
         }
-    }
+    })
 }
+
+/// Hands something in, for which the I/O thread has to be woken; it cannot be when the descriptor that wakes it has been
+/// closed beneath it, and then tokio panics.
+fn waking<T>(hand_in: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(hand_in)).unwrap_or_else(|_reported_by_the_hook| {
+        Err(Failure::Failed { step: Step::Admission, is_repeatable: false, reason: UNWAKEABLE.to_owned() })
+    })
+}
+
+const UNWAKEABLE: &str = "the kernel cannot be woken: were all descriptors closed, its own among them? A program does that \
+                          before its first request, or in a forked child";
 
 /// Takes at most `completions_max` words.
 pub fn drain(port: &Port, completions_max: usize, mut take: impl FnMut(Ticket, Said)) -> usize {
