@@ -268,8 +268,18 @@ const OLDEST: u32 = 10;
 const NEWEST: u32 = 19;
 
 /// What needs no checkout: how it behaves, how its process lives, what the client is told.
-const SUITES: [&str; 4] =
-    ["tests/test_behaviour.py", "tests/test_hostile.py", "tests/test_lifecycle.py", "tests/test_client.py"];
+const SUITES: [&str; 10] = [
+    "tests/test_behaviour.py",
+    "tests/test_client.py",
+    "tests/test_contexts.py",
+    "tests/test_exits.py",
+    "tests/test_forks.py",
+    "tests/test_gunicorn.py",
+    "tests/test_hostile.py",
+    "tests/test_lifecycle.py",
+    "tests/test_loops.py",
+    "tests/test_signals.py",
+];
 
 const ASK: &str = "import platform, sysconfig; print(platform.python_version(), sysconfig.get_config_var('Py_GIL_DISABLED') or 0)";
 
