@@ -250,8 +250,11 @@ class Response:
         """Whether it is here, or will never be."""
 
     @property
-    def source(self) -> Source | None:
-        """Where the body of the request comes from, if it comes in pieces."""
+    def is_fed(self) -> bool:
+        """Whether the body of the request comes in pieces."""
+
+    def take_source(self) -> Source | None:
+        """Where the pieces come from, for whoever feeds them; once."""
 
     def check(self) -> None:
         """Raise the failure, if it came to that."""

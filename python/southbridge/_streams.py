@@ -138,7 +138,7 @@ class Feeding:
 
 def feeding_of(exchange: Exchange, response: Response) -> Feeding | None:
     """What feeds the body of ``response``'s request, if that comes in pieces."""
-    source = response.source
+    source = response.take_source()
     return None if source is None else Feeding(exchange, source)
 
 

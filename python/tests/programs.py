@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import random
 import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import southbridge
@@ -61,52 +59,6 @@ def fork_with_an_old_handle(url: str) -> None:
             os._exit(1)
         _pid, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         print(status, (await asked).text)
-
-    asyncio.run(main())
-
-
-def exit_in_flight(url: str, how: str) -> None:
-    """Ends while requests are under way: of daemon threads, of a loop that nobody runs any more."""
-
-    def wait() -> None:
-        with suppress(southbridge.StoppedError):
-            southbridge.get(f"{url}/never")
-
-    for _ in range(4):
-        threading.Thread(target=wait, daemon=True).start()
-
-    async def main() -> None:
-        for _ in range(4):
-            asyncio.get_running_loop().call_soon(asyncio.ensure_future, southbridge.get(f"{url}/never"))
-        await asyncio.wait_for(southbridge.get(f"{url}/size/1"), 10)
-
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(main())
-    if how == "exit":
-        sys.exit(0)
-    if how == "raise":
-        raise SystemExit(0)
-
-
-def cancel_at_random(url: str, count: str) -> None:
-    """Tasks that are cancelled at any time, most of them while they wait for a place in the pool."""
-    chance = random.Random(7)
-
-    async def one(seconds: float) -> None:
-        task = asyncio.ensure_future(southbridge.get(f"{url}/delay/0.005"))
-        await asyncio.sleep(seconds)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def main() -> None:
-        left = int(count)
-        while left > 0:
-            batch = min(left, 500)
-            left -= batch
-            await asyncio.gather(*(one(chance.uniform(0, 0.03)) for _ in range(batch)))
-        before = len(os.listdir("/proc/self/fd"))
-        answers = await asyncio.gather(*(southbridge.get(f"{url}/size/10") for _ in range(100)))
-        print({answer.status for answer in answers}, before < 1000)
 
     asyncio.run(main())
 

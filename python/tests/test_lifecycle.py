@@ -1,11 +1,10 @@
-"""A process begins, forks and ends (K18): each program of `programs.py` in a process of its own.
+"""A process begins, forks, and has everything at once (K18): each program of `programs.py` in a process of its own.
 
-``SOUTHBRIDGE_TIMES`` multiplies what is repeated; 100 gives 1,000 forks, 1,000 exits and 100,000 cancellations.
+How it ends is told in `test_exits`, what else may happen to it in `test_forks`, `test_signals` and `test_loops`.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,16 +13,15 @@ from pathlib import Path
 import pytest
 import southbridge
 
+from .lives import QUIET_FORKS, TIMES
+
 PROGRAMS = Path(__file__).with_name("programs.py")
-# CPython 3.12 and later warn of every fork in a process that has threads. Ours is among them, and looks after itself.
-FORKS = "ignore:This process:DeprecationWarning"
-TIMES = float(os.environ.get("SOUTHBRIDGE_TIMES", "1"))
 
 
 def run(program: str, *arguments: str, seconds: float = 60) -> str:
     """Runs ``program``; what it printed. It has to end by itself, in time, and well."""
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-W", FORKS, str(PROGRAMS), program, *arguments],
+        [sys.executable, "-X", "faulthandler", "-W", QUIET_FORKS, str(PROGRAMS), program, *arguments],
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -36,25 +34,12 @@ def run(program: str, *arguments: str, seconds: float = 60) -> str:
 @pytest.mark.counted
 def test_a_client_made_before_a_fork_works_in_every_child(peer: str) -> None:
     """Row 23: and the parent, whose threads ask on, notices nothing."""
-    rounds = int(10 * TIMES)
+    rounds = round(10 * TIMES)
     assert run("fork_under_traffic", peer, str(rounds), seconds=60 + rounds) == "told 200"
 
 
 def test_a_response_of_the_parent_is_refused_in_the_child(peer: str) -> None:
     assert run("fork_with_an_old_handle", peer) == "0 late"
-
-
-@pytest.mark.counted
-@pytest.mark.parametrize("how", ["fall", "exit", "raise"])
-def test_an_exit_with_requests_in_flight_is_an_exit(peer: str, how: str) -> None:
-    for _ in range(max(1, int(10 * TIMES) // 3)):
-        assert run("exit_in_flight", peer, how) == ""
-
-
-@pytest.mark.counted
-def test_cancelling_at_any_time_leaves_no_slot_taken(peer: str) -> None:
-    count = int(1000 * TIMES)
-    assert run("cancel_at_random", peer, str(count), seconds=60 + count / 100) == "{200} True"
 
 
 def test_ctrl_c_interrupts_a_blocked_main_thread(peer: str) -> None:

@@ -21,7 +21,9 @@ def test_a_loop_that_has_ended_leaves_no_descriptor(peer: str) -> None:
 
 
 def test_a_loop_closed_with_requests_in_flight_gives_them_up(peer: str) -> None:
-    """And the next one in the same thread is served, which it was not when the first kept all connections."""
+    """Bodies that are drawn and fed too; and the next loop in the same thread is served, which it was not when the first
+    kept all connections.
+    """
     assert live("loops", "closed_in_flight", peer, "40") == "given up kept"
 
 
@@ -47,8 +49,9 @@ def test_what_nobody_awaits_is_collected(peer: str) -> None:
     assert live("loops", "collected", peer, "1000") == "['0', (True, True)]"
 
 
-def test_a_response_is_awaited_by_one_and_read_by_all(peer: str) -> None:
-    told = live("loops", "twice", peer).splitlines()
+@pytest.mark.parametrize("how", ["fed", "whole"])
+def test_a_response_is_awaited_by_one_and_read_by_all(peer: str, how: str) -> None:
+    told = live("loops", "twice", peer, how).splitlines()
     assert told == [
         "the response is not here yet, and is awaited elsewhere: one task waits for it, and whoever else wants it can "
         "have it from that task, or when it is there",

@@ -175,7 +175,7 @@ class DeferredResponse(Response, Promise[Response]):
         # A Deferred must not fire with itself: it is another view of the same response.
         self._answer = of
         self._failure: BaseException | None = None
-        if of.source is None:
+        if not of.is_fed:
             ticket = _reader().start(of, self._settled)
             self._cancel: Callable[[], None] = partial(_reader().cancel, ticket)
         else:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What multiplies the tests that count; 100 gives 1,000 forks, 1,000 exits and 100,000 cancellations.
+# Multiplies what is repeated by the tests that count; 100 gives 1,000 forks, 1,000 exits, 100,000 cancellations.
 TIMES = float(os.environ.get("SOUTHBRIDGE_TIMES", "1"))
 # CPython 3.12 and later warn of every fork in a process that has threads. Ours is among them, and looks after itself.
 QUIET_FORKS = "ignore:This process:DeprecationWarning"

@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import southbridge
@@ -42,17 +44,29 @@ def run_again_and_again(url: str, rounds: str) -> None:
 
 
 def closed_in_flight(url: str, rounds: str) -> None:
-    """Loops that are closed with requests in flight, and others after them in the same thread."""
+    """Loops that are closed with requests and bodies in flight, and others after them in the same thread."""
+
+    async def draw() -> None:
+        async with southbridge.stream("GET", f"{url}/never/closed") as response:
+            await response.read()
+
+    async def feed() -> None:
+        await southbridge.post(f"{url}/never/closed", content=without_end())
+
+    async def without_end() -> AsyncIterator[bytes]:
+        yield b"begun"
+        await asyncio.get_running_loop().create_future()
 
     def once() -> None:
         loop = asyncio.new_event_loop()
-        tasks = [loop.create_task(ask(f"{url}/never/closed")) for _ in range(5)]
+        ways = [*([partial(ask, f"{url}/never/closed")] * 5), draw, feed]
+        tasks: list[Any] = [loop.create_task(way()) for way in ways]
         status = loop.run_until_complete(ask(f"{url}/size/1"))
         assert status == 200
         loop.close()
         for task in tasks:
             # It would say that it was destroyed while it was pending, which is what this is about.
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task._log_destroy_pending = False
 
     once()
     gone = waiting(url, "closed", "0")
@@ -229,11 +243,15 @@ def collected(url: str, rounds: str) -> None:
     print(told)
 
 
-def twice(url: str) -> None:
+def twice(url: str, how: str) -> None:
     """One response, awaited by two: the first waits for it, the second is told so, and both may have it afterwards."""
 
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+
     async def main() -> None:
-        response = southbridge.get(f"{url}/delay/0.2")
+        content = pieces() if how == "fed" else None
+        response = southbridge.post(f"{url}/delay/0.2", content=content)
         first = asyncio.ensure_future(response)
         await asyncio.sleep(0.05)
         try:

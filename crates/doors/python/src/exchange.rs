@@ -326,10 +326,11 @@ impl Exchange {
 
     /// Gives up what is still to come, both ways. What is over already stays as it is.
     fn close(&self) {
+        // What it has not sent is not its own: another may have.
         if let Some(opened) = self.opened.get() {
             opened.close();
+            self.response.get().abandon();
         }
-        self.response.get().abandon();
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -37,8 +37,11 @@ struct Shared {
     url: Url,
     /// Taken when it is sent: it is sent once.
     outgoing: Mutex<Option<Outgoing>>,
-    /// Where the body of the request comes from, if it comes in pieces.
-    source: Option<Py<PyAny>>,
+    /// Whether the body of the request comes in pieces.
+    is_fed: bool,
+    /// And where they come from. Taken by what feeds them: the garbage collector does not see this place, and whoever
+    /// makes the pieces may know who waits for the response.
+    source: Mutex<Option<Py<PyAny>>>,
     sent: AtomicBool,
     settled: OnceLock<Result<Arc<Incoming>, Failure>>,
     process: u32,
@@ -51,7 +54,8 @@ impl Response {
             method: outgoing.request.method.clone(),
             url: outgoing.request.url.clone(),
             outgoing: Mutex::new(Some(outgoing)),
-            source,
+            is_fed: source.is_some(),
+            source: Mutex::new(source),
             sent: AtomicBool::new(false),
             settled: OnceLock::new(),
             process: ffi::process(),
@@ -97,7 +101,7 @@ impl Response {
         let py = this.py();
         let _visit = process::visit();
         match here {
-            _ if this.get().shared.source.is_some() => drop(Self::fed(this, "fetch_now")?),
+            _ if this.get().shared.is_fed => drop(Self::fed(this, "fetch_now")?),
             _ if process::is_staged() => {
                 let parks = matches!(here, Here::Gevent);
                 here::frontend(py, "rehearsed")?.call_method1(intern!(py, "wait"), (this, parks))?;
@@ -161,7 +165,7 @@ impl Response {
             return Ok(Bound::new(py, Settled { response: this.clone().unbind() })?.into_any());
         }
         match here::here(py)? {
-            Here::Asyncio(_) | Here::Trio | Here::Twisted if this.get().shared.source.is_some() => {
+            Here::Asyncio(_) | Here::Trio | Here::Twisted if this.get().shared.is_fed => {
                 Self::fed(this, "fetch")?.call_method0(intern!(py, "__await__"))
             }
             Here::Asyncio(looping) => {
@@ -184,10 +188,15 @@ impl Response {
         self.shared.settled.get().is_some()
     }
 
-    /// Where the body of the request comes from, if it comes in pieces.
+    /// Whether the body of the request comes in pieces.
     #[getter]
-    fn source(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.shared.source.as_ref().map(|source| source.clone_ref(py))
+    fn is_fed(&self) -> bool {
+        self.shared.is_fed
+    }
+
+    /// Where the pieces come from, for whoever feeds them; once.
+    fn take_source(&self) -> Option<Py<PyAny>> {
+        self.shared.source.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Raises the failure, if it came to that.
