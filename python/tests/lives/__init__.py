@@ -37,5 +37,6 @@ def live(module: str, program: str, *arguments: str, seconds: float = 60) -> str
         timeout=seconds,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    told = f"{module} {program} {arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
+    assert (done.returncode, done.stderr) == (0, ""), told
     return done.stdout.strip()

@@ -186,6 +186,7 @@ impl Client {
         url: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _visit = process::visit(py)?;
         begin(py, self.prepare(py, method, url, options)?)
     }
 
@@ -196,7 +197,7 @@ impl Client {
         url: &str,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Response> {
-        process::check_running(py)?;
+        let _visit = process::visit(py)?;
         let client = self.made(py)?;
         let mut request = client.request(method, url).map_err(|failure| errors::of_failure(py, &failure))?;
         let source = arguments::read(&mut request, options)?;

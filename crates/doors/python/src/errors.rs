@@ -21,6 +21,12 @@ pub fn of_failure(py: Python<'_>, failure: &Failure) -> PyErr {
     built().map_or_else(|error: PyErr| error, PyErr::from_value)
 }
 
+/// Has everything at hand that making an exception needs, so that a thread that fails while the interpreter ends
+/// releases its lock nowhere.
+pub fn prepare(py: Python<'_>) {
+    drop(of_failure(py, &Failure::Stopped));
+}
+
 /// The kernel of this process has been stopped.
 pub fn stopped(py: Python<'_>) -> PyErr {
     named(py, "Stopped", "the kernel has stopped: the interpreter is on its way out")

@@ -157,7 +157,7 @@ impl Exchange {
 
     /// Sends the request, from where this is.
     fn open(&self, py: Python<'_>) -> PyResult<()> {
-        process::check_running(py)?;
+        let _visit = process::visit(py)?;
         let here = here::here(py)?;
         let port = here::port(py, &here)?;
         let response = self.response.get();
@@ -286,6 +286,7 @@ impl Exchange {
     /// To be awaited: over when there is news. Where calls block, it has been waited for by then.
     fn wait<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
+        let _visit = process::visit(py)?;
         let here = here::here(py)?;
         this.get().check_place(py, &here)?;
         let opened = this.get().opened()?;
@@ -299,11 +300,9 @@ impl Exchange {
             Here::Trio => return here::frontend(py, "trio")?.call_method1(news, (this,)),
             Here::Twisted => return here::frontend(py, "twisted")?.call_method1(news, (this,)),
             Here::Gevent => {
-                let _visit = process::visit();
                 here::frontend(py, "gevent")?.call_method1(news, (this,))?;
             }
             Here::Thread => {
-                let _visit = process::visit();
                 if process::is_staged() {
                     here::frontend(py, "rehearsed")?.call_method1(news, (this,))?;
                 } else {

@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,8 +59,10 @@ struct House {
     /// Which stage this is: even while the process's own kernel is in its place.
     stage_number: AtomicU64,
     has_kernel: AtomicBool,
-    /// How many threads are in calls that release the interpreter's lock.
-    visitors: Mutex<usize>,
+    /// How many threads are in calls that may release the interpreter's lock.
+    visitors: AtomicUsize,
+    /// Held by whoever waits until there are none, and by the last of them.
+    door: Mutex<()>,
     nobody_visits: Condvar,
     debug: Debugging,
 }
@@ -80,7 +82,7 @@ static HOUSE: AtomicPtr<House> = AtomicPtr::new(ptr::null_mut());
 /// descriptor to be had.
 pub fn attach(py: Python<'_>, frontend: &'static str) -> PyResult<Port> {
     let house = house();
-    let _visit = visit();
+    let _visit = visit(py)?;
     let region = statistics::region(py)?;
     house.debug.know(py);
     let attached = py.detach(|| house.attach(frontend, region));
@@ -123,12 +125,20 @@ pub fn is_staged() -> bool {
     stage() % 2 == 1
 }
 
-/// Held while a call releases the interpreter's lock, and until it returns to Python: the exit waits for it. A thread
-/// that came for the lock later would be unwound by the interpreter, and there is Rust under it.
-pub fn visit() -> Visit {
+/// Held while a call may release the interpreter's lock, and until it returns to Python: the exit waits for it. A thread
+/// that came for the lock later would be unwound by the interpreter (up to CPython 3.13), and there is Rust under it.
+///
+/// The lock is released where a call blocks, and besides wherever Python code runs: a framework that is asked whether it
+/// is here, the arguments of a call that are read, a name that is interned when it is used first.
+///
+/// # Errors
+/// `KernelStoppedError` once the exit has begun: threads that ask on do not get far.
+pub fn visit(py: Python<'_>) -> PyResult<Visit> {
     let house = house();
-    *house.visitors.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-    Visit { house }
+    // The exit says that it has begun, and then counts; we are counted, and then look. One of the two sees the other.
+    house.visitors.fetch_add(1, Ordering::SeqCst);
+    let visit = Visit { house };
+    if house.stopped.load(Ordering::SeqCst) { Err(errors::stopped(py)) } else { Ok(visit) }
 }
 
 /// See [`visit`].
@@ -138,20 +148,12 @@ pub struct Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut visitors = self.house.visitors.lock().unwrap_or_else(PoisonError::into_inner);
-        *visitors -= 1;
-        if *visitors == 0 {
+        let left = self.house.visitors.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left == 0 && self.house.stopped.load(Ordering::SeqCst) {
+            let _waiting_or_not_yet = self.house.door.lock().unwrap_or_else(PoisonError::into_inner);
             self.house.nobody_visits.notify_all();
         }
     }
-}
-
-/// Looked at before anything else, so that threads that ask on while the interpreter ends do not get far.
-///
-/// # Errors
-/// `KernelStoppedError` once the exit has begun.
-pub fn check_running(py: Python<'_>) -> PyResult<()> {
-    if house().stopped.load(Ordering::Acquire) { Err(errors::stopped(py)) } else { Ok(()) }
 }
 
 fn house() -> &'static House {
@@ -161,6 +163,7 @@ fn house() -> &'static House {
 /// Stops the I/O thread and joins it; what is in flight fails with `KernelStoppedError`. Called at the exit.
 #[pyfunction]
 pub fn shutdown(py: Python<'_>) {
+    errors::prepare(py);
     py.detach(|| house().stop());
 }
 
@@ -195,7 +198,8 @@ impl House {
             stage: Mutex::new(None),
             stage_number: AtomicU64::new(0),
             has_kernel: AtomicBool::new(false),
-            visitors: Mutex::new(0),
+            visitors: AtomicUsize::new(0),
+            door: Mutex::new(()),
             nobody_visits: Condvar::new(),
             debug: Debugging::default(),
         }
@@ -221,7 +225,7 @@ impl House {
     }
 
     fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::SeqCst);
         let stage = std::mem::replace(
             &mut *self.kernel.lock().unwrap_or_else(PoisonError::into_inner),
             Stage::Stopped,
@@ -230,9 +234,9 @@ impl House {
         drop(stage);
         self.has_kernel.store(false, Ordering::Release);
         statistics::close();
-        let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
-        let _in_time =
-            self.nobody_visits.wait_timeout_while(visitors, FAREWELL_MAX, |visitors| *visitors > 0);
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let visited = |_: &mut ()| self.visitors.load(Ordering::SeqCst) > 0;
+        let _in_time = self.nobody_visits.wait_timeout_while(door, FAREWELL_MAX, visited);
     }
 }
 

@@ -280,7 +280,7 @@ impl Rehearsal {
         py: Python<'_>,
         work: impl FnOnce(&mut Story, &mut Cast) -> T + Send + 'static,
     ) -> PyResult<T> {
-        let _visit = process::visit();
+        let _visit = process::visit(py)?;
         let done = py.detach(|| {
             let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
             let thread = thread.as_ref().and_then(process::Own::get);

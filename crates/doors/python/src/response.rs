@@ -99,7 +99,7 @@ impl Response {
     /// The failure, or what interrupted the waiting.
     pub fn wait_here(this: &Bound<'_, Self>, here: &Here<'_>) -> PyResult<()> {
         let py = this.py();
-        let _visit = process::visit();
+        let _visit = process::visit(py)?;
         match here {
             _ if this.get().shared.is_fed => drop(Self::fed(this, "fetch_now")?),
             _ if process::is_staged() => {
@@ -140,6 +140,7 @@ impl Response {
         let py = this.py();
         let response = this.get();
         if response.shared.settled.get().is_none() && response.is_unsent() {
+            let _visit = process::visit(py)?;
             match here::here(py)? {
                 Here::Asyncio(_) => return Err(errors::not_awaited(py, "the running event loop")),
                 Here::Trio => return Err(errors::not_awaited(py, "trio")),
@@ -164,6 +165,7 @@ impl Response {
         if !this.get().is_unsent() {
             return Ok(Bound::new(py, Settled { response: this.clone().unbind() })?.into_any());
         }
+        let _visit = process::visit(py)?;
         match here::here(py)? {
             Here::Asyncio(_) | Here::Trio | Here::Twisted if this.get().shared.is_fed => {
                 Self::fed(this, "fetch")?.call_method0(intern!(py, "__await__"))

@@ -79,7 +79,7 @@ pub struct Statistics {
     text_signature = "(*, directory=None, bytes_max=None, prometheus=None, statsd=None, statsd_interval=None, statsd_prefix=None, statsd_tags=None, file=None, file_interval=None)"
 )]
 pub fn statistics(py: Python<'_>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Statistics> {
-    process::check_running(py)?;
+    let _visit = process::visit(py)?;
     let mut said = current(py)?;
     said.wanted = true;
     said.process = ffi::process();
@@ -206,7 +206,7 @@ fn published(py: Python<'_>, config: PublishConfig) -> PyResult<Option<String>> 
     PUBLISHED.store(this_process(), Ordering::Relaxed);
     let listening = Arc::new(OnceLock::new());
     let port = process::attach(py, "statistics")?;
-    let _visit = process::visit();
+    let _visit = process::visit(py)?;
     let told = Arc::clone(&listening);
     py.detach(|| seam::publish(&port, config, told)).map_err(|failure| errors::of_failure(py, &failure))?;
     Ok(listening.get().map(ListenAddress::to_string))
