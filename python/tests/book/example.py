@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import signal
 import sys
 from types import CodeType
 from typing import Any
@@ -34,4 +35,6 @@ def run(source: str, name: str, after: int) -> None:
 
 
 if __name__ == "__main__":
+    # As in a terminal: in the background of a shell Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run(sys.stdin.read(), sys.argv[1], int(sys.argv[2]))
