@@ -268,17 +268,26 @@ const OLDEST: u32 = 10;
 const NEWEST: u32 = 19;
 
 /// What needs no checkout: how it behaves, how its process lives, what the client is told.
-const SUITES: [&str; 10] = [
+const SUITES: [&str; 19] = [
     "tests/test_behaviour.py",
+    "tests/test_behaviour_rehearsed.py",
     "tests/test_client.py",
     "tests/test_contexts.py",
+    "tests/test_debug.py",
+    "tests/test_downloads.py",
     "tests/test_exits.py",
     "tests/test_forks.py",
     "tests/test_gunicorn.py",
     "tests/test_hostile.py",
     "tests/test_lifecycle.py",
     "tests/test_loops.py",
+    "tests/test_marks.py",
     "tests/test_signals.py",
+    "tests/test_statistics.py",
+    "tests/test_streams.py",
+    "tests/test_testing.py",
+    "tests/test_testing_loops.py",
+    "tests/adapters",
 ];
 
 const ASK: &str = "import platform, sysconfig; print(platform.python_version(), sysconfig.get_config_var('Py_GIL_DISABLED') or 0)";
