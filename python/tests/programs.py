@@ -65,6 +65,8 @@ def fork_with_an_old_handle(url: str) -> None:
 
 def interrupted(url: str) -> None:
     """Ctrl-C reaches a main thread that blocks, and what it waited for is given up."""
+    # Whoever runs tests in the background of a shell has them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main = threading.main_thread().ident
     assert main is not None
     threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()

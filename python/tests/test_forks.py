@@ -50,8 +50,8 @@ def test_a_process_whose_descriptors_are_closed_beneath_it_says_so_and_ends(peer
     assert done.returncode in (0, -signal.SIGABRT), done.stderr
     if done.returncode == 0:
         first, second = done.stdout.splitlines()
-        assert first == second
-        assert "descriptors" in first
+        assert "descriptor" in first
+        assert second.startswith(("FailedError", "ConnectFailedError", "StoppedError"))
     else:
         assert "owned file descriptor already closed" in done.stderr
 

@@ -196,4 +196,6 @@ def ignored_by_the_io_thread(url: str) -> None:
 
 
 if __name__ == "__main__":
+    # Whoever runs tests in the background of a shell has them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     globals()[sys.argv[1]](*sys.argv[2:])
