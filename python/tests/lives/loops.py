@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -59,7 +59,8 @@ def closed_in_flight(url: str, rounds: str) -> None:
 
     def once() -> None:
         loop = asyncio.new_event_loop()
-        ways = [*([partial(ask, f"{url}/never/closed")] * 5), draw, feed]
+        ways: list[Callable[[], Coroutine[Any, Any, object]]] = [draw, feed]
+        ways += [partial(ask, f"{url}/never/closed")] * 5
         tasks: list[Any] = [loop.create_task(way()) for way in ways]
         status = loop.run_until_complete(ask(f"{url}/size/1"))
         assert status == 200
