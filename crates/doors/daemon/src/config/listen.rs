@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use southbridge_kernel::net::ListenAddress;
+use southbridge_settings::reader::{Reader, quoted, text_of};
 
 /// One place to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,13 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.tls { "tls:" } else { "" }, self.address)
     }
+}
+
+/// The places at `name`.
+pub(in crate::config) fn read(reader: &Reader<'_>, name: &str) -> Vec<Listen> {
+    reader.list(name, |value, kind| {
+        Listen::parse(text_of(value, kind)?, reader.dir()).map_err(|why| quoted(value, &why))
+    })
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {

@@ -8,19 +8,14 @@
 //! same way and find the same mistakes.
 
 pub mod environment;
-pub mod key;
 mod key_servers;
 pub mod listen;
-pub mod problem;
-mod reader;
 pub mod reference;
 pub mod secret;
 pub mod sections;
-pub mod value;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,11 +34,11 @@ use toml::de::{DeTable, DeValue};
 
 pub use environment::Environment;
 pub use listen::{Listen, ListenAddress};
-pub use problem::{Problem, Problems};
+pub use southbridge_settings::problem::{Problem, Problems};
+pub use southbridge_settings::{key, problem, value};
 
 use key::Section;
 use problem::near_miss;
-use reader::{Reader, Source};
 use secret::{SecretSource, check_password, check_secret, read_password_file, read_secret_file};
 use sections::admin::Admin;
 use sections::bus::Bus;
@@ -61,6 +56,8 @@ use sections::{
     SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, outbox, pool, statistics,
     storage, synapse, testing, tls, transport, well_known,
 };
+use southbridge_settings::file;
+use southbridge_settings::reader::{self, Reader, Source};
 
 /// Everything that can be configured, checked.
 #[derive(Clone, Debug)]
@@ -122,10 +119,7 @@ impl Config {
     /// [`Problems`] has everything that is wrong with it, not only the first.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
         let Some(file) = file else { return Self::parse("", None, environment) };
-        let text = read_file(file).map_err(|text| Problems {
-            file: Some(file.to_owned()),
-            list: vec![Problem { place: None, text }],
-        })?;
+        let text = file::read_text(file).map_err(|text| file::unreadable(file, hinted(text)))?;
         Self::parse(&text, Some(file), environment)
     }
 
@@ -134,19 +128,7 @@ impl Config {
     /// # Errors
     /// As for [`Config::load`].
     pub fn parse(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
-        let dir = file.and_then(Path::parent).map_or_else(PathBuf::new, absolute);
-        let source = Source::new(text, &dir);
-        let (root, mistakes) = DeTable::parse_recoverable(text);
-        for mistake in &mistakes {
-            source.problem(mistake.span(), format!("not TOML: {}", mistake.message()));
-        }
-        // After a mistake of grammar the rest of the file may be read as something that nobody wrote.
-        let config = mistakes.is_empty().then(|| read_sections(&source, root.get_ref(), file, environment));
-        let list = source.into_problems();
-        match config {
-            Some(config) if list.is_empty() => Ok(config),
-            _ => Err(Problems { file: file.map(Path::to_owned), list }),
-        }
+        file::parse(text, file, |source, root| read_sections(source, root, file, environment))
     }
 
     /// What an operator should know although it is not wrong.
@@ -357,31 +339,12 @@ fn refuse_unknown_sections(source: &Source<'_>, root: &DeTable<'_>) {
     }
 }
 
-fn read_file(file: &Path) -> Result<String, String> {
-    let open = fs::File::open(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "there is no such file; leave --config out to run with the defaults".to_owned()
-        }
-        _ => format!("cannot be opened: {error}"),
-    })?;
-    let mut bytes = Vec::new();
-    open.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("has more than {FILE_BYTES_MAX} bytes; this is not a configuration"));
+fn hinted(text: String) -> String {
+    match text.as_str() {
+        "there is no such file" => format!("{text}; leave --config out to run with the defaults"),
+        _ => text,
     }
-    String::from_utf8(bytes)
-        .map_err(|error| format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
-
-fn absolute(dir: &Path) -> PathBuf {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
-}
-
-/// A thousand times the size of a long configuration.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests;

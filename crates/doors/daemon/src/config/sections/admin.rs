@@ -3,7 +3,7 @@
 use southbridge_words::Secret;
 
 use crate::config::key::{Key, Kind, Section, key, optional};
-use crate::config::listen::Listen;
+use crate::config::listen::{self, Listen};
 use crate::config::reader::Reader;
 
 /// The settings of the admin socket.
@@ -19,7 +19,7 @@ pub struct Admin {
 
 impl Admin {
     pub(in crate::config) fn read(reader: &Reader<'_>, secret: Option<Secret>) -> Self {
-        let listen = reader.listen("listen");
+        let listen = listen::read(reader, "listen");
         if listen.iter().any(|listen| listen.tls) {
             reader.refuse(
                 "listen",

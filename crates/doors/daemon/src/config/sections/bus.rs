@@ -13,7 +13,7 @@ use southbridge_words::{Secret, ServerName};
 use crate::config::key::{
     HOUR, KIB, Key, Kind, MIB, MINUTE, SECOND, Section, count, duration, key, optional, size,
 };
-use crate::config::listen::Listen;
+use crate::config::listen::{self, Listen};
 use crate::config::reader::Reader;
 use crate::config::secret::{SecretSource, read_key_file};
 
@@ -72,7 +72,7 @@ impl fmt::Debug for Bus {
 impl Bus {
     pub(in crate::config) fn read(reader: &Reader<'_>, secret: Option<Secret>, state_dir: &Path) -> Self {
         let identity = read_identity(reader);
-        let listen = reader.listen("listen");
+        let listen = listen::read(reader, "listen");
         if let Some(open) = listen.iter().find(|listen| !listen.is_local()) {
             reader.refuse("listen", &format!("{open} can be reached from other machines, and the bus is for programs on this one; use loopback or a unix socket"));
         }

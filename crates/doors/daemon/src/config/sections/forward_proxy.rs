@@ -7,7 +7,7 @@ use southbridge_words::Secret;
 use crate::config::key::{
     HOUR, KIB, Key, Kind, MIB, MINUTE, SECOND, Section, count, duration, key, optional, size,
 };
-use crate::config::listen::Listen;
+use crate::config::listen::{self, Listen};
 use crate::config::reader::Reader;
 use crate::config::value::PortRange;
 
@@ -53,7 +53,7 @@ pub struct Credentials {
 
 impl ForwardProxy {
     pub(in crate::config) fn read(reader: &Reader<'_>, password: Option<Secret>) -> Self {
-        let listen = reader.listen("listen");
+        let listen = listen::read(reader, "listen");
         let username = reader.text("username").unwrap_or_else(|| "synapse".to_owned());
         if username.is_empty()
             || username.contains(':')

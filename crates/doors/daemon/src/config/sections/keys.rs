@@ -4,6 +4,7 @@ use southbridge::bus::KeysConfig;
 use southbridge_bus::keyring::{First, KeyringLimits, Sources};
 
 use crate::config::key::{DAY, Key, Kind, MIB, MINUTE, SECOND, Section, count, duration, key, size};
+use crate::config::key_servers;
 use crate::config::reader::Reader;
 
 /// The settings of the keyring.
@@ -17,7 +18,7 @@ pub struct Keys {
 
 impl Keys {
     pub(in crate::config) fn read(reader: &Reader<'_>) -> Self {
-        let servers = reader.key_servers("trusted_key_servers");
+        let servers = reader.list("trusted_key_servers", key_servers::read);
         let twice = servers
             .iter()
             .enumerate()

@@ -8,7 +8,7 @@ use southbridge_kernel::tls::ServerTls;
 use crate::config::key::{
     HOUR, KIB, Key, Kind, MIB, MINUTE, SECOND, Section, count, duration, key, optional, size,
 };
-use crate::config::listen::Listen;
+use crate::config::listen::{self, Listen};
 use crate::config::reader::Reader;
 use crate::config::secret::SecretSource;
 
@@ -52,7 +52,7 @@ impl fmt::Debug for Synapse {
 
 impl Synapse {
     pub(in crate::config) fn read(reader: &Reader<'_>, secret: SecretSource) -> Self {
-        let listen = reader.listen("listen");
+        let listen = listen::read(reader, "listen");
         let tls = read_tls(reader, &listen);
         Self {
             listen,

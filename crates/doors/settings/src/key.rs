@@ -1,6 +1,6 @@
 //! What a configuration key is: its kind, its default and the reason for it.
 //!
-//! The tables of keys in [`super::sections`] are the only place where a key is described. The reader checks
+//! The tables of keys are the only place where a key is described. The reader checks
 //! values against them, takes the defaults out of them, and the reference is printed from them; so the
 //! documented default is the default.
 
@@ -88,6 +88,10 @@ pub enum Kind {
     Ports,
     /// Notaries: server names, or tables with a server name and its keys.
     KeyServers,
+    /// How a service is found.
+    Discovery,
+    /// A table of its own.
+    Table,
 }
 
 impl Section {
@@ -98,52 +102,47 @@ impl Section {
 }
 
 /// A key with a fixed default.
-pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+pub const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
     Key { name, kind, default: Fallback::Value(default), about }
 }
 
 /// A key that may be left out altogether; `otherwise` says what happens then.
-pub(super) const fn optional(
-    name: &'static str,
-    kind: Kind,
-    otherwise: &'static str,
-    about: &'static str,
-) -> Key {
+pub const fn optional(name: &'static str, kind: Kind, otherwise: &'static str, about: &'static str) -> Key {
     Key { name, kind, default: Fallback::Described(otherwise), about }
 }
 
 /// A duration between `min` and `max`, in milliseconds.
-pub(super) const fn duration(min: u64, max: u64) -> Kind {
+pub const fn duration(min: u64, max: u64) -> Kind {
     Kind::Duration { min: Duration::from_millis(min), max: Duration::from_millis(max) }
 }
 
 /// A whole number between `min` and `max`.
-pub(super) const fn count(min: u64, max: u64) -> Kind {
+pub const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max }
 }
 
 /// A number of bytes between `min` and `max`.
-pub(super) const fn size(min: u64, max: u64) -> Kind {
+pub const fn size(min: u64, max: u64) -> Kind {
     Kind::Size { min, max }
 }
 
 /// One second, in the unit of [`duration`].
-pub(super) const SECOND: u64 = 1000;
+pub const SECOND: u64 = 1000;
 /// One minute, in the unit of [`duration`].
-pub(super) const MINUTE: u64 = 60 * SECOND;
+pub const MINUTE: u64 = 60 * SECOND;
 /// One hour, in the unit of [`duration`].
-pub(super) const HOUR: u64 = 60 * MINUTE;
+pub const HOUR: u64 = 60 * MINUTE;
 /// One day, in the unit of [`duration`].
-pub(super) const DAY: u64 = 24 * HOUR;
+pub const DAY: u64 = 24 * HOUR;
 /// 1024 bytes.
-pub(super) const KIB: u64 = 1024;
+pub const KIB: u64 = 1024;
 /// 1024 KiB.
-pub(super) const MIB: u64 = 1024 * KIB;
+pub const MIB: u64 = 1024 * KIB;
 
 impl fmt::Display for Kind {
     /// What is allowed, for error messages and the reference.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use super::value::{show_duration, show_size};
+        use crate::value::{show_duration, show_size};
         match self {
             Self::Text => f.write_str("text"),
             Self::Secret => f.write_str("text that is never shown"),
@@ -168,6 +167,11 @@ impl fmt::Display for Kind {
             Self::KeyServers => f.write_str(
                 "a list of server names, or of tables such as { server_name = \"matrix.org\", verify_keys = { \"ed25519:auto\" = \"BASE64\" } }",
             ),
+            Self::Discovery => f.write_str(
+                "an address or a list of them (\"192.0.2.1:8080\"), a name with a port (\"orders.internal:8080\") or records \
+                 (\"srv:_http._tcp.orders.internal\")",
+            ),
+            Self::Table => f.write_str("a table of its own"),
             Self::Ports => f.write_str("a list of ports and ranges, such as [443, \"8000-8999\"]"),
         }
     }

@@ -45,7 +45,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// The line and column of the byte at `at`, both from 1; columns count characters.
-pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
@@ -53,9 +53,11 @@ pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
 
 /// Why one value is not taken, and where in it, if not at its beginning.
 #[derive(Debug)]
-pub(super) struct Wrong {
-    pub(super) text: String,
-    pub(super) span: Option<Range<usize>>,
+pub struct Wrong {
+    /// What is wrong with it.
+    pub text: String,
+    /// Where in the file.
+    pub span: Option<Range<usize>>,
 }
 
 impl From<String> for Wrong {
@@ -65,7 +67,7 @@ impl From<String> for Wrong {
 }
 
 /// The nearest of `known` to `found`, when it is near enough to be meant.
-pub(super) fn near_miss<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn near_miss<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found = found.to_lowercase();
     // One slip of the finger in a short word moves the similarity a long way.
     let score = |name: &str| match strsim::osa_distance(&found, name) {

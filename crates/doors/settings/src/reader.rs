@@ -8,22 +8,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use southbridge_bus::keyring::Notary;
 use southbridge_policy::limits::InvalidLimit;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::key::{Fallback, Key, Kind, Section};
-use super::key_servers;
-use super::listen::Listen;
-use super::problem::{Problem, Wrong, near_miss, place};
-use super::value::{
+use crate::key::{Fallback, Key, Kind, Section};
+use crate::problem::{Problem, Wrong, near_miss, place};
+use crate::value::{
     PortRange, parse_duration, parse_mode, parse_ports, parse_size, show_duration, show_size,
 };
 
 /// The file that is being read, and what has been found wrong with it.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub struct Source<'a> {
     text: &'a str,
     dir: &'a Path,
     problems: RefCell<Vec<Problem>>,
@@ -31,7 +28,7 @@ pub(super) struct Source<'a> {
 
 /// One table of the file.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     source: &'a Source<'a>,
     section: &'static Section,
     title: String,
@@ -40,18 +37,19 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(text: &'a str, dir: &'a Path) -> Self {
+    /// The file with this text, whose relative paths are relative to `dir`.
+    pub fn new(text: &'a str, dir: &'a Path) -> Self {
         Self { text, dir, problems: RefCell::default() }
     }
 
     /// Remembers that something is wrong at `span`.
-    pub(super) fn problem(&self, span: Option<Range<usize>>, text: String) {
+    pub fn problem(&self, span: Option<Range<usize>>, text: String) {
         let place = span.map(|span| place(self.text, span.start));
         self.problems.borrow_mut().push(Problem { place, text });
     }
 
     /// Everything that was wrong, in the order of the file.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.place);
         problems
@@ -60,7 +58,7 @@ impl<'a> Source<'a> {
 
 impl<'a> Reader<'a> {
     /// Opens a table and refuses the keys it does not know.
-    pub(super) fn open(
+    pub fn open(
         source: &'a Source<'a>,
         section: &'static Section,
         title: String,
@@ -83,35 +81,35 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the table stands in the file.
-    pub(super) fn is_given(&self) -> bool {
+    pub fn is_given(&self) -> bool {
         self.table.is_some()
     }
 
     /// Whether the key stands in the file.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.given(name).is_some()
     }
 
     /// Remembers that what stands at `name` does not fit the rest.
-    pub(super) fn refuse(&self, name: &str, text: &str) {
+    pub fn refuse(&self, name: &str, text: &str) {
         let span = self.given(name).map(Spanned::span).or_else(|| self.span.clone());
         self.source.problem(span, format!("{}.{name}: {text}", self.title));
     }
 
     /// Remembers that the values of the table do not fit together.
-    pub(super) fn refuse_table(&self, text: &str) {
+    pub fn refuse_table(&self, text: &str) {
         self.source.problem(self.span.clone(), format!("[{}]: {text}", self.title));
     }
 
     /// Remembers what a machine says of its limits.
-    pub(super) fn check(&self, validated: Result<(), InvalidLimit>) {
+    pub fn check(&self, validated: Result<(), InvalidLimit>) {
         if let Err(error) = validated {
             self.refuse(error.field, error.problem);
         }
     }
 
     /// Refuses two durations that stand the wrong way round.
-    pub(super) fn check_order(&self, least: &str, most: &str) {
+    pub fn check_order(&self, least: &str, most: &str) {
         let (low, high) = (self.duration(least), self.duration(most));
         if low > high {
             let (low, high) = (show_duration(low), show_duration(high));
@@ -119,7 +117,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn duration(&self, name: &str) -> Duration {
+    /// The span of time at `name`, or its default.
+    pub fn duration(&self, name: &str) -> Duration {
         self.value(name, |value, kind| {
             let duration = parse_duration(text_of(value, kind)?).map_err(|why| quoted(value, &why))?;
             match kind {
@@ -131,7 +130,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn size(&self, name: &str) -> u64 {
+    /// The number of bytes at `name`, or its default.
+    pub fn size(&self, name: &str) -> u64 {
         self.value(name, |value, kind| {
             let bytes = parse_size(text_of(value, kind)?).map_err(|why| quoted(value, &why))?;
             match kind {
@@ -143,30 +143,28 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn count(&self, name: &str) -> u64 {
-        self.value(name, |value, kind| {
-            let Kind::Count { min, max } = kind else { return Err(expected(value, kind)) };
-            let number = integer(value).ok_or_else(|| expected(value, kind))?;
-            let fits = u64::try_from(number).ok().filter(|number| (*min..=*max).contains(number));
-            fits.ok_or_else(|| out_of_range(value, &min.to_string(), &max.to_string()))
-        })
+    /// The number at `name`, or its default.
+    pub fn count(&self, name: &str) -> u64 {
+        self.value(name, count_of)
     }
 
     /// As [`Reader::count`], for keys whose most fits in 32 bits.
-    pub(super) fn count32(&self, name: &str) -> u32 {
+    pub fn count32(&self, name: &str) -> u32 {
         u32::try_from(self.count(name)).expect("the table of keys bounds this count to 32 bits")
     }
 
     /// As [`Reader::size`], for keys whose most fits in 32 bits.
-    pub(super) fn size32(&self, name: &str) -> u32 {
+    pub fn size32(&self, name: &str) -> u32 {
         u32::try_from(self.size(name)).expect("the table of keys bounds this size to 32 bits")
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
+    /// The truth at `name`, or its default.
+    pub fn flag(&self, name: &str) -> bool {
         self.value(name, |value, kind| value.as_bool().ok_or_else(|| expected(value, kind)))
     }
 
-    pub(super) fn choice(&self, name: &str) -> &'static str {
+    /// The word at `name`, or its default.
+    pub fn choice(&self, name: &str) -> &'static str {
         self.value(name, |value, kind| {
             let Kind::Choice(words) = kind else { return Err(expected(value, kind)) };
             let word = text_of(value, kind)?;
@@ -178,29 +176,28 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn mode(&self, name: &str) -> u32 {
+    /// The permissions at `name`, or their default.
+    pub fn mode(&self, name: &str) -> u32 {
         self.value(name, |value, kind| parse_mode(text_of(value, kind)?).map_err(|why| quoted(value, &why)))
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    /// The text at `name`, if there is one.
+    pub fn text(&self, name: &str) -> Option<String> {
         self.optional(name, |value, kind| text_of(value, kind).map(str::to_owned))
     }
 
-    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+    /// The path at `name`, if there is one.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.optional(name, |value, kind| self.path_of(value, kind))
     }
 
-    pub(super) fn paths(&self, name: &str) -> Vec<PathBuf> {
+    /// The paths at `name`, or their default.
+    pub fn paths(&self, name: &str) -> Vec<PathBuf> {
         self.list(name, |value, kind| self.path_of(value, kind))
     }
 
-    pub(super) fn listen(&self, name: &str) -> Vec<Listen> {
-        self.list(name, |value, kind| {
-            Listen::parse(text_of(value, kind)?, self.source.dir).map_err(|why| quoted(value, &why))
-        })
-    }
-
-    pub(super) fn networks(&self, name: &str) -> Vec<IpNet> {
+    /// The networks at `name`, or their default.
+    pub fn networks(&self, name: &str) -> Vec<IpNet> {
         self.list(name, |value, kind| {
             let text = text_of(value, kind)?;
             let network =
@@ -209,7 +206,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn addresses(&self, name: &str) -> Vec<SocketAddr> {
+    /// The addresses with a port at `name`, or their default.
+    pub fn addresses(&self, name: &str) -> Vec<SocketAddr> {
         self.list(name, |value, kind| {
             let text = text_of(value, kind)?;
             text.parse().map_err(|_| {
@@ -222,11 +220,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn key_servers(&self, name: &str) -> Vec<Notary> {
-        self.list(name, key_servers::read)
-    }
-
-    pub(super) fn ports(&self, name: &str) -> Vec<PortRange> {
+    /// The ports at `name`, or their default.
+    pub fn ports(&self, name: &str) -> Vec<PortRange> {
         self.list(name, |value, kind| {
             let text = match value {
                 DeValue::Integer(number) => Cow::Owned(number.to_string()),
@@ -254,6 +249,21 @@ impl<'a> Reader<'a> {
         read(default.get_ref(), &key.kind).expect("the defaults in the table of keys fit their kinds")
     }
 
+    /// The number at `name`, if there is one, for keys whose most fits in 32 bits.
+    pub fn optional_count32(&self, name: &str) -> Option<u32> {
+        self.optional(name, count_of).and_then(|number| u32::try_from(number).ok())
+    }
+
+    /// The directory that relative paths are relative to.
+    pub fn dir(&self) -> &Path {
+        self.source.dir
+    }
+
+    /// What stands at `name` as a table of its own, with `section`'s keys.
+    pub fn table(&self, name: &str, section: &'static Section) -> Self {
+        Self::open(self.source, section, format!("{}.{name}", self.title), self.given(name))
+    }
+
     /// What stands at `name`, if anything does.
     fn optional<T>(&self, name: &str, read: impl Fn(&DeValue<'_>, &Kind) -> Result<T, Wrong>) -> Option<T> {
         let key = self.key(name);
@@ -261,7 +271,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list, each read by `read`; a single value counts as a list of one.
-    fn list<T>(&self, name: &str, read: impl Fn(&DeValue<'_>, &Kind) -> Result<T, Wrong>) -> Vec<T> {
+    pub fn list<T>(&self, name: &str, read: impl Fn(&DeValue<'_>, &Kind) -> Result<T, Wrong>) -> Vec<T> {
         self.value(name, |value, kind| match value {
             DeValue::Array(items) if items.len() > LIST_LENGTH_MAX => {
                 Err(format!("the list has {} items, the most is {LIST_LENGTH_MAX}", items.len()).into())
@@ -318,7 +328,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn text_of<'v>(value: &'v DeValue<'_>, kind: &Kind) -> Result<&'v str, Wrong> {
+fn count_of(value: &DeValue<'_>, kind: &Kind) -> Result<u64, Wrong> {
+    let Kind::Count { min, max } = kind else { return Err(expected(value, kind)) };
+    let number = integer(value).ok_or_else(|| expected(value, kind))?;
+    let fits = u64::try_from(number).ok().filter(|number| (*min..=*max).contains(number));
+    fits.ok_or_else(|| out_of_range(value, &min.to_string(), &max.to_string()))
+}
+
+/// The text that stands there.
+///
+/// # Errors
+/// What was expected instead.
+pub fn text_of<'v>(value: &'v DeValue<'_>, kind: &Kind) -> Result<&'v str, Wrong> {
     value.as_str().ok_or_else(|| match (value, kind) {
         (DeValue::Integer(number), Kind::Duration { .. }) => {
             format!("{number} has no unit; did you mean \"{number}s\"? (units are ms, s, m, h, d)").into()
@@ -335,14 +356,16 @@ fn integer(value: &DeValue<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-pub(super) fn expected(value: &DeValue<'_>, kind: &Kind) -> Wrong {
+/// That something else was expected.
+pub fn expected(value: &DeValue<'_>, kind: &Kind) -> Wrong {
     match kind {
         Kind::Secret => format!("expected {kind}, found {}", value.type_str()).into(),
         _ => format!("expected {kind}, found {}", shown(value)).into(),
     }
 }
 
-pub(super) fn quoted(value: &DeValue<'_>, why: &str) -> Wrong {
+/// That the value, which is repeated, `why`.
+pub fn quoted(value: &DeValue<'_>, why: &str) -> Wrong {
     format!("{} {why}", shown(value)).into()
 }
 
@@ -350,7 +373,8 @@ fn out_of_range(value: &DeValue<'_>, min: &str, max: &str) -> Wrong {
     format!("{} is out of range; the least is {min}, the most is {max}", shown(value)).into()
 }
 
-pub(super) fn at(wrong: Wrong, span: Range<usize>) -> Wrong {
+/// That it is wrong there, if nothing more exact is known.
+pub fn at(wrong: Wrong, span: Range<usize>) -> Wrong {
     Wrong { span: wrong.span.or(Some(span)), ..wrong }
 }
 
@@ -364,7 +388,8 @@ fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
-pub(super) fn cut(text: &str) -> String {
+/// Enough of `text` to know it again.
+pub fn cut(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
