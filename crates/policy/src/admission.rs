@@ -132,6 +132,8 @@ pub struct Admission {
     limits: AdmissionLimits,
     permits: FxHashMap<Ticket, Permit>,
     services: SeededMap<ServiceName, u32>,
+    /// The bounds of services that have one of their own.
+    own_max: SeededMap<ServiceName, u32>,
     usage: AdmissionUse,
 }
 
@@ -154,8 +156,18 @@ impl Admission {
             limits,
             permits: FxHashMap::default(),
             services: SeededMap::with_hasher(SeededState::new(seed)),
+            own_max: SeededMap::with_hasher(SeededState::new(seed)),
             usage: AdmissionUse::default(),
         }
+    }
+
+    /// From now on `service` has a bound of its own instead of `per_service_max`, or no longer. Requests admitted
+    /// already stay. It is kept until it is taken back: whoever sets it bounds how many there are.
+    pub fn bound(&mut self, service: &ServiceName, requests_max: Option<u32>) {
+        match requests_max {
+            Some(requests_max) => self.own_max.insert(service.clone(), requests_max.max(1)),
+            None => self.own_max.remove(service),
+        };
     }
 
     /// Admits a request that holds `body_bytes` in memory. Its place is held until `handle_done`.
@@ -171,7 +183,8 @@ impl Admission {
     ) -> Result<(), Overload> {
         let to_service = self.services.get(service).copied().unwrap_or(0);
         self.check(Scope::Total, class, self.usage.in_flight.into(), 1, self.limits.in_flight_max.into())?;
-        self.check(Scope::Service, class, to_service.into(), 1, self.limits.per_service_max.into())?;
+        let to_service_max = self.own_max.get(service).copied().unwrap_or(self.limits.per_service_max);
+        self.check(Scope::Service, class, to_service.into(), 1, to_service_max.into())?;
         self.check_bytes(class, body_bytes)?;
         let permit = Permit { service: service.clone(), class, body_bytes };
         let twice = self.permits.insert(ticket, permit);
@@ -291,6 +304,26 @@ mod tests {
         (0..5).for_each(|ticket| ask(ticket, 1).unwrap());
         assert_eq!(ask(5, 1).unwrap_err().scope, Scope::Service);
         assert_eq!(ask(6, 2), Ok(()));
+    }
+
+    /// A declared service may have fewer places than all others, or more; the bound on the whole holds all the same.
+    #[test]
+    fn a_service_may_have_a_bound_of_its_own() {
+        let mut admission = Admission::new(SMALL, 1);
+        admission.bound(&service(1), Some(2));
+        admission.bound(&service(2), Some(9));
+        let mut ask =
+            |ticket, to| admission.handle_request(Ticket(ticket), &service(to), Class::Interactive, 0);
+        (0..2).for_each(|ticket| ask(ticket, 1).unwrap());
+        assert_eq!(
+            ask(2, 1).unwrap_err(),
+            Overload { held: 2, held_max: 2, scope: Scope::Service, class: Class::Interactive }
+        );
+        (10..18).for_each(|ticket| ask(ticket, 2).unwrap());
+        assert_eq!(ask(18, 2).unwrap_err().scope, Scope::Total);
+        admission.bound(&service(1), None);
+        admission.handle_done(Ticket(17));
+        assert_eq!(admission.handle_request(Ticket(20), &service(1), Class::Interactive, 0), Ok(()));
     }
 
     #[test]

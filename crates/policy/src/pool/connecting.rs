@@ -181,7 +181,7 @@ impl Pool {
         });
         let spoken = if shared { Spoken::Shared } else { Spoken::Exclusive };
         self.memory.remember(peer_id, spoken);
-        let shared_max = self.limits.shared_per_peer_max as usize;
+        let shared_max = self.peers.get(&peer_id).map_or(0, |peer| self.shared_max(peer)) as usize;
         let now = self.now;
         let peer = self.peer_mut(peer_id);
         peer.spoken = Some(spoken);

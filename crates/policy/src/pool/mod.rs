@@ -80,7 +80,7 @@ use rustc_hash::FxHashMap;
 use southbridge_words::{ConnId, Instant, PeerId, Ticket};
 
 pub use limits::{InvalidPoolLimits, PoolLimits};
-pub use terms::{Action, Capacity, Lease, PeerUse, PoolFull, PoolUse, Refusal, Returned, Want};
+pub use terms::{Action, Capacity, Lease, PeerLimits, PeerUse, PoolFull, PoolUse, Refusal, Returned, Want};
 
 use connection::{Conn, Held};
 use fair::Strides;
@@ -96,6 +96,8 @@ use turns::{LANE_COSTS, WAYS, Way};
 #[derive(Debug)]
 pub struct Pool {
     limits: PoolLimits,
+    /// Those of peers that have some of their own.
+    own: FxHashMap<PeerId, PeerLimits>,
     now: Instant,
     usage: PoolUse,
     actions: VecDeque<Action>,
@@ -151,6 +153,7 @@ impl Pool {
         let seats = Rings::new(fair::strides(&limits.weights, Way::COSTS));
         Self {
             limits,
+            own: FxHashMap::default(),
             now: Instant::ZERO,
             usage: PoolUse::default(),
             actions: VecDeque::new(),
@@ -234,9 +237,46 @@ impl Pool {
         !self.peers.contains_key(&peer)
     }
 
+    /// From now on `peer` has bounds of its own, or no longer. What is held already stays.
+    pub fn bound(&mut self, peer: PeerId, limits: Option<PeerLimits>) {
+        let own = limits.unwrap_or_default();
+        match limits {
+            Some(limits) => self.own.insert(peer, limits),
+            None => self.own.remove(&peer),
+        };
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.own = own;
+        }
+    }
+
+    fn exclusive_max(&self, peer: &Peer) -> u32 {
+        peer.own.connections_max.unwrap_or(self.limits.exclusive_per_peer_max)
+    }
+
+    fn shared_max(&self, peer: &Peer) -> u32 {
+        let usual = self.limits.shared_per_peer_max;
+        peer.own.connections_max.map_or(usual, |own| own.min(usual))
+    }
+
+    fn idle_max(&self, peer: &Peer) -> u32 {
+        peer.own.connections_max.unwrap_or(self.limits.idle_per_peer_max)
+    }
+
+    /// How many connections a peer may have, whatever they speak.
+    fn total_max(&self, peer: &Peer) -> u32 {
+        let usual = self.limits.exclusive_per_peer_max.saturating_add(self.limits.shared_per_peer_max);
+        peer.own.connections_max.unwrap_or(usual)
+    }
+
+    fn waiting_max(&self, peer: PeerId) -> u32 {
+        let own = self.own.get(&peer).and_then(|own| own.waiting_max);
+        own.unwrap_or(self.limits.waiting_per_peer_max)
+    }
+
     /// The number of `peer` will be given to another: what it spoke is forgotten. Only for numbers that
     /// are used again, and only when [`Pool::is_unused`].
     pub fn forget(&mut self, peer: PeerId) {
+        self.own.remove(&peer);
         self.memory.forget(peer);
     }
 

@@ -166,15 +166,15 @@ impl Pool {
 
     /// Whether what is open or on its way is all that `peer` may have.
     pub(super) fn is_at_bound(&self, peer: &Peer, census: &Census) -> bool {
-        let has_all_shared = peer.shared.len() as u64 >= u64::from(self.limits.shared_per_peer_max);
-        self.is_full(census)
-            || census.exclusive + census.connecting >= self.limits.exclusive_per_peer_max
+        let has_all_shared = peer.shared.len() as u64 >= u64::from(self.shared_max(peer));
+        self.is_full(peer, census)
+            || census.exclusive + census.connecting >= self.exclusive_max(peer)
             || (peer.spoken == Some(Spoken::Shared) && has_all_shared)
     }
 
-    /// Whether a peer has as many connections as any peer may, those included that take no new requests.
-    pub(super) fn is_full(&self, census: &Census) -> bool {
-        census.total >= self.limits.exclusive_per_peer_max.saturating_add(self.limits.shared_per_peer_max)
+    /// Whether a peer has as many connections as it may, those included that take no new requests.
+    pub(super) fn is_full(&self, peer: &Peer, census: &Census) -> bool {
+        census.total >= self.total_max(peer)
     }
 
     /// The connection for the first request of a queue.

@@ -5,7 +5,7 @@ use southbridge_words::{Class, ConnId, Instant};
 
 use super::fair::Turns;
 use super::list::{Key, List};
-use super::terms::Want;
+use super::terms::{PeerLimits, Want};
 use super::turns::{WAYS, Way};
 use crate::lane::Lane;
 
@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// Those that carry many requests and take new ones, the oldest first.
     pub(super) shared: SmallVec<[ConnId; 2]>,
     pub(super) spoken: Option<Spoken>,
+    /// What stands in the place of the bounds of all others.
+    pub(super) own: PeerLimits,
     /// When it was last dialled, or a dial of it last made progress.
     pub(super) tried_at: Instant,
     /// Before when it is not dialled again, if one of its connections can serve meanwhile.

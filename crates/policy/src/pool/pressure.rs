@@ -95,9 +95,8 @@ impl Pool {
     /// than are kept.
     pub(super) fn settle_and_trim(&mut self, id: PeerId) {
         self.settle();
-        let idle_max = self.limits.idle_per_peer_max as usize;
         let surplus = |pool: &Self| {
-            let peer = pool.peers.get(&id).filter(|peer| peer.idle.len() > idle_max)?;
+            let peer = pool.peers.get(&id).filter(|peer| peer.idle.len() > pool.idle_max(peer) as usize)?;
             peer.idle.first().copied()
         };
         while let Some(conn) = surplus(self) {
@@ -154,7 +153,7 @@ impl Pool {
 
     /// A connection of `peer` which may be revoked, and whose end allows another.
     fn overdue_of(&self, peer: &Peer, census: &Census) -> Option<ConnId> {
-        let is_full = self.is_full(census);
+        let is_full = self.is_full(peer, census);
         let helps = |id: &&ConnId| {
             let conn = self.conn(**id);
             conn.is_revocable() && (is_full || !conn.shared || !conn.draining)

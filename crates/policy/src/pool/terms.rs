@@ -128,6 +128,15 @@ pub struct PoolFull {
     pub scope: &'static str,
 }
 
+/// Bounds of one peer that stand in the place of those of all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerLimits {
+    /// Connections at a time, whatever they speak; as many stay open when idle. Default: as for all others.
+    pub connections_max: Option<u32>,
+    /// Requests that may wait for one. Default: as for all others.
+    pub waiting_max: Option<u32>,
+}
+
 /// What the pool holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of the limits")]

@@ -108,10 +108,11 @@ impl Pool {
 
     fn enter(&mut self, want: Want) {
         self.turn += 1;
-        let peer = self
-            .peers
-            .entry(want.peer)
-            .or_insert_with(|| Peer { spoken: self.memory.recall(want.peer), ..Peer::default() });
+        let peer = self.peers.entry(want.peer).or_insert_with(|| Peer {
+            spoken: self.memory.recall(want.peer),
+            own: self.own.get(&want.peer).copied().unwrap_or_default(),
+            ..Peer::default()
+        });
         let room = peer.room.get_or_insert_with(|| Box::new(Room::new()));
         let key = self.waiters.push_back(room.queue_of(&want), Waiter { want, came: self.turn });
         room.waiting += 1;
@@ -126,7 +127,7 @@ impl Pool {
         let room = self.peers.get(&want.peer).and_then(|peer| peer.room.as_ref());
         let counts = [
             (self.usage.waiting, self.limits.waiting_max, "a connection"),
-            (room.map_or(0, |room| room.waiting), self.limits.waiting_per_peer_max, "this peer"),
+            (room.map_or(0, |room| room.waiting), self.waiting_max(want.peer), "this peer"),
         ];
         for (held, waiting_max, scope) in counts {
             let held_max = PoolLimits::waiting_share(want.class, waiting_max);

@@ -65,6 +65,11 @@ impl Host {
         }
     }
 
+    /// Nothing is known any more but what is under way.
+    pub(super) fn forget(&mut self, now: Instant) {
+        *self = Self { in_flight: self.in_flight, changed: true, ..Self::new(now) };
+    }
+
     pub(super) fn ask(&mut self, demand: Demand, scene: &mut Scene<'_>) -> Advice {
         self.forget_if_stale(scene);
         if self.state == HostState::Healthy && self.is_silent(scene) {

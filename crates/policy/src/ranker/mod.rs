@@ -25,8 +25,9 @@ use std::time::Duration;
 use southbridge_words::{HostRecord, HostState, Instant, Outcome, ServiceName, Step, WallTime};
 
 use crate::lane::Lane;
-use crate::seeded::Seeded;
+use crate::seeded::{Seeded, SeededMap, SeededState};
 
+mod breaker;
 mod estimate;
 mod host;
 mod limits;
@@ -38,6 +39,7 @@ mod streak;
 #[cfg(test)]
 mod tests;
 
+pub use breaker::BreakerLimits;
 use host::{Host, Scene};
 pub use limits::RankerLimits;
 use shelf::Shelf;
@@ -119,6 +121,8 @@ pub struct HostView {
 #[derive(Debug)]
 pub struct Ranker {
     limits: RankerLimits,
+    /// Those of hosts that have some of their own.
+    own: SeededMap<ServiceName, RankerLimits>,
     seeded: Seeded,
     shelf: Shelf,
 }
@@ -133,14 +137,28 @@ impl Ranker {
         limits.validate().expect("the limits were validated where they were read");
         let mut seeded = Seeded::new(seed);
         let shelf = Shelf::new(limits.hosts_max, seeded.next_u64());
-        Self { limits, seeded, shelf }
+        let own = SeededMap::with_hasher(SeededState::new(seeded.next_u64()));
+        Self { limits, own, seeded, shelf }
+    }
+
+    /// From now on `host` is held to be down, and probed, as `breaker` says, or as all others again. It is kept until
+    /// it is taken back: whoever sets it bounds how many there are.
+    ///
+    /// # Panics
+    /// When `breaker` does not [validate](BreakerLimits::validate).
+    pub fn bound(&mut self, host: &ServiceName, breaker: Option<&BreakerLimits>) {
+        match breaker {
+            Some(breaker) => self.own.insert(host.clone(), breaker.among(&self.limits)),
+            None => self.own.remove(host),
+        };
     }
 
     /// Asks whether a request may go to `host`.
     ///
     /// Every `ask` that is answered `Go` or `Probe` must be followed by exactly one `handle_outcome`.
     pub fn ask(&mut self, host: &ServiceName, demand: Demand, now: Instant) -> Advice {
-        let mut scene = Scene { limits: &self.limits, seeded: &mut self.seeded, now };
+        let mut scene =
+            Scene { limits: limits_of(&self.own, &self.limits, host), seeded: &mut self.seeded, now };
         self.shelf
             .visit_or_add(host, now, |known| known.ask(demand, &mut scene))
             // No room even to remember it: as good as any unknown host.
@@ -155,15 +173,21 @@ impl Ranker {
 
     /// Takes what became of a request.
     pub fn handle_outcome(&mut self, host: &ServiceName, outcome: Outcome, now: Instant) {
-        let mut scene = Scene { limits: &self.limits, seeded: &mut self.seeded, now };
+        let mut scene =
+            Scene { limits: limits_of(&self.own, &self.limits, host), seeded: &mut self.seeded, now };
         self.shelf.visit_or_add(host, now, |known| known.handle_outcome(outcome, &mut scene));
     }
 
     /// Something was heard *from* the host, or an operator says it is back: its back-off ends. The
     /// next requests go out in the limited lane; a single failure takes the host down again.
     pub fn handle_wake(&mut self, host: &ServiceName, now: Instant) {
-        let scene = Scene { limits: &self.limits, seeded: &mut self.seeded, now };
+        let scene = Scene { limits: limits_of(&self.own, &self.limits, host), seeded: &mut self.seeded, now };
         self.shelf.visit(host, |known| known.handle_wake(&scene));
+    }
+
+    /// What is known of `host` holds no longer: it is another by that name.
+    pub fn handle_replaced(&mut self, host: &ServiceName, now: Instant) {
+        self.shelf.visit(host, |known| known.forget(now));
     }
 
     /// What is known of `host`.
@@ -216,4 +240,13 @@ impl Ranker {
             }
         }
     }
+}
+
+fn limits_of<'a>(
+    own: &'a SeededMap<ServiceName, RankerLimits>,
+    usual: &'a RankerLimits,
+    host: &ServiceName,
+) -> &'a RankerLimits {
+    // Most programs have none, and every request comes by here.
+    if own.is_empty() { usual } else { own.get(host).unwrap_or(usual) }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use southbridge_words::{Class, ConnId, Ticket};
+use southbridge_words::{Class, ConnId, Instant, PeerId, Ticket};
 
 use super::super::*;
 use super::world::{HOUR, World};
@@ -37,6 +37,35 @@ fn the_most_recently_used_is_lent_first() {
     world.ask(0, Class::Live);
     world.ask(0, Class::Live);
     assert_eq!(world.said(), ["lend c2 to t3", "lend c1 to t4"]);
+}
+
+/// One peer may have a single connection and two who wait; its neighbour goes on as usual.
+#[test]
+fn a_peer_may_have_bounds_of_its_own() {
+    let mut world = World::new(limits());
+    let own = PeerLimits { connections_max: Some(1), waiting_max: Some(2) };
+    world.pool.bound(PeerId(0), Some(own));
+    world.ask_times(2, 0, Class::Interactive);
+    let want = Want {
+        ticket: Ticket(77),
+        peer: PeerId(0),
+        class: Class::Interactive,
+        lane: Lane::Open,
+        deadline: Instant::FAR_FUTURE,
+        fresh: false,
+    };
+    let full = world.pool.handle_request(want, world.now).expect_err("two wait already");
+    assert_eq!((full.held, full.held_max), (2, 2));
+    assert_eq!(world.said(), ["dial c1 to p0"]);
+    world.connect(1);
+    assert_eq!(world.said(), ["handshake c1", "lend c1 to t1"], "and no second one is dialled for t2");
+    world.ask_times(2, 1, Class::Interactive);
+    assert_eq!(world.said(), ["dial c2 to p1"]);
+    world.connect(2);
+    assert_eq!(world.said(), ["handshake c2", "lend c2 to t3", "dial c3 to p1"]);
+    world.pool.bound(PeerId(0), None);
+    world.ask(0, Class::Interactive);
+    assert_eq!(world.said(), ["dial c4 to p0", "dial c5 to p0"], "it may have more again");
 }
 
 /// A request met a connection that the peer had just closed. Its retry takes no other old one.
