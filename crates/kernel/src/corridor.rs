@@ -148,11 +148,17 @@ impl Shared {
                 Err(failed) => failed,
             };
             let now = self.clock.now();
-            let may_repeat = failed.may_repeat(call.repeat) && attempt < ATTEMPTS_MAX;
-            let spent = || failed.burdened_peer() && self.budget.borrow_mut().handle_retry(now).is_err();
+            let at_once = failed.may_repeat(call.repeat);
+            let pause = if at_once { None } else { self.pause(call, manner, &failed, attempt + 1) };
+            let may_repeat = (at_once || pause.is_some()) && attempt < manner.attempts.attempts_max;
+            let is_burden = pause.is_some() || failed.burdened_peer();
+            let spent = || is_burden && self.budget.borrow_mut().handle_retry(now).is_err();
             let is_gone = || manner.body.as_ref().is_some_and(|body| !body.rewind());
             if !may_repeat || is_gone() || spent() {
                 return Err(failed.into_error(call, now.saturating_since(mark.started_at())));
+            }
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
             }
             self.stats.retries.add(1);
             passage.figures.iter().for_each(|figures| figures.repeated());
@@ -160,6 +166,15 @@ impl Shared {
             // A host that closed one idle connection has likely closed the others as well.
             fresh = true;
         }
+    }
+
+    /// How long to wait before attempt `next`, if what has failed is the peer's fault, may be asked again, and the
+    /// service is not down by now.
+    fn pause(&self, call: &Call, manner: &Manner<'_>, failed: &Failed, next: u32) -> Option<Duration> {
+        let pause = manner.attempts.pause_before(next).filter(|_| failed.may_repeat_later(call.repeat))?;
+        let view = self.ranker.borrow().view(&call.service, self.clock.now());
+        let is_down = view.is_some_and(|view| view.state == HostState::Down);
+        (!is_down).then_some(pause)
     }
 
     async fn attempt(
@@ -334,6 +349,7 @@ impl Passage {
     fn report(&mut self, outcome: Outcome) {
         if let Some(host) = self.verdict.take() {
             self.shared.ranker.borrow_mut().handle_outcome(&host, outcome, self.shared.clock.now());
+            self.shared.look_at(&host);
         }
     }
 
@@ -393,8 +409,6 @@ struct Answered {
     latency: Duration,
 }
 
-/// The first attempt, one for a connection that had gone stale, one for what the peer refused to look at.
-const ATTEMPTS_MAX: u32 = 3;
 /// How often a peer that may be silent is looked at before it counts as such: one that said something right after
 /// the first look is borne for a quarter longer.
 const LOOKS: u32 = 4;

@@ -69,6 +69,34 @@ pub struct Manner<'a> {
     pub silence_max: Option<Duration>,
     /// What it is about. Default: nobody says, and only its host is shown.
     pub about: Option<Rc<About>>,
+    /// How often it may be sent. Default: [`Attempts::default`].
+    pub attempts: Attempts,
+}
+
+/// How often a request may be sent (K16). Whatever is said here: what may have reached the peer is sent again only when
+/// that does no harm ([`Repeat`]), and what burdens the peer draws on the kernel's budget of retries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// Attempts in all. Default 3: the first, one for a connection that had gone stale, one for what the peer refused
+    /// to look at.
+    pub attempts_max: u32,
+    /// The pause before what a peer has failed at is sent again, doubled with every further time. Default none: the
+    /// failure is the caller's to know.
+    pub pause_first: Option<Duration>,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { attempts_max: 3, pause_first: None }
+    }
+}
+
+impl Attempts {
+    /// The pause before attempt `next`, counted from 1, for a failure of the peer's; none when there is to be none.
+    pub(crate) fn pause_before(&self, next: u32) -> Option<Duration> {
+        let doublings = next.saturating_sub(2).min(PAUSE_DOUBLINGS_MAX);
+        self.pause_first.map(|first| (first * (1 << doublings)).min(PAUSE_MAX.max(first)))
+    }
 }
 
 /// A request in the making. It should be quick: a connection is held meanwhile.
@@ -192,3 +220,7 @@ impl ExchangeError {
         self.step() < Step::Request
     }
 }
+
+/// The longest pause that doubling comes to: longer ones are for whoever asked to decide.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_DOUBLINGS_MAX: u32 = 16;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Weak;
 
 use ::http::Response;
+use rustc_hash::FxHashMap;
 use southbridge_policy::admission::{Admission, AdmissionLimits};
 use southbridge_policy::budget::{BudgetLimits, RetryBudget};
 use southbridge_policy::pool::{PoolLimits, PoolUse};
@@ -17,7 +18,7 @@ use southbridge_policy::ranker::{HostView, Ranker, RankerLimits};
 use southbridge_words::{HostRecord, HostState, Instant, ServiceName};
 
 use crate::clock::Clock;
-use crate::declared::{Declared, declare};
+use crate::declared::{Declared, ServiceTerms, Told, Watch, declare};
 use crate::discovery::{Discover, DiscoveryError, dns_failed};
 use crate::dns::{Dns, DnsConfig, DnsConfigError};
 use crate::exchange::{Call, Compose, ExchangeError, Manner};
@@ -107,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) admission: RefCell<Admission>,
     pub(crate) budget: RefCell<RetryBudget>,
     pub(crate) underway: Rc<Underway>,
+    /// Who is told how declared services do.
+    pub(crate) watched: RefCell<FxHashMap<ServiceName, Rc<Watch>>>,
     pub(crate) policy: Rc<AddressPolicy>,
     pub(crate) opening: OpeningConfig,
     pub(crate) body_rate_min: u64,
@@ -147,6 +150,7 @@ impl Kernel {
             admission: RefCell::new(Admission::new(config.admission, config.seed)),
             budget: RefCell::new(RetryBudget::new(config.budget)),
             underway: Rc::new(Underway::default()),
+            watched: RefCell::default(),
             policy,
             head_bytes_max: config.opening.http.head_bytes_max,
             opening: config.opening,
@@ -196,17 +200,22 @@ impl Kernel {
     /// Declares `service`: it is connected now, before the first request, and kept connected for as long as
     /// the answer is held (K7).
     pub fn declare(&self, service: ServiceName, discovery: Rc<dyn Discover>) -> Declared {
-        declare(&self.shared, service, discovery, |_| ())
+        declare(&self.shared, service, discovery, &ServiceTerms::default(), |_| ())
     }
 
-    /// Like [`Kernel::declare`]; `tell` is told of every visit whether there was a connection, or why not (K12).
-    pub fn declare_telling(
+    /// Like [`Kernel::declare`], on terms of its own; `tell` is told of every visit and of every change of its rank (K12).
+    /// A service is declared once at a time: the terms of the last one hold, and end with it.
+    ///
+    /// # Panics
+    /// When the breaker of `terms` does not [validate](southbridge_policy::ranker::BreakerLimits::validate).
+    pub fn declare_as(
         &self,
         service: ServiceName,
         discovery: Rc<dyn Discover>,
-        tell: impl Fn(Result<(), String>) + 'static,
+        terms: &ServiceTerms,
+        tell: impl Fn(Told) + 'static,
     ) -> Declared {
-        declare(&self.shared, service, discovery, tell)
+        declare(&self.shared, service, discovery, terms, tell)
     }
 
     /// Opens a TCP connection to `host:port` under the address policy, for a tunnel (CONNECT).
@@ -254,6 +263,7 @@ impl Kernel {
     /// Something was heard from `host`, or an operator says it is back: its back-off ends.
     pub fn wake(&self, host: &ServiceName) {
         self.shared.ranker.borrow_mut().handle_wake(host, self.clock().now());
+        self.shared.look_at(host);
     }
 
     /// What is known of `host`.

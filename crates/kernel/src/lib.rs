@@ -29,7 +29,7 @@ pub mod tls;
 mod underway;
 
 pub use clock::Clock;
-pub use declared::Declared;
+pub use declared::{Declared, ServiceTerms, Told};
 pub use exchange::{Call, ExchangeError, Repeat};
 pub use kernel::{Kernel, KernelConfig, KernelError, OpenError};
 pub use pool::{ConnectionView, OpeningConfig, PeerView};

@@ -49,6 +49,19 @@ impl Failed {
         }
     }
 
+    /// Whether another attempt may do good after a pause, where that is wanted, and can do no harm: nothing was sent, or
+    /// the request is safe to repeat.
+    pub(super) fn may_repeat_later(&self, repeat: Repeat) -> bool {
+        match self {
+            Self::Discovery(error) => {
+                !matches!(error, DiscoveryError::Overloaded { .. } | DiscoveryError::DeadlinePassed { .. })
+            }
+            Self::Lend(LendError::Failed(_)) => true,
+            Self::Send { .. } | Self::Silent { .. } => repeat == Repeat::Safe,
+            _ => false,
+        }
+    }
+
     /// Whether another attempt is a burden for the peer, which the retry budget must bear. A connection that
     /// was found closed before a byte was written is none.
     pub(super) fn burdened_peer(&self) -> bool {
@@ -128,6 +141,23 @@ mod tests {
             assert_eq!(failed.may_repeat(Repeat::Safe), safe, "{name}");
             assert_eq!(failed.may_repeat(Repeat::Never), never, "{name}");
             assert_eq!(failed.burdened_peer(), burden, "{name}");
+        }
+    }
+
+    /// What a service that is asked again after a pause is asked again for.
+    #[test]
+    fn later_only_what_never_left_or_is_safe_is_repeated() {
+        let lost = || DiscoveryError::NotFound { step: "address", name: "orders".to_owned() };
+        let cases = [
+            ("no address", Failed::Discovery(lost()), true, true),
+            ("cut in the middle", send(Sent::Perhaps, false), true, false),
+            ("silent", Failed::Silent { waited: Duration::from_secs(1) }, true, false),
+            ("withdrawn", Failed::Withdrawn, false, false),
+            ("not sendable", Failed::Request(String::new()), false, false),
+        ];
+        for (name, failed, safe, never) in cases {
+            assert_eq!(failed.may_repeat_later(Repeat::Safe), safe, "{name}");
+            assert_eq!(failed.may_repeat_later(Repeat::Never), never, "{name}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ::http::HeaderValue;
+use southbridge_policy::pool::PeerLimits;
 
 use crate::net::AddressPolicy;
 use crate::tls::TlsConnector;
@@ -23,6 +24,8 @@ pub struct Way {
     pub tls: Option<Arc<TlsConnector>>,
     /// Who stands between. Default: nobody.
     pub proxy: Option<Proxy>,
+    /// Bounds on its connections. Default: as for all peers.
+    pub limits: Option<PeerLimits>,
 }
 
 /// A proxy; the endpoints of the route are its own.

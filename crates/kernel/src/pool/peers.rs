@@ -43,6 +43,9 @@ impl State {
         let id = PeerId(self.peer_next);
         self.peer_next = self.peer_next.wrapping_add(1);
         self.peer_ids.insert(Arc::clone(&route.peer_key), id);
+        if let Some(limits) = route.way.as_ref().and_then(|way| way.limits) {
+            self.pool.bound(id, Some(limits));
+        }
         let (key, route) = (Arc::clone(&route.peer_key), Rc::clone(route));
         self.peers.insert(id, Peer { key, route, http1_until: Instant::ZERO });
         id
@@ -87,8 +90,14 @@ impl State {
             remembered += usize::from(is_unused && peer.http1_until > now);
             !is_unused || (peer.http1_until > now && remembered <= REMEMBERED_MAX)
         });
-        let peers = &self.peers;
-        self.peer_ids.retain(|_, id| peers.contains_key(id));
+        let (peers, pool) = (&self.peers, &mut self.pool);
+        self.peer_ids.retain(|_, id| {
+            let is_known = peers.contains_key(id);
+            if !is_known {
+                pool.bound(*id, None);
+            }
+            is_known
+        });
         // As often as the number doubles, so that each peer pays for a few looks only.
         self.sweep_at = (2 * self.peers.len()).max(PEERS_BEFORE_SWEEP);
     }

@@ -111,6 +111,7 @@ impl PreparedBus {
             addresses: Some(setup.addresses),
             tls: Some(Arc::new(tls)),
             proxy: None,
+            limits: None,
         };
         let federation = FederationConfig {
             way: Some(way),

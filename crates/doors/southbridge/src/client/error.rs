@@ -13,6 +13,8 @@ use southbridge_kernel::http::{Violation, explain};
 use southbridge_kernel::port::{PortError, SubmitError, Unanswered};
 use southbridge_words::Step;
 
+use super::services::shown;
+
 /// Which bound on time was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -49,12 +51,18 @@ pub enum ClientError {
         what: String,
     },
     /// The service has been failing; it is not asked for a moment.
-    #[error("{service} is down: {reason}")]
+    #[error(
+        "{service} is down: {failures} failures in a row, failing for {failing_for:?}; next probe in {retry_in:?}"
+    )]
     HostDown {
         /// Which.
         service: String,
-        /// Since when, and when it is asked again.
-        reason: String,
+        /// How many requests have failed in a row.
+        failures: u32,
+        /// For how long it has been failing.
+        failing_for: Duration,
+        /// When the next request may go out, to see whether it is back.
+        retry_in: Duration,
     },
     /// The name leads nowhere.
     #[error("{reason}")]
@@ -251,31 +259,30 @@ impl ClientError {
         match error {
             ExchangeError::Overloaded { what } => Self::Overloaded { what: what.clone() },
             ExchangeError::HostDown { service, down } => Self::HostDown {
-                service: service.to_string(),
-                reason: format!(
-                    "{} failures in a row, failing for {:?}; next probe in {:?}",
-                    down.failures, down.failing_for, down.retry_in
-                ),
+                service: shown(service),
+                failures: down.failures,
+                failing_for: down.failing_for,
+                retry_in: down.retry_in,
             },
             ExchangeError::Discovery(DiscoveryError::Overloaded { .. }) => {
                 Self::Overloaded { what: reason() }
             }
             ExchangeError::Discovery(_) => Self::NameNotFound { reason: reason() },
             ExchangeError::Connect { service, source } => {
-                let (service, reason) = (service.to_string(), explain(source.as_ref()));
+                let (service, reason) = (shown(service), explain(source.as_ref()));
                 match source.step() {
                     Step::Handshake => Self::TlsFailed { service, reason },
                     _ => Self::ConnectFailed { service, reason },
                 }
             }
             ExchangeError::DeadlinePassed { service, step, waited } => {
-                Self::TimedOut { service: service.to_string(), patience, step: *step, waited: *waited }
+                Self::TimedOut { service: shown(service), patience, step: *step, waited: *waited }
             }
             ExchangeError::Cut { service, step, reason } => {
-                Self::Cut { service: service.to_string(), step: *step, reason: reason.clone() }
+                Self::Cut { service: shown(service), step: *step, reason: reason.clone() }
             }
             ExchangeError::PeerMisbehaved { service, violation } => {
-                let service = service.to_string();
+                let service = shown(service);
                 match violation {
                     Violation::TooLarge { what, bytes_max } => {
                         let step = if *what == "head" { Step::Response } else { Step::Body };

@@ -23,6 +23,7 @@ use super::redirect::{Turn, turn, without_secrets};
 use super::request::{Payload, Prepared};
 use super::response::{Response, Timing, Visited};
 use super::routes::{Destination, NamedBy};
+use super::services::shown;
 use super::settings::Settings;
 use super::uploading::{fed_body, segments_body};
 use crate::Southbridge;
@@ -113,7 +114,7 @@ impl Journey {
             };
             let Some(turn) = turn else { return self.deliver(&destination, parts, body) };
             self.follow(turn, &parts, body.remote())?;
-            let service = destination.service.as_str().to_owned();
+            let service = shown(&destination.service);
             Incoming::new(body, None, service, self.watch).discard().await;
         }
     }
@@ -144,7 +145,7 @@ impl Journey {
                 Sending::Streamed(_) => Bytes::new(),
             })?,
             class: self.prepared.class,
-            demand: self.prepared.demand,
+            demand: destination.demand.unwrap_or(self.prepared.demand),
             deadline: self.watch.deadline(),
             repeat: self.prepared.repeat,
             ranked: true,
@@ -158,6 +159,7 @@ impl Journey {
             connect_by,
             silence_max: self.watch.read,
             about: Some(self.about()),
+            attempts: destination.attempts,
             ..Manner::default()
         };
         kernel
@@ -271,7 +273,7 @@ impl Journey {
         parts: http::response::Parts,
         body: ResponseBody,
     ) -> Result<Arrived, ClientError> {
-        let service = destination.service.as_str().to_owned();
+        let service = shown(&destination.service);
         let decoder = match self.prepared.decompress && !body.is_end_stream() {
             true => Decoder::of(&parts.headers, &self.settings.config.limits).map_err(|error| {
                 ClientError::DecodeFailed { service: service.clone(), reason: error.to_string() }

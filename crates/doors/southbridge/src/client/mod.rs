@@ -9,7 +9,7 @@
 //! | `client`, `request`, `multipart`, `config`, `settings` | what a program says |
 //! | `errands`, `journey`, `incoming`, `uploading`, `download`, `partial` | what the I/O thread does |
 //! | `redirect`, `cookies`, `decode`, `proxy`, `urls` | rules, without a socket |
-//! | `routes`, `services` | where requests go |
+//! | `routes`, `services`, `declaration`, `finding`, `readiness` | where requests go |
 //! | `response`, `error` | what a program is told |
 //!
 //! # Source
@@ -20,16 +20,19 @@ mod client;
 mod clients;
 mod config;
 mod cookies;
+mod declaration;
 mod decode;
 mod download;
 mod errands;
 mod error;
 mod files;
+mod finding;
 mod incoming;
 mod journey;
 mod multipart;
 mod partial;
 mod proxy;
+mod readiness;
 mod redirect;
 mod request;
 mod response;
@@ -45,17 +48,19 @@ pub use client::{Client, Downloading, Opened};
 pub(crate) use clients::Clients;
 pub use config::{Auth, BodyLimits, ClientConfig, ClientTls, Downgrade, ProxyChoice, Reach, Timeouts};
 pub use cookies::{CookieRefused, CookieView, Jar};
+pub use declaration::{Service, ServiceDiscovery, ServiceLimits};
 pub use decode::{DecodeError, Decoder};
 pub use download::{Beginning, Download, Progress};
 pub use error::{ClientError, Patience};
 pub(crate) use files::Files;
 pub use multipart::{Content, Multipart, Part};
 pub use proxy::{ProxyRules, ProxyServer};
+pub use readiness::{Readiness, ServiceState, ServiceView};
 pub use redirect::{Turn, turn};
 pub use request::{Body, Request};
 pub use response::{Answer, Response, Saved, Timing, Visited};
 pub(crate) use services::Services;
-pub use services::{Readiness, Service, ServiceDiscovery, ServiceView, declare, push, ready, withdraw};
+pub use services::{declare, declare_on, push, ready, wait_ready, withdraw};
 
 /// A port of this house.
 pub type Port = southbridge_kernel::port::Port<Southbridge>;
@@ -67,7 +72,9 @@ pub type Draw = southbridge_kernel::port::Draw<Southbridge>;
 pub type Feed = southbridge_kernel::port::Feed<Southbridge>;
 /// What was drawn.
 pub type Drawn = southbridge_kernel::port::Drawn<ClientError>;
+pub use southbridge_kernel::exchange::Attempts;
 pub use southbridge_kernel::port::Pushed;
+pub use southbridge_policy::ranker::BreakerLimits;
 
 type Flow = southbridge_kernel::port::Flow<Southbridge>;
 type Fed = southbridge_kernel::port::Fed<Southbridge>;

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 
 use super::cookies::CookieView;
-use super::services::Readiness;
+use super::readiness::Readiness;
 use crate::bus_port::{BusProgress, RefusedPdu};
 
 /// What a submission is answered with.

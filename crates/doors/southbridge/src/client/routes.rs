@@ -16,8 +16,10 @@ use southbridge_kernel::discovery::{
     Discover, DiscoveryError, Proxy, Route, Security, Way, certificate_name, dns_failed,
 };
 use southbridge_kernel::dns::Dns;
+use southbridge_kernel::exchange::Attempts;
 use southbridge_kernel::net::{AddressPolicy, Network};
 use southbridge_kernel::tls::{Alpn, TlsConnector, TlsProfile};
+use southbridge_policy::ranker::Demand;
 use southbridge_words::{Endpoint, Instant, ServiceName};
 use url::{Position, Url};
 
@@ -31,6 +33,9 @@ use super::settings::Settings;
 pub(super) struct Destination {
     pub(super) service: ServiceName,
     pub(super) discovery: Rc<dyn Discover>,
+    pub(super) attempts: Attempts,
+    /// How patient requests are while it is down, whatever they say themselves.
+    pub(super) demand: Option<Demand>,
 }
 
 /// The origins that a client has asked.
@@ -59,6 +64,8 @@ impl Origins {
         let made = Destination {
             service: ServiceName::new(origin),
             discovery: Rc::new(OriginDiscovery::new(url, by, settings, kernel)),
+            attempts: Attempts::default(),
+            demand: None,
         };
         let mut known = known.borrow_mut();
         if known.len() >= ORIGINS_MAX {
@@ -181,6 +188,7 @@ fn way(settings: &Settings, by: NamedBy, server: Option<&ProxyServer>, tunnel: O
         addresses: Some(addresses),
         tls: settings.tls.clone(),
         proxy,
+        limits: None,
     }
 }
 
