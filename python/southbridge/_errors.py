@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from southbridge._kernel import Response
+    from southbridge._services import Readiness
 
 
 class SouthbridgeError(Exception):
@@ -40,7 +41,16 @@ class OverloadedError(RequestError):
 
 
 class HostDownError(RequestError):
-    """The service has been failing; it is not asked for a moment."""
+    """The service has been failing; it is not asked for a moment.
+
+    ``service`` is its name, ``failures`` how many requests have failed in a row, ``failing_for`` for how many seconds it has
+    been failing, ``retry_in`` in how many a request may go out again, to see whether it is back.
+    """
+
+    service: str = ""
+    failures: int = 0
+    failing_for: float = 0.0
+    retry_in: float = 0.0
 
 
 class NameNotFoundError(RequestError):
@@ -101,6 +111,14 @@ class StoppedError(RequestError):
 
 class FailedError(RequestError):
     """A bug of ours; the message says what is known."""
+
+
+class NotReadyError(SouthbridgeError, TimeoutError):
+    """Services were waited for, and could not be asked in time. ``readiness`` says how all of them did then."""
+
+    def __init__(self, message: str, readiness: Readiness) -> None:
+        super().__init__(message)
+        self.readiness = readiness
 
 
 class StatisticsFullError(SouthbridgeError):

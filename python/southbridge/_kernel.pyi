@@ -19,10 +19,12 @@ from typing import IO, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, final,
 from typing_extensions import Self, disjoint_base
 
 from southbridge._downloads import Progress, Transfer
+from southbridge._services import ReadyCheck, State
 from southbridge._streams import Source, Stream
 
 __all__ = [
     "AsyncioWaiter",
+    "Breaker",
     "Bus",
     "Client",
     "Counter",
@@ -30,22 +32,30 @@ __all__ = [
     "Gauge",
     "Headers",
     "Histogram",
+    "Limits",
     "Mark",
     "Port",
     "Rehearsal",
     "Response",
+    "Retry",
     "Statistics",
     "Timeout",
+    "Tls",
     "__version__",
     "after_fork_in_child",
     "blocks_here",
     "counter",
     "debug_socket",
+    "declare_file",
+    "declare_service",
     "gauge",
     "histogram",
     "mark",
+    "push_service",
+    "ready",
     "shutdown",
     "statistics",
+    "withdraw_service",
 ]
 
 __version__: Final[str]
@@ -215,6 +225,137 @@ def statistics(
 
     Raises `InvalidSettingError`.
     """
+
+@final
+class Limits:
+    """How much may be under way to a service. What is left out is as for all others."""
+
+    def __new__(
+        cls,
+        *,
+        requests_max: int | None = None,
+        connections_max: int | None = None,
+        waiting_max: int | None = None,
+    ) -> Self: ...
+    @property
+    def requests_max(self) -> int | None:
+        """Requests at a time, waiting or on the wire; one more is an `OverloadedError`."""
+
+    @property
+    def connections_max(self) -> int | None:
+        """Connections at a time; requests that find all of them taken wait."""
+
+    @property
+    def waiting_max(self) -> int | None:
+        """Requests that may wait for a connection; one more is an `OverloadedError`."""
+
+@final
+class Retry:
+    """How often a request to a service may be sent.
+
+    What may have reached it is sent again only where that does no harm, and no more than the retry budget of the kernel
+    allows.
+    """
+
+    def __new__(cls, attempts_max: int = 3, *, pause: float | None = 0.1) -> Self: ...
+    @property
+    def attempts_max(self) -> int:
+        """Attempts in all, 1 to 10."""
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds before the second of them, doubled with every further one, up to 5; None: what the service has failed at
+        is not sent again."""
+
+@final
+class Breaker:
+    """When a service is held to be down, and how often it is probed then. Durations are seconds."""
+
+    def __new__(
+        cls,
+        *,
+        failures_max: int = 5,
+        errors_max: int = 15,
+        grace: float = 1.0,
+        probe_after: float = 3.0,
+        probe_every_max: float = 5.0,
+    ) -> Self: ...
+    @property
+    def failures_max(self) -> int:
+        """Requests in a row without any answer, at least 2."""
+
+    @property
+    def errors_max(self) -> int:
+        """Answers in a row that were 429 or 5xx."""
+
+    @property
+    def grace(self) -> float:
+        """Failures this close together of requests that were in flight together are one."""
+
+    @property
+    def probe_after(self) -> float:
+        """After how long it is first probed, give or take some."""
+
+    @property
+    def probe_every_max(self) -> float:
+        """The longest between two probes, while there is somebody who asks."""
+
+@final
+class Tls:
+    """Whom to trust of a service, and as whom to come. The files are read when it is declared."""
+
+    def __new__(
+        cls,
+        *,
+        ca_files: Sequence[str | _Path] = (),
+        only_ca_files: bool = False,
+        certificate: tuple[str | _Path, str | _Path] | None = None,
+        legacy: bool = False,
+    ) -> Self: ...
+    @property
+    def ca_files(self) -> list[Path]:
+        """PEM files of certificate authorities that are trusted as well."""
+
+    @property
+    def only_ca_files(self) -> bool:
+        """Whether the system's are not trusted."""
+
+    @property
+    def certificate(self) -> tuple[Path, Path] | None:
+        """PEM files with our certificate chain and its key."""
+
+    @property
+    def legacy(self) -> bool:
+        """Whether it may speak TLS 1.0 and 1.1."""
+
+def ready(*names: str, timeout: float | None = None) -> ReadyCheck:
+    """Wait until every service of ``names`` can be asked, or all that are declared where none is named.
+
+    What is returned is awaited for the `Readiness`; in threads and greenlets it is over already.
+
+    Raises `NotReadyError` when they cannot be asked after ``timeout`` seconds; 0 asks how they do now.
+    """
+
+def declare_service(
+    name: str,
+    discovery: str | Iterable[str],
+    host: str | None,
+    limits: Limits | None,
+    retry: Retry | None,
+    breaker: Breaker | None,
+    tls: Tls | bool,
+    /,
+) -> None:
+    """Declare a service. Returns once it is so; connecting goes on by itself."""
+
+def declare_file(path: str | _Path, /) -> list[str]:
+    """Declare the services of a TOML file; their names."""
+
+def push_service(name: str, addresses: Iterable[str], /) -> None:
+    """A service that was declared by its addresses is at others from now on."""
+
+def withdraw_service(name: str, /) -> None:
+    """Take a service back."""
 
 @final
 class Headers(Mapping[str, str]):
@@ -656,6 +797,13 @@ class Exchange:
     """One request and its response, in pieces. Used where it was opened: in one loop, hub or thread."""
 
     def __new__(cls, response: Response) -> Self: ...
+    @staticmethod
+    def change(since: int | None, /) -> Exchange:
+        """Ask which services can be asked: as soon as it is another answer than the one with this version."""
+
+    def readiness(self) -> tuple[int, list[tuple[str, State, float, str | None]]] | None:
+        """The answer to a question for services, once it is there: its version, and of each service the name, the state, for
+        how many seconds it has been so, and why it is not up."""
     def open(self) -> None:
         """Send the request, from where this is."""
 

@@ -43,6 +43,26 @@ def fork_under_traffic(url: str, rounds: str) -> None:
     print("told", client.get("/size/100").status)
 
 
+def fork_with_services(address: str) -> None:
+    """What the parent has declared, a child asks by its name, on connections of its own."""
+    orders = southbridge.service("orders", discovery=[address])
+
+    def told() -> str:
+        state = orders.ready(timeout=10).readiness["orders"].state
+        return f"{state} {southbridge.get('http://orders/status/204').status}"
+
+    parent = told()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os.write(write, told().encode())
+        os._exit(0)
+    _pid, status = os.waitpid(child, 0)
+    assert status == 0, f"the child ended with {status}"
+    print(f"child {os.read(read, 100).decode()}, parent {parent}")
+
+
 def fork_with_an_old_handle(url: str) -> None:
     """A response that the parent waits for is nothing that the child could wait for."""
 

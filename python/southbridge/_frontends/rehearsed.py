@@ -41,3 +41,10 @@ def thread_port() -> Port | None:
     """The port of this thread at the kernel of the test."""
     kernel = current()
     return None if kernel is None else kernel.thread_port()
+
+
+def step() -> None:
+    """Let the kernel of the test do what it can do now, without time passing or anybody being told."""
+    kernel = current()
+    if kernel is not None:
+        kernel.step()

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from southbridge._downloads import Progress, Saved, Transfer
 from southbridge._errors import SouthbridgeError
 from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Response
+from southbridge._services import Readiness, ReadyCheck
 from southbridge._streams import fetch
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ def wait_for_news(exchange: Exchange) -> DeferredNews:
 def begin_download(exchange: Exchange, told: Callable[[Progress], object] | None) -> DeferredTransfer:
     """A download, which begins now."""
     return DeferredTransfer(exchange, told)
+
+
+def begin_check(exchange: Exchange, names: list[str]) -> DeferredCheck:
+    """A check of services, which begins now."""
+    return DeferredCheck(exchange, names)
 
 
 def port() -> Port:
@@ -228,39 +234,55 @@ class DeferredNews(Promise[None]):
         _reader().unlisten(self._exchange)
 
 
-class DeferredTransfer(Transfer, Promise[Saved]):
+class DeferredRun(Promise[T]):
+    """Fires with what a coroutine gives. It runs when it is made."""
+
+    def __init__(self, running: Coroutine[Deferred[Any], Any, T]) -> None:
+        Promise.__init__(self)
+        self._failure: BaseException | None = None
+        self._given: list[T] = []
+        self._running = Deferred.fromCoroutine(running)
+        self._running.addCallbacks(self._given.append, self._failed).addBoth(lambda _: self._settled())
+
+    def _failed(self, failure: Failure) -> None:
+        self._failure = failure.value
+
+    def _is_over(self) -> bool:
+        return bool(self._given) or self._failure is not None
+
+    def _value(self) -> T:
+        if self._failure is not None:
+            raise self._failure
+        return self._given[0]
+
+    def _stop(self) -> None:
+        self._running.cancel()
+
+
+class DeferredTransfer(Transfer, DeferredRun[Saved]):
     """A download under Twisted: a Deferred that fires with what was saved."""
 
     def __init__(self, exchange: Exchange, told: Callable[[Progress], object] | None) -> None:
         Transfer.__init__(self, exchange, told)
-        Promise.__init__(self)
-        self._failure: BaseException | None = None
-        self._ended = False
-        self._running = Deferred.fromCoroutine(self.run())
-        self._running.addErrback(self._failed).addBoth(self._end)
+        DeferredRun.__init__(self, self.run())
 
     def __await__(self) -> Generator[Any, Any, Saved]:
         return Promise.__await__(self)
 
     __iter__ = __await__
 
-    def _failed(self, failure: Failure) -> None:
-        self._failure = failure.value
 
-    def _end(self, _none: object) -> None:
-        self._ended = True
-        self._settled()
+class DeferredCheck(ReadyCheck, DeferredRun[Readiness]):
+    """A check of services under Twisted: a Deferred that fires with how they do."""
 
-    def _is_over(self) -> bool:
-        return self._ended
+    def __init__(self, exchange: Exchange, names: list[str]) -> None:
+        ReadyCheck.__init__(self, exchange, names)
+        DeferredRun.__init__(self, self.run())
 
-    def _value(self) -> Saved:
-        if self._failure is not None:
-            raise self._failure
-        return self.saved
+    def __await__(self) -> Generator[Any, Any, Readiness]:
+        return Promise.__await__(self)
 
-    def _stop(self) -> None:
-        self._running.cancel()
+    __iter__ = __await__
 
 
 @implementer(IReadDescriptor)  # pyright: ignore[reportUntypedClassDecorator]

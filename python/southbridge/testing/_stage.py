@@ -228,6 +228,12 @@ class Kernel:
             exchange.unlisten()
             raise
 
+    def step(self) -> None:
+        """The native kernel does what it can do now; nobody is told of anything, and no time passes."""
+        with self._driving:
+            if not self._closed:
+                self._native.step(0.0)
+
     def thread_port(self) -> Port:
         """The port of this thread."""
         port: Port | None = getattr(self._local, "port", None)

@@ -79,7 +79,7 @@ impl Bus {
         let port = process::attach(py, "twisted")?;
         let opened = py.detach(|| {
             let (id, _ticket) = bus_port::open(&port, PreparedBus::new(setup)?)?;
-            seam::done(&port).map(|()| id)
+            seam::done(&port).map(|_done| id)
         });
         let id = opened.map_err(|error| errors::of_failure(py, &error))?;
         let bus = Self { port: Own::new(port), id, carry_timeout: age_max };

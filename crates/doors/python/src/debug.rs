@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 use southbridge_kernel::port::StartError;
 
-use crate::seam::{self, DebugConfig, KernelThread, Region, StackSource};
+use crate::seam::{self, DebugConfig, KernelThread, Region, Service, StackSource};
 use crate::{marks, stacks};
 
 /// The debug socket of one process.
@@ -35,18 +35,18 @@ impl Debugging {
         });
     }
 
-    /// Starts the kernel, with its debug socket.
+    /// Starts the kernel, with its debug socket; it knows `services` from the start.
     ///
     /// # Errors
     /// As [`seam::start`]. A debug socket that cannot be opened is no reason not to start.
-    pub fn start(&self, region: Region) -> Result<KernelThread, StartError> {
+    pub fn start(&self, region: Region, services: Vec<Service>) -> Result<KernelThread, StartError> {
         let config = directory().map(|directory| DebugConfig {
             directory,
             facts: self.version.get().map(|version| ("python", version.clone())).into_iter().collect(),
             marks: Arc::clone(marks::all()),
             stack: Arc::clone(&self.stack),
         });
-        seam::start(region, config, Arc::clone(&self.opened))
+        seam::start(region, config, Arc::clone(&self.opened), services)
     }
 
     /// Where it lies.

@@ -16,6 +16,12 @@ pub fn of_failure(py: Python<'_>, failure: &Failure) -> PyErr {
         let error = class(py, failure.name())?.call1((failure.to_string(),))?;
         error.setattr(intern!(py, "step"), failure.step().name())?;
         error.setattr(intern!(py, "is_repeatable"), failure.is_repeatable())?;
+        if let Failure::HostDown { service, failures, failing_for, retry_in } = failure {
+            error.setattr(intern!(py, "service"), service)?;
+            error.setattr(intern!(py, "failures"), failures)?;
+            error.setattr(intern!(py, "failing_for"), failing_for.as_secs_f64())?;
+            error.setattr(intern!(py, "retry_in"), retry_in.as_secs_f64())?;
+        }
         Ok(error)
     };
     built().map_or_else(|error: PyErr| error, PyErr::from_value)

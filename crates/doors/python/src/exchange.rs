@@ -27,17 +27,26 @@ use crate::here::{self, Here};
 use crate::port::Port;
 use crate::process::{self, Own};
 use crate::response::Response;
-use crate::seam::{Answer, Draw, Drawn, Ends, Failure, Feed, Progress, Purpose, Pushed, Saved};
+use crate::seam::{
+    self, Answer, Draw, Drawn, Ends, Failure, Feed, Progress, Purpose, Pushed, Question, Saved,
+};
 use crate::waiting::{Over, Who};
 use crate::{errors, headers};
 
 /// One request and its response, in pieces. Used where it was opened: in one loop, hub or thread.
 #[pyclass(frozen, weakref, module = "southbridge._kernel")]
 pub struct Exchange {
-    response: Py<Response>,
-    purpose: Purpose,
+    what: What,
     opened: OnceLock<OpenedAt>,
     saved: OnceLock<(PathBuf, u64, u64)>,
+}
+
+/// What is exchanged.
+enum What {
+    /// A request for its response.
+    Response(Py<Response>, Purpose),
+    /// A question for its answer.
+    Question(Question),
 }
 
 struct OpenedAt {
@@ -64,7 +73,23 @@ enum Drawing {
 impl Exchange {
     /// What `response` asks for, which has not been sent.
     pub fn new(response: Py<Response>, purpose: Purpose) -> Self {
-        Self { response, purpose, opened: OnceLock::new(), saved: OnceLock::new() }
+        Self::of(What::Response(response, purpose))
+    }
+
+    /// A question to the kernel, which has not been asked.
+    pub fn asking(question: Question) -> Self {
+        Self::of(What::Question(question))
+    }
+
+    fn of(what: What) -> Self {
+        Self { what, opened: OnceLock::new(), saved: OnceLock::new() }
+    }
+
+    fn response(&self) -> PyResult<&Py<Response>> {
+        match &self.what {
+            What::Response(response, _) => Ok(response),
+            What::Question(_) => Err(PyRuntimeError::new_err("a question has no response")),
+        }
     }
 
     fn opened(&self) -> PyResult<&OpenedAt> {
@@ -155,15 +180,26 @@ impl Exchange {
         Self::new(response, Purpose::Upload)
     }
 
+    /// Asks which services can be asked: as soon as it is another answer than the one with this version.
+    #[staticmethod]
+    #[pyo3(signature = (since, /))]
+    fn change(since: Option<u64>) -> Self {
+        Self::asking(Question::Changed { since })
+    }
+
     /// Sends the request, from where this is.
     fn open(&self, py: Python<'_>) -> PyResult<()> {
         let _visit = process::visit(py)?;
         let here = here::here(py)?;
         let port = here::port(py, &here)?;
-        let response = self.response.get();
-        let outgoing = response.take_to_send(py)?;
-        let Ends { ticket, draw, feed, progress } =
-            port.get().open(py, outgoing, &self.purpose).inspect_err(|_| response.abandon())?;
+        let Ends { ticket, draw, feed, progress } = match &self.what {
+            What::Response(response, purpose) => {
+                let response = response.get();
+                let outgoing = response.take_to_send(py)?;
+                port.get().open(py, outgoing, purpose).inspect_err(|_| response.abandon())?
+            }
+            What::Question(question) => port.get().ask(py, question)?,
+        };
         let bodies = Bodies { drawing: draw.map_or(Drawing::Over(None), Drawing::Flows), feed };
         let opened = OpenedAt {
             port: port.unbind(),
@@ -178,7 +214,7 @@ impl Exchange {
 
     /// The answer, once it is there. Raises the failure, if it came to that.
     fn head(&self, py: Python<'_>) -> PyResult<Option<Py<Response>>> {
-        let response = self.response.get();
+        let response = self.response()?.get();
         if !response.is_settled() {
             let opened = self.opened()?;
             if opened.bodies.get().is_none() {
@@ -188,14 +224,30 @@ impl Exchange {
             response.complete(answer.map(|answer| self.keep_saved(answer)));
         }
         response.check(py)?;
-        Ok(Some(self.response.clone_ref(py)))
+        Ok(Some(self.response()?.clone_ref(py)))
+    }
+
+    /// The answer to a question for services, once it is there: its version, and of each service the name, the state, for
+    /// how many seconds it has been so, and why it is not up.
+    fn readiness(&self, py: Python<'_>) -> PyResult<Option<ReadinessShown>> {
+        let opened = self.opened()?;
+        if opened.bodies.get().is_none() {
+            return Err(errors::forked(py));
+        }
+        let Some(answer) = opened.port.get().take_answer(opened.ticket) else { return Ok(None) };
+        let readiness =
+            answer.and_then(seam::readiness).map_err(|failure| errors::of_failure(py, &failure))?;
+        let services = readiness.services.into_iter();
+        let shown = services.map(|it| (it.name, it.state.name(), it.lasts.as_secs_f64(), it.why)).collect();
+        Ok(Some((readiness.version, shown)))
     }
 
     /// Whether the answer is there, or will never be.
     #[getter]
     fn is_answered(&self) -> bool {
         let there = |opened: &OpenedAt| opened.port.get().is_answered(opened.ticket);
-        self.response.get().is_settled() || self.opened.get().is_some_and(there)
+        let settled = matches!(&self.what, What::Response(response, _) if response.get().is_settled());
+        settled || self.opened.get().is_some_and(there)
     }
 
     /// What has come of the body, as one: about `bytes_max` at most, `b""` when there is nothing yet, and `None` when
@@ -328,12 +380,16 @@ impl Exchange {
         // What it has not sent is not its own: another may have.
         if let Some(opened) = self.opened.get() {
             opened.close();
-            self.response.get().abandon();
+            if let What::Response(response, _) = &self.what {
+                response.get().abandon();
+            }
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.response)?;
+        if let What::Response(response, _) = &self.what {
+            visit.call(response)?;
+        }
         self.opened.get().map_or(Ok(()), |opened| visit.call(&opened.port))
     }
 }
@@ -357,6 +413,9 @@ fn joined<'py>(py: Python<'py>, pieces: &[Bytes], bytes: usize) -> PyResult<Boun
         }),
     }
 }
+
+/// A readiness as Python takes it.
+type ReadinessShown = (u64, Vec<(String, &'static str, f64, Option<String>)>);
 
 /// How much is copied out of the interpreter at a time.
 const FED_BYTES: usize = 64 * 1024;

@@ -32,6 +32,8 @@ mod process;
 mod rehearsal;
 mod response;
 mod seam;
+mod service_file;
+mod services;
 mod stacks;
 mod statistics;
 mod values;
@@ -69,6 +71,10 @@ mod _kernel {
     use crate::rehearsal::Rehearsal;
     #[pymodule_export]
     use crate::response::Response;
+    #[pymodule_export]
+    use crate::services::{
+        Breaker, Limits, Retry, Tls, declare_file, declare_service, push_service, ready, withdraw_service,
+    };
     #[pymodule_export]
     use crate::statistics::{Statistics, statistics};
     #[pymodule_export]

@@ -25,7 +25,7 @@ use crate::asyncio::AsyncioWaiter;
 use crate::heard::{Exchanges, Listening};
 use crate::process::Own;
 use crate::response::Response;
-use crate::seam::{Answer, Ends, Failure, Outgoing, Port as KernelPort, Purpose, Said};
+use crate::seam::{Answer, Ends, Failure, Outgoing, Port as KernelPort, Purpose, Question, Said};
 use crate::waiting::{Waiting, Who};
 use crate::{errors, process, seam};
 
@@ -148,6 +148,14 @@ impl Port {
         let ends = opened.map_err(|failure| errors::of_failure(py, &failure))?;
         self.exchanges().open(ends.ticket);
         Ok(ends)
+    }
+
+    /// Asks `question`.
+    pub fn ask(&self, py: Python<'_>, question: &Question) -> PyResult<Ends> {
+        let port = self.ours(py)?;
+        let ticket = seam::ask(port, question).map_err(|failure| errors::of_failure(py, &failure))?;
+        self.exchanges().open(ticket);
+        Ok(Ends { ticket, draw: None, feed: None, progress: None })
     }
 
     /// Tells `who` of the next news of `ticket`.

@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use southbridge_words::Ticket;
 
 use crate::debug::Debugging;
-use crate::seam::{KernelThread, Landing, Port, Region};
-use crate::{errors, ffi, marks, statistics};
+use crate::seam::{Answer, Failure, KernelThread, Landing, Port, Region, Service};
+use crate::{errors, ffi, here, marks, seam, services, statistics};
 
 /// A thing of the process that made it. In a child that was forked off, nobody can get at it, and it is leaked.
 pub struct Own<T> {
@@ -85,7 +87,8 @@ pub fn attach(py: Python<'_>, frontend: &'static str) -> PyResult<Port> {
     let _visit = visit(py)?;
     let region = statistics::region(py)?;
     house.debug.know(py);
-    let attached = py.detach(|| house.attach(frontend, region));
+    let declared = services::declared();
+    let attached = py.detach(|| house.attach(frontend, region, declared));
     house.debug.show_stacks(py);
     let port = attached.map_err(|refused| match refused {
         Refused::Stopped => errors::stopped(py),
@@ -96,6 +99,30 @@ pub fn attach(py: Python<'_>, frontend: &'static str) -> PyResult<Port> {
         statistics::kernel_runs(py)?;
     }
     Ok(port)
+}
+
+/// Has something done that waits for nobody outside, and waits until it is: `submit` hands it in at the port it is given.
+///
+/// # Errors
+/// What it came to.
+pub fn perform(
+    py: Python<'_>,
+    submit: impl FnOnce(&Port) -> Result<Ticket, Failure> + Send,
+) -> PyResult<Answer> {
+    let port = attach(py, "threads")?;
+    let _visit = visit();
+    if !is_staged() {
+        let done = py.detach(|| submit(&port).and_then(|_ticket| seam::done(&port)));
+        return done.map_err(|failure| errors::of_failure(py, &failure));
+    }
+    submit(&port).map_err(|failure| errors::of_failure(py, &failure))?;
+    for _ in 0..STEPS_MAX {
+        if let Some(done) = seam::taken(&port) {
+            return done.map_err(|failure| errors::of_failure(py, &failure));
+        }
+        here::frontend(py, "rehearsed")?.call_method0(intern!(py, "step"))?;
+    }
+    Err(errors::plain(py, "the kernel of this test does not move: somebody else moves it, or it has ended"))
 }
 
 /// Whether this process has a kernel that runs.
@@ -205,7 +232,12 @@ impl House {
         }
     }
 
-    fn attach(&self, frontend: &'static str, region: &Region) -> Result<Port, Refused> {
+    fn attach(
+        &self,
+        frontend: &'static str,
+        region: &Region,
+        declared: Vec<Service>,
+    ) -> Result<Port, Refused> {
         let no_port = |error| Refused::System(format!("no port can be attached to the kernel: {error}"));
         let held_max = if frontend == "threads" { THREAD_HELD_MAX } else { HELD_MAX };
         if let Some(landing) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -213,7 +245,7 @@ impl House {
         }
         let mut stage = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*stage, Stage::NotStarted) {
-            let started = ffi::without_signals(|| self.debug.start(region.clone()))
+            let started = ffi::without_signals(|| self.debug.start(region.clone(), declared))
                 .map_err(|error| Refused::System(error.to_string()))?;
             self.has_kernel.store(true, Ordering::Release);
             *stage = Stage::Running(started);
@@ -246,6 +278,9 @@ const HELD_MAX: usize = 16_384;
 /// A thread waits for what it asks: only streams make it more than one. This takes 0.15 MB, and there may be many
 /// threads.
 const THREAD_HELD_MAX: usize = 1024;
+
+/// In how many steps without time the kernel of a test has done what is handed in: it takes one, or two.
+const STEPS_MAX: u32 = 100;
 
 /// How long the exit waits for threads to come back from native code.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);

@@ -30,9 +30,10 @@ use southbridge_policy::pool::PoolLimits;
 use southbridge_words::{Step, Ticket, WallTime};
 
 pub use southbridge::client::{
-    Answer, Auth, Beginning, Body, Client, ClientConfig, ClientError as Failure, ClientTls, Content,
-    Download, Draw, Drawn, Feed, Multipart, Part, Port, Progress, ProxyChoice, ProxyRules, Pushed, Request,
-    Response as Incoming, Saved, Timeouts,
+    Answer, Attempts, Auth, Beginning, Body, BreakerLimits, Client, ClientConfig, ClientError as Failure,
+    ClientTls, Content, Download, Draw, Drawn, Feed, Multipart, Part, Port, Progress, ProxyChoice,
+    ProxyRules, Pushed, Readiness, Request, Response as Incoming, Saved, Service, ServiceDiscovery,
+    ServiceLimits, Timeouts, declare, push, withdraw,
 };
 
 /// Where ports are attached to a kernel that a test moves.
@@ -71,6 +72,23 @@ pub enum Purpose {
     Download(Download),
 }
 
+/// What is asked of the kernel itself.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Which services can be asked: as soon as these can, or all where none is named, and after `within` in any case.
+    Ready {
+        /// Which.
+        names: Vec<String>,
+        /// For how long at most.
+        within: Option<Duration>,
+    },
+    /// The same, as soon as it is another than the one with this version.
+    Changed {
+        /// Which is known; none asks for what is known now.
+        since: Option<u64>,
+    },
+}
+
 /// The ends of an exchange that are the application's.
 pub struct Ends {
     /// Its number.
@@ -92,7 +110,7 @@ pub enum Said {
 }
 
 /// Starts the kernel of this process, with a debug socket if `debug` says so; where that lies, or why there is none, is
-/// told to `opened`. What it may dial is said by each client: decision 0010.
+/// told to `opened`. It knows `services` from the start. What it may dial is said by each client: decision 0010.
 ///
 /// # Errors
 /// [`StartError`] when there is no thread to be had.
@@ -100,6 +118,7 @@ pub fn start(
     region: Region,
     debug: Option<DebugConfig>,
     opened: Arc<OnceLock<Result<PathBuf, String>>>,
+    services: Vec<Service>,
 ) -> Result<KernelThread, StartError> {
     let admission = AdmissionLimits { per_service_max: PER_SERVICE_MAX, ..AdmissionLimits::default() };
     let pool = PoolLimits { waiting_per_peer_max: PER_SERVICE_MAX, ..PoolLimits::default() };
@@ -109,7 +128,17 @@ pub fn start(
             let told = southbridge_kernel::debug::open(kernel, debug);
             let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
         }
-        Southbridge::on(kernel.clone(), FederationConfig::default())
+        let desk = Southbridge::on(kernel.clone(), FederationConfig::default());
+        for service in &services {
+            // They could be declared before; what has become of a file since, whoever asks for the service is told.
+            if let Err(error) = southbridge::client::declare_on(&desk, service) {
+                eprintln!(
+                    "southbridge: the service {:?} cannot be declared in this process: {error}",
+                    service.name
+                );
+            }
+        }
+        desk
     })
 }
 
@@ -127,22 +156,27 @@ pub fn publish(
     listening: Arc<OnceLock<ListenAddress>>,
 ) -> Result<(), Failure> {
     southbridge::statistics::publish(port, config, listening)?;
-    done(port)
+    done(port).map(drop)
 }
 
 /// Blocks until the one thing that was handed in at `port` is done.
 ///
 /// # Errors
-/// What it failed with.
-pub fn done(port: &Port) -> Result<(), Failure> {
+/// Why it could not be done.
+pub fn done(port: &Port) -> Result<Answer, Failure> {
     loop {
-        let mut result = None;
-        port.drain(1, |completion| result = completion.answer());
-        if let Some(result) = result {
-            return result.map(drop);
+        if let Some(result) = taken(port) {
+            return result;
         }
         port.wait(Duration::from_millis(100));
     }
+}
+
+/// The answer to the one thing that was handed in at `port`, if it is there.
+pub fn taken(port: &Port) -> Option<Result<Answer, Failure>> {
+    let mut result = None;
+    port.drain(1, |completion| result = completion.answer());
+    result
 }
 
 /// Hands `outgoing` in at `port`. Never blocks.
@@ -155,6 +189,17 @@ pub fn submit(port: &Port, outgoing: Outgoing) -> Result<Ticket, Failure> {
         return crate::measure::submit(port, outgoing.request);
     }
     waking(|| outgoing.client.submit(port, outgoing.request))
+}
+
+/// Hands `question` in at `port`. Never blocks.
+///
+/// # Errors
+/// [`Failure`] when it is refused on this side.
+pub fn ask(port: &Port, question: &Question) -> Result<Ticket, Failure> {
+    match question {
+        Question::Ready { names, within } => southbridge::client::wait_ready(port, names.clone(), *within),
+        Question::Changed { since } => southbridge::client::ready(port, *since),
+    }
 }
 
 /// Hands `outgoing` in at `port`, for bodies in pieces. Never blocks.
@@ -198,6 +243,17 @@ pub fn drain(port: &Port, completions_max: usize, mut take: impl FnMut(Ticket, S
     })
 }
 
+/// The readiness in `answer`.
+///
+/// # Errors
+/// [`Failure::Failed`] when it is the answer to something else.
+pub fn readiness(answer: Answer) -> Result<Readiness, Failure> {
+    match answer {
+        Answer::Readiness(readiness) => Ok(*readiness),
+        other => Err(astray("a question for services", &other)),
+    }
+}
+
 /// The response in `answer`: whole, or its head.
 ///
 /// # Errors
@@ -205,10 +261,14 @@ pub fn drain(port: &Port, completions_max: usize, mut take: impl FnMut(Ticket, S
 pub fn response(answer: Answer) -> Result<Box<Incoming>, Failure> {
     match answer {
         Answer::Response(response) | Answer::Head(response) => Ok(response),
-        other => Err(Failure::Failed {
-            step: Step::Response,
-            is_repeatable: false,
-            reason: format!("the kernel answered a request with {other:?}"),
-        }),
+        other => Err(astray("a request", &other)),
+    }
+}
+
+fn astray(asked: &str, answer: &Answer) -> Failure {
+    Failure::Failed {
+        step: Step::Response,
+        is_repeatable: false,
+        reason: format!("the kernel answered {asked} with {answer:?}"),
     }
 }
