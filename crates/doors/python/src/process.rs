@@ -109,8 +109,8 @@ pub fn perform(
     py: Python<'_>,
     submit: impl FnOnce(&Port) -> Result<Ticket, Failure> + Send,
 ) -> PyResult<Answer> {
+    let _visit = visit(py)?;
     let port = attach(py, "threads")?;
-    let _visit = visit();
     if !is_staged() {
         let done = py.detach(|| submit(&port).and_then(|_ticket| seam::done(&port)));
         return done.map_err(|failure| errors::of_failure(py, &failure));

@@ -177,6 +177,7 @@ pub fn declare_service(
     breaker: Option<&Bound<'_, Breaker>>,
     tls: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
+    let _visit = process::visit(py)?;
     let mut service = Service::new(name, found(discovery)?);
     service.host = host;
     if let Some(limits) = limits {
@@ -207,6 +208,7 @@ pub fn declare_service(
 #[pyo3(signature = (path, /))]
 #[expect(clippy::needless_pass_by_value, reason = "it is what a path of Python becomes")]
 pub fn declare_file(py: Python<'_>, path: PathBuf) -> PyResult<Vec<String>> {
+    let _visit = process::visit(py)?;
     let read = service_file::load(&path);
     let services = read.map_err(|problems| errors::named(py, "InvalidSetting", &problems.to_string()))?;
     let names = services.iter().map(|service| service.name.clone()).collect();
@@ -218,6 +220,7 @@ pub fn declare_file(py: Python<'_>, path: PathBuf) -> PyResult<Vec<String>> {
 #[pyfunction]
 #[pyo3(signature = (name, /))]
 pub fn withdraw_service(py: Python<'_>, name: String) -> PyResult<()> {
+    let _visit = process::visit(py)?;
     if !process::is_staged() {
         register().remove(&name);
     }
@@ -228,6 +231,7 @@ pub fn withdraw_service(py: Python<'_>, name: String) -> PyResult<()> {
 #[pyfunction]
 #[pyo3(signature = (name, addresses, /))]
 pub fn push_service(py: Python<'_>, name: String, addresses: &Bound<'_, PyAny>) -> PyResult<()> {
+    let _visit = process::visit(py)?;
     let addresses = addresses_of(addresses)?;
     if !process::is_staged()
         && let Some(service) = register().get_mut(&name)
@@ -242,7 +246,7 @@ pub fn push_service(py: Python<'_>, name: String, addresses: &Bound<'_, PyAny>) 
 #[pyfunction]
 #[pyo3(signature = (*names, timeout=None))]
 pub fn ready(py: Python<'_>, names: Vec<String>, timeout: Option<f64>) -> PyResult<Bound<'_, PyAny>> {
-    process::check_running(py)?;
+    let _visit = process::visit(py)?;
     let within = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
     let exchange = Exchange::asking(Question::Ready { names: names.clone(), within });
     match here::here(py)? {
@@ -257,7 +261,6 @@ pub fn ready(py: Python<'_>, names: Vec<String>, timeout: Option<f64>) -> PyResu
 }
 
 fn declare(py: Python<'_>, service: Service) -> PyResult<()> {
-    process::check_running(py)?;
     let known = service.clone();
     process::perform(py, move |port| seam::declare(port, service))?;
     if !process::is_staged() {
