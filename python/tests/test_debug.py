@@ -114,7 +114,10 @@ def test_the_stack_of_a_main_thread_that_hangs_is_told(peer: str, place: Path, n
             functions = [frame["function"].rpartition(".")[2] for frame in stack["frames"]]
             assert functions[-1] == "<module>"
             assert HANGING[name] in functions[stack["moving"] :], stack
-            assert all(frame["file"] and frame["line"] for frame in stack["frames"]), stack
+            assert all(frame["file"] for frame in stack["frames"]), stack
+            # Instructions that the compiler made up are of no line: the end of a generator, say.
+            outer = stack["frames"][max(1, stack["moving"]) :]
+            assert all(frame["line"] for frame in outer), stack
             assert not stack["is_cut"]
             moved += stack["moving"] > 0
         assert asked.ends_well()

@@ -165,11 +165,12 @@ async fn stack_of(source: &StackSource, thread: &Thread) -> Result<Option<StackV
         looks += 1;
         let look = (source.look)(thread).map_err(StackError::CannotLook)?;
         if let Some(look) = look
-            && best.as_ref().is_none_or(|best| still(best) < still(&look) || look.moving == 0)
+            && best.as_ref().is_none_or(|best| still(best) < still(&look) || holds_still(&look))
         {
             best = Some(look);
         }
-        if best.as_ref().is_some_and(|best| best.moving == 0 || looks >= LOOKS_AT_THE_MOVING) {
+        let is_enough = |best: &Look| holds_still(best) || (looks >= LOOKS_AT_THE_MOVING && still(best) > 0);
+        if best.as_ref().is_some_and(is_enough) {
             break;
         }
         tokio::task::yield_now().await;
@@ -189,6 +190,12 @@ async fn stack_of(source: &StackSource, thread: &Thread) -> Result<Option<StackV
 
 fn still(look: &Look) -> usize {
     look.frames.len().saturating_sub(look.moving)
+}
+
+/// Whether nothing changed meanwhile. That nothing was found is no such thing: a thread that calls and returns can look so
+/// for a moment.
+fn holds_still(look: &Look) -> bool {
+    look.moving == 0 && !look.frames.is_empty()
 }
 
 /// What the system says of a thread (proc_pid_stat(5)).
@@ -213,7 +220,7 @@ impl fmt::Debug for StackSource {
 }
 
 const UNKNOWN: &str = "in an unknown state";
-/// How often a thread is looked at of which nothing could be read at all.
+/// How often a thread is looked at of which nothing could be read at all, or nothing that held still.
 const LOOKS_MAX: u32 = 64;
 /// How often one is looked at whose innermost frames change: more looks at a loop would show it no better.
 const LOOKS_AT_THE_MOVING: u32 = 8;
@@ -270,6 +277,18 @@ mod tests {
         let view = run(Stacks::default().main(&source)).unwrap();
         assert_eq!((view.looks, view.moving), (LOOKS_AT_THE_MOVING, 1));
         assert_eq!(view.frames[0].function, "a");
+    }
+
+    /// For a moment it seems to have no frames, or others in all of its stack: neither is what it is doing.
+    #[test]
+    fn a_look_that_shows_nothing_still_is_not_enough() {
+        let source = source(|time| match time {
+            0 => Some(look(&[], 0)),
+            1..20 => Some(look(&["torn"], 1)),
+            _ => Some(look(&["a", "outer"], 1)),
+        });
+        let view = run(Stacks::default().main(&source)).unwrap();
+        assert_eq!((view.looks, view.moving, view.frames.len()), (21, 1, 2));
     }
 
     /// Nothing is made up, and nobody looks for ever.
