@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::programs::run;
 use crate::shell::{Done, Failure, announce, cargo, checkout, command, step, target_dir};
 use crate::suite::Extent;
+use crate::synapse;
 use crate::wheel::HOSTILE_VARIABLE;
 
 /// What pip installs: the groups of `pyproject.toml`.
@@ -32,12 +33,12 @@ pub fn check() -> Done {
     step("mypy", &mut tool("mypy"))
 }
 
-/// Every test of the package; the full extent repeats a hundred times as often what counts forks, exits and
-/// cancellations.
+/// Every test of the package, those in a Synapse too when an interpreter that has one is named; the full extent repeats
+/// a hundred times as often what counts forks, exits and cancellations.
 ///
 /// # Errors
 /// What failed first.
-pub fn test(extent: Extent, filter: Option<&str>) -> Done {
+pub fn test(extent: Extent, filter: Option<&str>, synapse: Option<&Path>) -> Done {
     let quick = extent == Extent::Quick;
     venv()?;
     module()?;
@@ -48,6 +49,9 @@ pub fn test(extent: Extent, filter: Option<&str>) -> Done {
     let pytest = |start: &[&str]| {
         let mut pytest = pytest(start, quick, filter);
         pytest.env(HOSTILE_VARIABLE, &peers);
+        if let Some(synapse) = synapse {
+            pytest.env(synapse::PYTHON_VARIABLE, synapse);
+        }
         pytest
     };
     step("python", &mut pytest(&["-m", "pytest"]))?;
@@ -75,7 +79,7 @@ pub fn hostile_peers() -> Result<PathBuf, Failure> {
     Ok(target_dir().join("debug/examples/hostile_peers"))
 }
 
-/// Builds the native module and its peer for release, and measures; `args` are those of `benches/python`.
+/// Builds the native module as it is shipped, and its peer, and measures; `args` are those of `benches/python`.
 ///
 /// # Errors
 /// Something does not build, or a bound was missed.
@@ -83,10 +87,18 @@ pub fn bench(args: &[String]) -> Done {
     venv()?;
     let peers = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--group", "peers"];
     step("install the clients to compare with", python().args(peers))?;
-    let build =
-        ["build", "--release", "--package", "southbridge-python", "--features", "measure", "--locked"];
-    step("native module (release)", cargo().args(build))?;
-    place("release/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))?;
+    let build = [
+        "build",
+        "--profile",
+        "dist",
+        "--package",
+        "southbridge-python",
+        "--features",
+        "measure",
+        "--locked",
+    ];
+    step("native module (dist)", cargo().args(build))?;
+    place("dist/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))?;
     let bridge = checkout().join("benches/python/bridge/Cargo.toml");
     let beside = target_dir().join("bridge");
     let mut build = cargo();

@@ -40,12 +40,12 @@ pub fn run(extent: Extent, filter: Option<&str>) -> Done {
         step("doc tests", cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     }
     packages(&PYTHON_PROGRAMS)?;
-    python::test(extent, filter)?;
     if extent == Extent::Quick {
-        return Ok(());
+        return python::test(extent, filter, None);
     }
     packages(&PEER_PROGRAMS)?;
     let synapse = synapse::python()?;
+    python::test(extent, filter, Some(&synapse))?;
     let mut peers = runner.command(runner.ignored_only(), filter);
     peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, synapse).env("PATH", &path);
     step("tests with real peers", &mut peers)?;

@@ -28,7 +28,7 @@ pub fn run(only: Option<&str>) -> Done {
         maturin.args(what).arg("--out").arg(&dist);
         maturin
     };
-    step("wheel", &mut build(&["build", "--release", "--locked"]))?;
+    step("wheel", &mut build(&["build", "--profile", "dist", "--locked"]))?;
     step("source distribution", &mut build(&["sdist"]))?;
     let wheel = the_one(&dist, "-abi3-", ".whl")?;
     let source = the_one(&dist, "southbridge-", ".tar.gz")?;
