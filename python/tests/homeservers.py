@@ -10,6 +10,7 @@ import base64
 import hashlib
 import http.client
 import json
+import math
 import ssl
 import threading
 import time
@@ -42,6 +43,8 @@ class Homeserver:
     sent: list[Sent] = field(default_factory=list)
     server: asyncio.Server | None = None
     connections: set[asyncio.Transport] = field(default_factory=set)
+    # Seconds after which it answers transactions; infinite: never.
+    answers_after: float = 0.0
 
     def events(self, kind: str = "m.room.message") -> list[str]:
         """The bodies of messages that came, in order, each as often as it came."""
@@ -119,7 +122,7 @@ class Homeservers:
         redacted = {key: event[key] for key in kept if key in event}
         redacted["content"] = {"membership": "join"}
         event["signatures"] = {one.name: {KEY_ID: one.sign(redacted)}}
-        path = f"/_matrix/federation/v2/send_join/{here}/%24{one.name}"
+        path = f"/_matrix/federation/v2/send_join/{here}/%24{one.name}?omit_members=true"
         ask(one, client, homeserver, ("PUT", path), event)
 
     def _run(self, work: Any) -> Any:
@@ -176,10 +179,10 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, method: str, target: str, body: bytes) -> None:
         answer: dict[str, Any] = {"errcode": "M_UNRECOGNIZED", "error": target}
-        status = "404 Not Found"
+        status, delay = "404 Not Found", 0.0
         if target.startswith("/_matrix/federation/v1/send/") and method == "PUT":
             self._homeserver.sent.append(Sent(time.monotonic(), json.loads(body)))
-            status, answer = "200 OK", {"pdus": {}}
+            status, answer, delay = "200 OK", {"pdus": {}}, self._homeserver.answers_after
         elif target.startswith("/_matrix/key/v2/server"):
             status, answer = "200 OK", self._homeserver.keys()
         elif target.startswith("/_matrix/federation/v1/query/profile"):
@@ -188,7 +191,10 @@ class _Connection(asyncio.Protocol):
         head = (
             f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(written)}\r\n\r\n"
         )
-        self._transport.write(head.encode() + written)
+        if not delay:
+            self._transport.write(head.encode() + written)
+        elif delay < math.inf:
+            asyncio.get_running_loop().call_later(delay, self._transport.write, head.encode() + written)
 
 
 def ask(one: Homeserver, port: int, homeserver: str, what: tuple[str, str], content: Any = None) -> Any:

@@ -81,9 +81,9 @@ class Synapse:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, module: dict[str, Any] | None = None, wrap: tuple[str, ...] = ()) -> None:
+    def start(self, module: dict[str, Any] | None = None, wrap: tuple[str, ...] = (), **more: Any) -> None:
         """Start it, with the module in this configuration or without, and wait until it answers."""
-        config = dict(self._config)
+        config = {**self._config, **more}
         if module is not None:
             config["modules"] = [{"module": "southbridge.synapse.Module", "config": module}]
         path = self.folder / "homeserver.yaml"

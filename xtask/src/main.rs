@@ -39,8 +39,8 @@ enum Chore {
     Test(Test),
     /// A federation of hundreds of homeservers on this machine, carried by Southbridge.
     Demo(Passed),
-    /// What Southbridge costs, beside a bare client in the same run; `--synapse`: what it saves a Synapse; `--python`: what
-    /// the package costs, beside other clients.
+    /// What Southbridge costs, beside a bare client in the same run; `--synapse`: what it saves a Synapse; `--module`: the
+    /// same inside of it; `--python`: what the package costs, beside other clients.
     Bench(Passed),
     /// Builds the wheel and the source distribution, and runs the suite on every CPython that is here.
     Wheel(Wheel),

@@ -19,8 +19,8 @@ pub fn demo(args: &[String]) -> Done {
     run(command(daemon).arg("demo").args(args))
 }
 
-/// Builds and runs the benchmarks with `args`, or with `--synapse` among them the one that asks what Synapse costs, or
-/// with `--python` those of the Python package.
+/// Builds and runs the benchmarks with `args`, or with `--synapse` among them the one that asks what Synapse costs, with
+/// `--module` what the module does to it, or with `--python` those of the Python package.
 ///
 /// # Errors
 /// They do not build, Synapse was asked for and cannot be had, or a bound was not met.
@@ -28,8 +28,14 @@ pub fn bench(args: &[String]) -> Done {
     if args.iter().any(|arg| arg == "--synapse") {
         return with_synapse("synapse-cost", "bench of real Synapses", &shipped_daemon()?, args);
     }
-    if args.iter().any(|arg| arg == "--python") {
-        let others: Vec<String> = args.iter().filter(|arg| *arg != "--python").cloned().collect();
+    let without = |flag: &str| {
+        let others = || args.iter().filter(|arg| *arg != flag).cloned().collect::<Vec<String>>();
+        args.iter().any(|arg| arg == flag).then(others)
+    };
+    if let Some(others) = without("--module") {
+        return python::bench_module(&synapse::python()?, &others);
+    }
+    if let Some(others) = without("--python") {
         return python::bench(&others);
     }
     // They measure the daemon that lies beside them.

@@ -84,21 +84,7 @@ pub fn hostile_peers() -> Result<PathBuf, Failure> {
 /// # Errors
 /// Something does not build, or a bound was missed.
 pub fn bench(args: &[String]) -> Done {
-    venv()?;
-    let peers = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--group", "peers"];
-    step("install the clients to compare with", python().args(peers))?;
-    let build = [
-        "build",
-        "--profile",
-        "dist",
-        "--package",
-        "southbridge-python",
-        "--features",
-        "measure",
-        "--locked",
-    ];
-    step("native module (dist)", cargo().args(build))?;
-    place("dist/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))?;
+    shipped_module("peers")?;
     let bridge = checkout().join("benches/python/bridge/Cargo.toml");
     let beside = target_dir().join("bridge");
     let mut build = cargo();
@@ -109,6 +95,40 @@ pub fn bench(args: &[String]) -> Done {
     let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
     announce("bench of the package");
     run(tool("python").env("PYTHONPATH", path).args(["-m", "python"]).args(args))
+}
+
+/// Builds the native module as it is shipped, and measures what it does to the Synapse of the interpreter `synapse`;
+/// `args` are those of `benches/python/synapse`.
+///
+/// # Errors
+/// Something does not build, or a bound was missed.
+pub fn bench_module(synapse: &Path, args: &[String]) -> Done {
+    shipped_module("plots")?;
+    let path = [checkout().join("python"), checkout().join("benches")];
+    let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
+    announce("bench of a Synapse with the module");
+    let mut bench = tool("python");
+    bench.env("PYTHONPATH", path).env(synapse::PYTHON_VARIABLE, synapse);
+    run(bench.args(["-m", "python.synapse"]).args(args))
+}
+
+/// The native module, as it is shipped but for the feature `measure`, in its place; and what pip calls `group`.
+fn shipped_module(group: &str) -> Done {
+    venv()?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--group", group];
+    step(&format!("install the group {group}"), python().args(install))?;
+    let build = [
+        "build",
+        "--profile",
+        "dist",
+        "--package",
+        "southbridge-python",
+        "--features",
+        "measure",
+        "--locked",
+    ];
+    step("native module (dist: ten minutes, the first time)", cargo().args(build))?;
+    place("dist/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))
 }
 
 fn pytest(start: &[&str], quick: bool, filter: Option<&str>) -> Command {

@@ -1,0 +1,91 @@
+"""Looks at Synapse from outside while it works: how long a request of a local user takes, its memory, its CPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from tests.synapses import Synapse
+
+from .cores import OTHER_CORE
+
+EVERY = 0.05
+
+
+@dataclass
+class Seen:
+    """Samples, each with its time in seconds of the monotonic clock."""
+
+    requests: list[tuple[float, float]] = field(default_factory=list)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+
+    def longest(self) -> float:
+        """The longest time a local request took, in seconds."""
+        return max((took for _at, took in self.requests), default=float("nan"))
+
+    def most_memory(self) -> int:
+        """The most memory that was resident, in bytes."""
+        return max((size for _at, size in self.memory), default=0)
+
+
+class Watching:
+    """A process that looks twenty times a second, and if ``is_asking`` asks who it is each time, until it is told to end."""
+
+    def __init__(self, synapse: Synapse, *, is_asking: bool = True) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        asked = (theirs, synapse.port, synapse.token, synapse.pid, is_asking)
+        self._process = context.Process(target=_watch, args=asked, daemon=True)
+        self._process.start()
+        self._ours.recv()
+
+    def end(self) -> Seen:
+        """What was seen."""
+        self._ours.send(None)
+        seen: Seen = self._ours.recv()
+        self._process.join()
+        return seen
+
+
+def _watch(told: Connection, port: int, token: str, pid: int, is_asking: bool) -> None:
+    os.sched_setaffinity(0, {OTHER_CORE})
+    synapse, seen = voice(port, token), Seen()
+    told.send(None)
+    while not told.poll():
+        at = time.monotonic()
+        if is_asking:
+            synapse.client("GET", "account/whoami")
+            seen.requests.append((at, time.monotonic() - at))
+        seen.memory.append((at, memory_of(pid)))
+        time.sleep(max(0.0, at + EVERY - time.monotonic()))
+    told.send(seen)
+
+
+def voice(port: int, token: str) -> Synapse:
+    """One that only speaks to a Synapse which somebody else has started."""
+    synapse = Synapse.__new__(Synapse)
+    synapse.port, synapse.token = port, token
+    return synapse
+
+
+def is_idle(pid: int) -> bool:
+    """Whether it used less than a twentieth of a core for a second, which this takes."""
+    before = cpu_of(pid)
+    time.sleep(1)
+    return cpu_of(pid) - before < 0.05
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU it has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that are resident."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
