@@ -519,6 +519,17 @@ class Bus:
     ) -> int:
         """Carry this to one destination, after whatever waits for it. The ticket is drained when it is there."""
 
+    def ask(
+        self,
+        method: str,
+        uri: str,
+        headers: _HeaderFields,
+        body: bytes | None = None,
+        *,
+        timeout: float = 1260.0,
+    ) -> Exchange:
+        """Ask a homeserver for `matrix-federation://name/path`, with these header fields: to be opened and drawn."""
+
     def progress(self, floor: int) -> int:
         """Ask how far it has come, now that everything up to `floor` was handed in."""
 
@@ -552,6 +563,8 @@ class Client:
         cookies: bool | None = None,
         http2: bool | None = None,
         proxy: str | None = "environment",
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] | None = None,
         ca_files: Sequence[str | _Path] | None = None,
         only_ca_files: bool | None = None,
         certificate: tuple[str | _Path, str | _Path] | None = None,

@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,37 @@ class Sent:
 
 
 @dataclass
+class Asked:
+    """A request that came."""
+
+    method: str
+    target: str
+    head: bytes
+    body: bytes
+
+
+@dataclass
+class Reply:
+    """What is answered. One that is ``cut`` ends after so many bytes of its body."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: str = "200 OK"
+    fields: str = ""
+    cut: int | None = None
+
+
+@dataclass
 class Homeserver:
     """One of them."""
 
     name: str
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     sent: list[Sent] = field(default_factory=list)
+    # What came besides transactions.
+    asked: list[Asked] = field(default_factory=list)
+    # What answers targets that begin so; nothing is said where it gives None.
+    answers: dict[str, Callable[[Asked], Reply | None]] = field(default_factory=dict)
     server: asyncio.Server | None = None
     connections: set[asyncio.Transport] = field(default_factory=set)
     # Seconds after which it answers transactions; infinite: never.
@@ -56,6 +82,10 @@ class Homeserver:
         return [
             edu["content"] for one in self.sent for edu in one.body.get("edus", []) if edu["edu_type"] == kind
         ]
+
+    def heard(self, target: str) -> list[Asked]:
+        """What came for targets that begin so."""
+        return [one for one in self.asked if one.target.startswith(target)]
 
     def sign(self, parts: dict[str, Any]) -> str:
         return _base64(self.key.sign(canonical(parts)))
@@ -75,7 +105,8 @@ class Homeserver:
 class Homeservers:
     """All of them; ``ca_file`` vouches for them."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, *names: str) -> None:
+        """So many by their addresses, and besides those with these names, which are found by looking them up."""
         self._ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
         self._ca.cert_pem.write_to_path(str(self.ca_file))
@@ -85,6 +116,7 @@ class Homeservers:
         for number in range(count):
             # Not 127.0.0.1, where the real one listens.
             self.all.append(self._run(self._start(f"127.1.{number // 250}.{number % 250 + 1}")))
+        self.all += [self._run(self._start(name)) for name in names]
 
     def __getitem__(self, index: int) -> Homeserver:
         return self.all[index]
@@ -104,24 +136,7 @@ class Homeservers:
         event: dict[str, Any] = ask(one, client, homeserver, ("GET", path))["event"]
         event |= {"origin_server_ts": int(time.time() * 1000), "sender": user, "state_key": user}
         event.pop("event_id", None)
-        event["hashes"] = {"sha256": _base64(hashlib.sha256(canonical(event)).digest())}
-        kept = [
-            "type",
-            "room_id",
-            "sender",
-            "state_key",
-            "hashes",
-            "depth",
-            "prev_events",
-            "prev_state",
-            "auth_events",
-            "origin",
-            "origin_server_ts",
-            "membership",
-        ]
-        redacted = {key: event[key] for key in kept if key in event}
-        redacted["content"] = {"membership": "join"}
-        event["signatures"] = {one.name: {KEY_ID: one.sign(redacted)}}
+        seal(one, event)
         path = f"/_matrix/federation/v2/send_join/{here}/%24{one.name}?omit_members=true"
         ask(one, client, homeserver, ("PUT", path), event)
 
@@ -175,7 +190,22 @@ class _Connection(asyncio.Protocol):
                 return
             self._received = rest[length:]
             method, target, _version = line.decode().split(" ")
-            self._answer(method, target, rest[:length])
+            asked = Asked(method, target, head, rest[:length])
+            if not target.startswith("/_matrix/federation/v1/send/"):
+                self._homeserver.asked.append(asked)
+            answers = self._homeserver.answers
+            known = next((answers[begin] for begin in answers if target.startswith(begin)), None)
+            if known is None:
+                self._answer(method, target, rest[:length])
+            elif (reply := known(asked)) is not None:
+                self._reply(reply)
+
+    def _reply(self, reply: Reply) -> None:
+        head = f"HTTP/1.1 {reply.status}\r\nContent-Type: {reply.content_type}\r\n{reply.fields}"
+        self._transport.write(f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode())
+        self._transport.write(reply.body[: reply.cut])
+        if reply.cut is not None:
+            self._transport.close()
 
     def _answer(self, method: str, target: str, body: bytes) -> None:
         answer: dict[str, Any] = {"errcode": "M_UNRECOGNIZED", "error": target}
@@ -187,14 +217,22 @@ class _Connection(asyncio.Protocol):
             status, answer = "200 OK", self._homeserver.keys()
         elif target.startswith("/_matrix/federation/v1/query/profile"):
             status, answer = "200 OK", {"displayname": "Somebody"}
-        written = json.dumps(answer).encode()
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(written)}\r\n\r\n"
-        )
+        reply = Reply(json.dumps(answer).encode(), status=status)
         if not delay:
-            self._transport.write(head.encode() + written)
+            self._reply(reply)
         elif delay < math.inf:
-            asyncio.get_running_loop().call_later(delay, self._transport.write, head.encode() + written)
+            asyncio.get_running_loop().call_later(delay, self._reply, reply)
+
+
+def seal(one: Homeserver, event: dict[str, Any]) -> str:
+    """Hash and sign ``event`` of a room of version 10; its id."""
+    event["hashes"] = {"sha256": _base64(hashlib.sha256(canonical(event)).digest())}
+    redacted = {key: part for key, part in event.items() if key in KEPT}
+    content = event["content"]
+    redacted["content"] = {key: content[key] for key in KEPT_CONTENT[event["type"]] if key in content}
+    event["signatures"] = {one.name: {KEY_ID: one.sign(redacted)}}
+    digest = hashlib.sha256(canonical(redacted)).digest()
+    return "$" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def ask(one: Homeserver, port: int, homeserver: str, what: tuple[str, str], content: Any = None) -> Any:
@@ -222,6 +260,21 @@ def ask(one: Homeserver, port: int, homeserver: str, what: tuple[str, str], cont
 def canonical(parts: dict[str, Any]) -> bytes:
     """Canonical JSON, as far as there are only plain things in it."""
     return json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+# What the hash and the signature of an event of version 10 are made of.
+KEPT = (
+    *("type", "room_id", "sender", "state_key", "content", "hashes", "depth", "prev_events", "prev_state"),
+    *("auth_events", "origin", "origin_server_ts", "membership"),
+)
+KEPT_CONTENT = {
+    "m.room.create": ("creator",),
+    "m.room.join_rules": ("join_rule", "allow"),
+    "m.room.member": ("membership", "join_authorised_via_users_server"),
+    "m.room.power_levels": (
+        *("ban", "events", "events_default", "kick", "redact", "state_default", "users", "users_default"),
+    ),
+}
 
 
 def _base64(some: bytes) -> str:

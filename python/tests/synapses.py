@@ -134,6 +134,13 @@ class Synapse:
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:
         """Ask for anything."""
+        status, answer = self.answer(method, path, content)
+        if status != 200:
+            raise RuntimeError(f"{method} {path}: {status} {answer!r:.500}")
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    def answer(self, method: str, path: str, content: Any = None) -> tuple[int, Any]:
+        """The status of the answer, and what it says."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
@@ -142,9 +149,8 @@ class Synapse:
             body = response.read()
         finally:
             connection.close()
-        if response.status != 200:
-            raise RuntimeError(f"{method} {path}: {response.status} {body[:500]!r}")
-        return json.loads(body) if "json" in response.headers.get("Content-Type", "") else body.decode()
+        is_json = "json" in response.headers.get("Content-Type", "")
+        return response.status, json.loads(body) if is_json else body
 
     def rows(self, query: str, *arguments: Any) -> list[Any]:
         """Read its database."""

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import trustme
-from southbridge import InvalidRequestError, InvalidSettingError
+from southbridge import InvalidRequestError, InvalidSettingError, SouthbridgeError
 from southbridge._kernel import Bus
 
+ANSWER = b"x" * 300_000
 KEY = "ed25519 a_test c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE"
 
 
@@ -27,6 +28,7 @@ class Homeserver:
         self.ca_file = folder / "ca.pem"
         ca.cert_pem.write_to_path(str(self.ca_file))
         self.sent: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, list[tuple[str, str]]]] = []
         self.is_shut = False
         home = self
 
@@ -44,6 +46,13 @@ class Homeserver:
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+            def do_GET(self) -> None:
+                home.asked.append((self.path, self.headers.items()))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(ANSWER)))
+                self.end_headers()
+                self.wfile.write(ANSWER)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
@@ -104,6 +113,41 @@ def test_events_arrive_in_order_and_are_told(home: Homeserver) -> None:
     assert transactions <= len(home.sent)
     closed = answer(bus, bus.close(107))
     assert closed[0] == []
+
+
+def test_a_homeserver_is_asked_for_what_was_signed(home: Homeserver) -> None:
+    """The target as it was written, each line of a field, and nothing besides; the answer comes in pieces."""
+    bus = home.bus()
+    target = "/_matrix/x/%21a/../%2e/'?a=%2f"
+    fields = [(b"Authorization", b"X-Matrix 1"), (b"Authorization", b"X-Matrix 2"), (b"User-Agent", b"me")]
+    exchange = bus.ask("GET", f"matrix-federation://{home.name}{target}", fields)
+    exchange.open()
+    while (head := exchange.head()) is None:
+        exchange.wait()
+    assert head.status == 200
+    drawn = b""
+    while (piece := exchange.draw()) is not None:
+        drawn += piece
+        if not piece:
+            exchange.wait()
+    assert drawn == ANSWER
+    [(path, heard)] = home.asked
+    assert path == target
+    assert sorted((name.lower(), value) for name, value in heard) == [
+        ("authorization", "X-Matrix 1"),
+        ("authorization", "X-Matrix 2"),
+        ("host", home.name),
+        ("user-agent", "me"),
+    ]
+    for uri in ("https://a.example/", "matrix-federation://no name/"):
+        with pytest.raises(InvalidRequestError):
+            bus.ask("GET", uri, [])
+    answer(bus, bus.close(0))
+    closed = bus.ask("GET", f"matrix-federation://{home.name}/", [])
+    closed.open()
+    with pytest.raises(SouthbridgeError, match="has been closed"):
+        while closed.head() is None:
+            closed.wait()
 
 
 def test_who_takes_nothing_is_given_back(home: Homeserver) -> None:

@@ -44,6 +44,18 @@ def test_a_client_gives_its_settings_to_every_request(peer: str) -> None:
     assert fields["authorization"] == "Basic bWU6c2VjcmV0"
 
 
+def test_a_client_dials_what_it_may(peer: str) -> None:
+    """With a word on addresses, only public ones and those that are allowed; what is denied is denied in any case."""
+    denied = southbridge.Client(deny=["10.0.0.0/8"])
+    denied_again = southbridge.Client(allow=["127.0.0.0/8"], deny=["127.0.0.1"])
+    for client in (denied, denied_again):
+        with pytest.raises(southbridge.ConnectFailedError):
+            client.get(f"{peer}/echo")
+    assert southbridge.Client(allow=["127.0.0.0/8"]).get(f"{peer}/echo").ok
+    with pytest.raises(southbridge.InvalidSettingError, match="neither a network"):
+        southbridge.Client(allow=["everywhere"])
+
+
 def test_a_form_with_files_is_multipart(peer: str, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("from the disk")

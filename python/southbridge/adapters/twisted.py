@@ -30,6 +30,7 @@ from southbridge import (
     TimedOutError,
     Timeout,
 )
+from southbridge._kernel import Exchange
 from southbridge.adapters._request import fields_for, plain_client
 
 try:
@@ -95,26 +96,26 @@ class KernelAgent:
 
         Raises `ValueError` for a method or a URI that is none.
         """
-        asked = _Request(_checked(METHOD, "method", method), _checked(URI, "URI", uri.strip()), headers)
+        asked = Asked(_checked(METHOD, "method", method), _checked(URI, "URI", uri.strip()), headers)
         if asked.absoluteURI.partition(b":")[0].lower() not in (b"http", b"https"):
             return fail(SchemeNotSupported(f"the kernel speaks http and https: {uri!r}"))
         if not _reactor_is_here():
             return fail(SouthbridgeError(OUTSIDE))
         upload = None if bodyProducer is None else Upload(bodyProducer)
         try:
-            answered: Any = self._ask(asked, upload)
+            answer: Any = self._ask(asked, upload)
         except Exception:
             if upload is not None:
                 upload.stop()
-            answered = fail(Failure())
-        return answered.addErrback(partial(_translated, upload))
+            answer = fail(Failure())
+        return answer.addErrback(partial(translated, upload))
 
-    def _ask(self, asked: _Request, upload: Upload | None) -> Deferred[Any]:
+    def _ask(self, asked: Asked, upload: Upload | None) -> Deferred[Any]:
         if upload is not None and upload.failure is not None:
             return fail(upload.failure)
         whole = b"" if upload is None else upload.whole()
         url = asked.absoluteURI.decode("ascii")
-        fields = fields_for(url, _lines(asked.headers))
+        fields = fields_for(url, lines(asked.headers))
         if whole is None and upload is not None and upload.length is not None:
             fields.append((b"content-length", b"%d" % upload.length))
         stream = self._client.stream(
@@ -127,14 +128,13 @@ class KernelAgent:
             redirects_max=0,
             decompress=False,
         )
-        exchanging = Exchanging(stream.exchange, upload if whole is None else None)
-        answered = exchanging.answered
-        exchanging.begin()
-        return answered.addCallback(_Response, asked, exchanging)
+        return answered(stream.exchange, asked, upload if whole is None else None)
 
 
 @implementer(IClientRequest)  # pyright: ignore[reportUntypedClassDecorator]
-class _Request:
+class Asked:
+    """What was asked for, as Twisted shows it to whoever looks at a response."""
+
     def __init__(self, method: bytes, uri: bytes, headers: Headers | None) -> None:
         self.method = method
         self.absoluteURI = uri
@@ -145,7 +145,7 @@ class _Request:
 class _Response:
     """A response whose head is here; its body comes when it is asked for."""
 
-    def __init__(self, head: Response, request: _Request, exchanging: Exchanging) -> None:
+    def __init__(self, head: Response, request: Asked, exchanging: Exchanging) -> None:
         name, _, number = head.http_version.partition("/")
         major, _, minor = number.partition(".")
         self.version = (name.encode(), int(major), int(minor or 0))
@@ -183,6 +183,14 @@ class _Response:
         protocol.connectionLost(Failure(reason))
 
 
+def answered(exchange: Exchange, asked: Asked, upload: Upload | None = None) -> Deferred[Any]:
+    """Send what ``exchange`` is to send; fires with an `IResponse`, or fails as the kernel does."""
+    exchanging = Exchanging(exchange, upload)
+    answer: Deferred[Any] = exchanging.answered
+    exchanging.begin()
+    return answer.addCallback(_Response, asked, exchanging)
+
+
 def _split(head: Response, asked_for_head: bool) -> tuple[Headers, dict[bytes, bytes]]:
     headers, framing = Headers(), dict[bytes, bytes]()
     for field, value in head.headers.raw:
@@ -200,7 +208,8 @@ def _checked(pattern: re.Pattern[bytes], what: str, said: bytes) -> bytes:
     return said
 
 
-def _lines(headers: Headers) -> list[tuple[bytes, bytes]]:
+def lines(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Every line of ``headers``."""
     return [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
 
 
@@ -219,7 +228,8 @@ def _reactor_is_here() -> bool:
     return twisted.is_here(looping)
 
 
-def _translated(upload: Upload | None, failure: Failure) -> Failure:
+def translated(upload: Upload | None, failure: Failure) -> Failure:
+    """The kernel's ``failure`` as `Agent` would have had it."""
     error = failure.value
     if upload is not None and failure is upload.failure:
         return Failure(RequestGenerationFailed([failure]))

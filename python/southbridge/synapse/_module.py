@@ -20,12 +20,16 @@ class Module:
     _verdict = "the configuration was not read"
     _is_taken_over = False
 
-    def __init__(self, config: Settings, api: object) -> None:
+    def __init__(self, config: Settings, api: Any) -> None:
         # Now there is somewhere to say it.
-        if self._is_taken_over:
-            logger.info("%s", self._verdict)
-        else:
+        if not self._is_taken_over:
             logger.error("%s", self._verdict)
+            return
+        logger.info("%s", self._verdict)
+        if config.agent:
+            from southbridge.synapse._agent import take_over
+
+            take_over(api._hs, config)
 
     @classmethod
     def parse_config(cls, config: Mapping[str, Any]) -> Settings:

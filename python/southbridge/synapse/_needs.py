@@ -15,6 +15,7 @@ TESTED = ("1.163.2",)
 """Releases that the tests have been run with."""
 
 _QUEUE = "synapse.federation.sender.per_destination_queue"
+_ASKING = "synapse.http.matrixfederationclient:MatrixFederationHttpClient"
 _SENDER = "synapse.federation.sender"
 _STORE = "synapse.storage.databases.main"
 
@@ -93,10 +94,16 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
     "synapse.util.async_helpers:ObservableDeferred": None,
     "synapse.metrics:sent_transactions_counter": None,
     "synapse.server:HomeServer.run_as_background_process": None,
+    # What asks homeservers, and reads its agent each time it does.
+    "synapse.server:HomeServer.get_federation_http_client": ("self",),
+    "synapse.http.client:BlocklistingAgentWrapper": ("agent", "ip_blocklist", "ip_allowlist"),
 }
 
-# What an object has is seen in the code that gives it to it.
+# What an object has is seen in the code that gives it to it, or uses it.
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    f"{_ASKING}.__init__": ("agent",),
+    f"{_ASKING}._send_request": ("agent",),
+    "synapse.module_api:ModuleApi.__init__": ("_hs",),
     f"{_QUEUE}:PerDestinationQueue.__init__": (
         "_catching_up",
         "_destination",
@@ -138,7 +145,7 @@ def missing() -> list[str]:
         except (ImportError, AttributeError):
             found.append(f"{name} (not there)")
             continue
-        found += [f"{name} sets no {one}" for one in attributes if one not in known]
+        found += [f"{name} has no {one}" for one in attributes if one not in known]
     return found
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
 from southbridge._kernel import Bus
+from southbridge.synapse._settings import Settings, open_bus
 
 logger = logging.getLogger("southbridge.synapse")
 
@@ -54,3 +56,18 @@ class BusReader:
 
     def logPrefix(self) -> str:  # noqa: N802
         return "southbridge"
+
+
+_readers: WeakKeyDictionary[Any, BusReader | None] = WeakKeyDictionary()
+
+
+def reader_of(hs: Any, settings: Settings) -> BusReader | None:
+    """The bus of the homeserver ``hs``, opened when it is first asked for; None, and a line in the log, when there can
+    be none."""
+    if hs not in _readers:
+        try:
+            _readers[hs] = BusReader(hs.get_reactor(), open_bus(hs, settings))
+        except Exception as error:
+            logger.error("Synapse sends by itself: southbridge cannot be set up: %s", error)
+            _readers[hs] = None
+    return _readers[hs]

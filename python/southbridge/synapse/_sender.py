@@ -21,8 +21,8 @@ from synapse.util.duration import Duration
 
 from southbridge.synapse._progress import Progress
 from southbridge.synapse._queue import LiveQueue
-from southbridge.synapse._reactor import BusReader
-from southbridge.synapse._settings import Settings, open_bus
+from southbridge.synapse._reactor import BusReader, reader_of
+from southbridge.synapse._settings import Settings
 from southbridge.synapse._start import Start
 from southbridge.synapse._transactions import KernelTransactions, pdu_body
 from southbridge.synapse._volatile import Volatile
@@ -180,12 +180,8 @@ def make_sender(settings: Settings) -> Callable[[Any], Any]:
     """What stands in for the class of Synapse's sender: makes ours, or, where that cannot be, Synapse's own."""
 
     def sender(hs: Any) -> Any:
-        try:
-            reader = BusReader(hs.get_reactor(), open_bus(hs, settings))
-        except Exception as error:
-            logger.error("Synapse sends by itself: southbridge cannot be set up: %s", error)
-            return StockSender(hs)
-        return KernelSender(hs, settings, reader)
+        reader = reader_of(hs, settings)
+        return StockSender(hs) if reader is None else KernelSender(hs, settings, reader)
 
     return sender
 

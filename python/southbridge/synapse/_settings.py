@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-from southbridge._kernel import Bus
+from southbridge._kernel import Bus, Client
 
 
 class CannotBeHonouredError(Exception):
@@ -29,6 +30,8 @@ class Settings:
     """Events that may wait for one homeserver in memory."""
     bytes_max: int = 64 << 20
     """Bytes of events that may wait in memory, each counted once."""
+    agent: bool = True
+    """Whether the kernel also carries what Synapse asks homeservers for: profiles, joins, keys, events, media."""
     allow_untested: bool = False
     """Whether a release of Synapse that the tests were not run with is taken over, if it has what is needed."""
     well_known_port: int | None = None
@@ -60,27 +63,53 @@ def open_bus(hs: Any, settings: Settings) -> Bus:
     """The bus of the homeserver ``hs``: in its name, with its keys, its trust and its rules for addresses."""
     config = hs.config
     _check(config)
-    roots = config.tls.federation_ca_trust_root
-    path = None if roots is None else _write_roots(roots)
-    server = config.server
-    blocked, allowed = server.federation_ip_range_blocklist, server.federation_ip_range_allowlist
-    try:
+    with _trust(config) as (ca_files, only_ca_files):
         return Bus(
             hs.hostname,
             _signing_keys(config.key.signing_key),
-            ca_files=[] if path is None else [path],
-            only_ca_files=path is not None,
-            # Synapse blocks what it lists, and nothing else.
-            allow=["0.0.0.0/0", "::/0", *_networks(allowed)],
-            deny=_networks(blocked),
+            ca_files=ca_files,
+            only_ca_files=only_ca_files,
+            **_reach(config),
             give_back_after=settings.give_back_after,
             items_max=settings.items_max,
             bytes_max=settings.bytes_max,
             well_known_port=settings.well_known_port,
         )
+
+
+def open_web_client(hs: Any) -> Client:
+    """A client for what homeservers redirect to: with Synapse's trust and rules for addresses in federation."""
+    with _trust(hs.config) as (ca_files, only_ca_files):
+        return Client(
+            cookies=False,
+            redirects_max=0,
+            decompress=False,
+            proxy=None,
+            ca_files=ca_files,
+            only_ca_files=only_ca_files,
+            **_reach(hs.config),
+        )
+
+
+def _reach(config: Any) -> dict[str, Any]:
+    server = config.server
+    blocked, allowed = server.federation_ip_range_blocklist, server.federation_ip_range_allowlist
+    # Synapse blocks what it lists, and nothing else.
+    return {"allow": ["0.0.0.0/0", "::/0", *_networks(allowed)], "deny": _networks(blocked)}
+
+
+@contextmanager
+def _trust(config: Any) -> Generator[tuple[list[str], bool], None, None]:
+    """The files that vouch for homeservers, while they are read, and whether nothing else does."""
+    roots = config.tls.federation_ca_trust_root
+    if roots is None:
+        yield [], False
+        return
+    path = _write_roots(roots)
+    try:
+        yield [path], True
     finally:
-        if path is not None:
-            os.unlink(path)
+        os.unlink(path)
 
 
 def _networks(addresses: Any) -> list[str]:
@@ -94,6 +123,8 @@ def _check(config: Any) -> None:
         "federation_certificate_verification_whitelist": config.tls.federation_certificate_verification_whitelist,
         "outbound_federation_restricted_to": config.worker.outbound_federation_restricted_to.locations,
         "https_proxy": proxy is not None and proxy.https_proxy,
+        "federation_client_minimum_tls_version: 1.3": config.tls.federation_client_minimum_tls_version
+        == "1.3",
         "experimental_features.msc4354_enabled": config.experimental.msc4354_enabled,
     }
     for setting, is_set in reasons.items():

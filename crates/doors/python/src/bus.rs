@@ -12,18 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use southbridge_words::{Secret, ServerName, Ticket};
 
+use crate::exchange::Exchange;
 use crate::process::Own;
+use crate::response::Response;
 use crate::seam::bus_port::{
-    self, BusId, BusProgress, BusSetup, EduParts, OwedLimits, PduParts, PreparedBus, RefusedPdu,
+    self, BusId, BusProgress, BusSetup, EduParts, OwedLimits, PduParts, PeerRequest, PreparedBus, RefusedPdu,
 };
-use crate::seam::{Answer, Failure, Port as KernelPort, Said};
-use crate::{errors, process, seam};
+use crate::seam::{Answer, Failure, Outgoing, Port as KernelPort, Purpose, Said};
+use crate::{errors, process, seam, values};
 
 /// A bus, with a port of its own. Used by one thread.
 #[pyclass(frozen, module = "southbridge._kernel")]
@@ -148,6 +151,28 @@ impl Bus {
         let destination = name(destination)?;
         let port = self.ours(py)?;
         self.told(py, bus_port::carry(port, self.id, destination, pdus, edus, self.carry_timeout))
+    }
+
+    /// Asks a homeserver for `uri` (`matrix-federation://name/path`), with these header fields and nothing added to them:
+    /// by this bus's rules for names, addresses and certificates, and on its connections. All of it takes `timeout` at
+    /// most. What it gives is opened, fed nothing, and drawn.
+    #[pyo3(signature = (method, uri, headers, body=None, *, timeout=1260.0))]
+    fn ask(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        uri: &str,
+        headers: &Bound<'_, PyAny>,
+        body: Option<&Bound<'_, PyBytes>>,
+        timeout: f64,
+    ) -> PyResult<Exchange> {
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| PyValueError::new_err(format!("{method:?} is no method of HTTP")))?;
+        let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
+        let request = PeerRequest::new(method, uri, values::headers(headers)?, body, seconds(timeout)?)
+            .map_err(|failure| errors::of_failure(py, &failure))?;
+        let response = Response::new(Outgoing::Bus { bus: self.id, request }, None);
+        Ok(Exchange::new(Py::new(py, response)?, Purpose::Stream))
     }
 
     /// Asks how far it has come, now that everything up to `floor` was handed in; its ticket is drained with the answer.

@@ -20,7 +20,7 @@ use crate::here::{self, Here};
 use crate::response::Response;
 use crate::seam::{
     Beginning, Client as KernelClient, ClientConfig, ClientTls, Download, Outgoing, ProxyChoice, ProxyRules,
-    Purpose,
+    Purpose, Reach, bus_port::addresses,
 };
 use crate::{arguments, errors, marks, process, values};
 
@@ -37,7 +37,7 @@ pub struct Client {
 impl Client {
     /// All settings are optional.
     #[new]
-    #[pyo3(signature = (**settings), text_signature = "(*, base_url=None, params=None, headers=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None, cookies=None, http2=None, proxy='environment', ca_files=None, only_ca_files=None, certificate=None, legacy_tls=None)")]
+    #[pyo3(signature = (**settings), text_signature = "(*, base_url=None, params=None, headers=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None, cookies=None, http2=None, proxy='environment', allow=None, deny=None, ca_files=None, only_ca_files=None, certificate=None, legacy_tls=None)")]
     fn new(py: Python<'_>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let made = OnceLock::new();
         if let Some(settings) = settings.filter(|settings| !settings.is_empty()) {
@@ -202,7 +202,7 @@ impl Client {
         let mut request = client.request(method, url).map_err(|failure| errors::of_failure(py, &failure))?;
         let source = arguments::read(&mut request, options)?;
         request.mark = marks::current_name(py)?;
-        Ok(Response::new(Outgoing { client: client.clone(), request }, source))
+        Ok(Response::new(Outgoing::Client { client: client.clone(), request }, source))
     }
 
     fn made(&self, py: Python<'_>) -> PyResult<&KernelClient> {
@@ -219,6 +219,7 @@ fn config(settings: &Bound<'_, PyDict>) -> PyResult<ClientConfig> {
     let mut config = ClientConfig::default();
     let mut tls = ClientTls::default();
     let mut tls_is_said = false;
+    let mut reach = None::<Networks>;
     for (name, value) in settings.iter() {
         let name = name.cast_into::<PyString>()?;
         let name = name.to_cow()?;
@@ -230,12 +231,27 @@ fn config(settings: &Bound<'_, PyDict>) -> PyResult<ClientConfig> {
         }
         if read_tls(&mut tls, &name, &value)? {
             tls_is_said = true;
+        } else if name == "allow" {
+            reach.get_or_insert_default().allow = value.extract()?;
+        } else if name == "deny" {
+            reach.get_or_insert_default().deny = value.extract()?;
         } else {
             read_setting(&mut config, &name, &value)?;
         }
     }
     config.tls = tls_is_said.then_some(tls);
+    if let Some(Networks { allow, deny }) = reach {
+        let policy = addresses(&allow, &deny);
+        config.reach = Reach::Policy(policy.map_err(|failure| errors::of_failure(settings.py(), &failure))?);
+    }
     Ok(config)
+}
+
+/// What may be dialled besides public addresses, and what may not.
+#[derive(Default)]
+struct Networks {
+    allow: Vec<String>,
+    deny: Vec<String>,
 }
 
 fn read_setting(config: &mut ClientConfig, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {

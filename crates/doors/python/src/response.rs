@@ -51,8 +51,8 @@ impl Response {
     /// The answer to `outgoing`, which has not been sent; its body comes from `source`, if it comes in pieces.
     pub fn new(outgoing: Outgoing, source: Option<Py<PyAny>>) -> Self {
         let shared = Shared {
-            method: outgoing.request.method.clone(),
-            url: outgoing.request.url.clone(),
+            method: outgoing.method().clone(),
+            url: outgoing.url().clone(),
             outgoing: Mutex::new(Some(outgoing)),
             is_fed: source.is_some(),
             source: Mutex::new(source),

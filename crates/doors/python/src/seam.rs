@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::Method;
 use southbridge::Southbridge;
 pub use southbridge::bus_port;
+use southbridge::bus_port::{BusId, PeerRequest};
 use southbridge::client::{Completion, Downloading, Opened};
 use southbridge::federation::FederationConfig;
 pub use southbridge_kernel::Clock;
@@ -28,11 +30,12 @@ use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_policy::admission::AdmissionLimits;
 use southbridge_policy::pool::PoolLimits;
 use southbridge_words::{Step, Ticket, WallTime};
+use url::Url;
 
 pub use southbridge::client::{
     Answer, Attempts, Auth, Beginning, Body, BreakerLimits, Client, ClientConfig, ClientError as Failure,
     ClientTls, Content, Download, Draw, Drawn, Feed, Multipart, Part, Port, Progress, ProxyChoice,
-    ProxyRules, Pushed, Readiness, Request, Response as Incoming, Saved, Service, ServiceDiscovery,
+    ProxyRules, Pushed, Reach, Readiness, Request, Response as Incoming, Saved, Service, ServiceDiscovery,
     ServiceLimits, Timeouts, declare, push, withdraw,
 };
 
@@ -54,11 +57,39 @@ pub type KernelThread = southbridge_kernel::port::KernelThread<Southbridge>;
 
 /// One request, copied out of the interpreter, and by whose settings it is made.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Whose.
-    pub client: Client,
-    /// What is asked.
-    pub request: Request,
+pub enum Outgoing {
+    /// By those of a client.
+    Client {
+        /// Whose.
+        client: Client,
+        /// What is asked.
+        request: Request,
+    },
+    /// By those of a bus, of a homeserver.
+    Bus {
+        /// Whose.
+        bus: BusId,
+        /// What is asked.
+        request: PeerRequest,
+    },
+}
+
+impl Outgoing {
+    /// What is done.
+    pub fn method(&self) -> &Method {
+        match self {
+            Self::Client { request, .. } => &request.method,
+            Self::Bus { request, .. } => request.method(),
+        }
+    }
+
+    /// Where.
+    pub fn url(&self) -> &Url {
+        match self {
+            Self::Client { request, .. } => &request.url,
+            Self::Bus { request, .. } => request.url(),
+        }
+    }
 }
 
 /// What an exchange is for.
@@ -184,11 +215,12 @@ pub fn taken(port: &Port) -> Option<Result<Answer, Failure>> {
 /// # Errors
 /// [`Failure`] when it is refused on this side.
 pub fn submit(port: &Port, outgoing: Outgoing) -> Result<Ticket, Failure> {
+    let Outgoing::Client { client, request } = outgoing else { return Err(only_in_pieces()) };
     #[cfg(feature = "measure")]
-    if crate::measure::is_nothing(&outgoing.request) {
-        return crate::measure::submit(port, outgoing.request);
+    if crate::measure::is_nothing(&request) {
+        return crate::measure::submit(port, request);
     }
-    waking(|| outgoing.client.submit(port, outgoing.request))
+    waking(|| client.submit(port, request))
 }
 
 /// Hands `question` in at `port`. Never blocks.
@@ -207,7 +239,10 @@ pub fn ask(port: &Port, question: &Question) -> Result<Ticket, Failure> {
 /// # Errors
 /// As [`submit`].
 pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, Failure> {
-    let Outgoing { client, request } = outgoing;
+    let (client, request) = match outgoing {
+        Outgoing::Client { client, request } => (client, request),
+        Outgoing::Bus { bus, request } => return waking(|| ask_homeserver(port, bus, request, purpose)),
+    };
     waking(|| match purpose {
         Purpose::Stream => {
             let Opened { ticket, draw, feed } = client.open(port, request)?;
@@ -222,6 +257,16 @@ pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, 
             Ok(Ends { ticket, draw: Some(ticks), feed: None, progress: Some(progress) })
         }
     })
+}
+
+fn ask_homeserver(port: &Port, bus: BusId, request: PeerRequest, purpose: &Purpose) -> Result<Ends, Failure> {
+    let Purpose::Stream = purpose else { return Err(only_in_pieces()) };
+    let Opened { ticket, draw, feed } = bus_port::ask(port, bus, request)?;
+    Ok(Ends { ticket, draw: Some(draw), feed, progress: None })
+}
+
+fn only_in_pieces() -> Failure {
+    Failure::InvalidRequest { reason: "what a homeserver answers is drawn in pieces".to_owned() }
 }
 
 /// Hands something in, for which the I/O thread has to be woken; it cannot be when the descriptor that wakes it has been

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{FutureExt, LocalBoxFuture, try_join_all};
 use southbridge_bus::outgoing::{OutgoingEdu, OutgoingPdu};
 use southbridge_bus::owed::Owed;
+use southbridge_kernel::discovery::Discover;
 use southbridge_kernel::http::explain;
 use southbridge_kernel::port::{Errand, Line, Started};
 use southbridge_store_borrowed::BorrowedOutbox;
@@ -36,12 +37,12 @@ impl Open {
     async fn on(self, desk: &Southbridge) -> Result<Answer, ClientError> {
         let PreparedBus { id, signer, bus, federation, owed } = self.bus;
         let kernel = desk.kernel();
-        let matrix = FederationDiscovery::new(kernel.clone(), federation);
+        let matrix: Rc<dyn Discover> = Rc::new(FederationDiscovery::new(kernel.clone(), federation));
         // What is taken out at last has been counted in what is owed all along.
         let outbox = BorrowedOutbox::new(owed.bytes_max.saturating_mul(2));
-        let opened = SideBus::open_on(kernel, Rc::new(matrix), Box::new(outbox), signer, bus).await;
+        let opened = SideBus::open_on(kernel, Rc::clone(&matrix), Box::new(outbox), signer, bus).await;
         let bus = opened.map_err(|error| failed(explain(&error)))?;
-        desk.buses().insert(id, Post::new(bus, Owed::new(owed), kernel.clock()));
+        desk.buses().insert(id, Post::new(bus, matrix, Owed::new(owed), kernel.clock()));
         Ok(Answer::Done)
     }
 }
@@ -250,7 +251,7 @@ impl Errand<Southbridge> for Close {
     }
 }
 
-fn no_bus() -> ClientError {
+pub(super) fn no_bus() -> ClientError {
     failed("this bus was not opened, or has been closed".to_owned())
 }
 

@@ -4,7 +4,7 @@
 //! then how far each destination has come ([`progress`]), writes that down in its own database, and is given back whoever
 //! takes nothing for too long. Whatever goes to a destination goes through its one queue, in the order in which it was
 //! handed in at the port: live events ([`send_pdu`]), and what the homeserver takes from its database and waits for
-//! ([`carry`]).
+//! ([`carry`]). What the homeserver asks others itself goes by the same resolver, rules and connections ([`ask`]).
 //!
 //! # Units
 //! Positions are the homeserver's (Synapse: stream orderings); see [`southbridge_bus::owed`].
@@ -12,6 +12,7 @@
 //! # Source
 //! F2, F6, F7, F15, F21 (b); K3; decision 0016.
 
+mod asking;
 mod errands;
 mod post;
 mod setup;
@@ -24,6 +25,7 @@ use southbridge_bus::outgoing::{OutgoingEdu, OutgoingPdu};
 use southbridge_words::{ServerName, Ticket, WallTime};
 
 use crate::client::{ClientError, Port};
+pub use asking::{PeerRequest, ask};
 use errands::{Carry, Close, GiveBack, Open, Progress, SendEdu, SendPdu, Wake};
 pub(crate) use post::Buses;
 pub use setup::{BusSetup, PreparedBus, addresses};

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use southbridge_bus::externaliser::{Event, GivenUp};
 use southbridge_bus::owed::Owed;
 use southbridge_kernel::Clock;
+use southbridge_kernel::discovery::Discover;
 use southbridge_words::{Seq, ServerName};
 use tokio::sync::Notify;
 use tracing::info;
@@ -39,6 +40,8 @@ pub(super) struct Post {
     pub(super) bus: SideBus,
     pub(super) owed: RefCell<Owed>,
     pub(super) clock: Clock,
+    /// How it finds homeservers.
+    pub(super) matrix: Rc<dyn Discover>,
     carried: RefCell<FxHashMap<ServerName, Vec<Rc<Carried>>>>,
     refused: RefCell<VecDeque<RefusedPdu>>,
     transactions: Cell<u64>,
@@ -80,12 +83,13 @@ impl Carried {
 }
 
 impl Post {
-    pub(super) fn new(bus: SideBus, owed: Owed, clock: Clock) -> Rc<Self> {
+    pub(super) fn new(bus: SideBus, matrix: Rc<dyn Discover>, owed: Owed, clock: Clock) -> Rc<Self> {
         let results = bus.results(None);
         let post = Rc::new(Self {
             heard: Cell::new(results.token()),
             owed: RefCell::new(owed),
             clock,
+            matrix,
             carried: RefCell::default(),
             refused: RefCell::default(),
             transactions: Cell::new(0),

@@ -52,24 +52,30 @@ pub(super) struct Stream {
 
 impl Errand<Southbridge> for Stream {
     fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let Self { settings, prepared, mut flow } = *self;
+        let Self { settings, prepared, flow } = *self;
         let journey = Journey::new(Rc::clone(desk), settings, *prepared);
-        line.carry(move |reply| async move {
-            let arriving = unless_gone(&flow, journey.arrive());
-            match arriving.await {
-                Err(Gone) => reply.give(Err(ClientError::Cancelled)),
-                Ok(Err(error)) => {
-                    reply.give(Err(error.clone()));
-                    flow.end(Err(error));
-                }
-                Ok(Ok(Arrived { response, incoming })) => {
-                    reply.give(Ok(Answer::Head(Box::new(response))));
-                    if let Ok(result) = pump(incoming, &mut flow).await {
-                        flow.end(result);
-                    }
-                }
+        line.carry(move |reply| async move { answer_in_pieces(reply, flow, journey.arrive()).await })
+    }
+}
+
+/// Answers with the head of what is `arriving`, and lets its body flow.
+pub(crate) async fn answer_in_pieces(
+    reply: Reply<Southbridge>,
+    mut flow: Flow,
+    arriving: impl Future<Output = Result<Arrived, ClientError>>,
+) {
+    match unless_gone(&flow, arriving).await {
+        Err(Gone) => reply.give(Err(ClientError::Cancelled)),
+        Ok(Err(error)) => {
+            reply.give(Err(error.clone()));
+            flow.end(Err(error));
+        }
+        Ok(Ok(Arrived { response, incoming })) => {
+            reply.give(Ok(Answer::Head(Box::new(response))));
+            if let Ok(result) = pump(incoming, &mut flow).await {
+                flow.end(result);
             }
-        })
+        }
     }
 }
 

@@ -254,7 +254,7 @@ impl ClientError {
     }
 
     /// What the kernel said, as the client says it; `patience` is the bound on time that was met, if one was.
-    pub(super) fn of_exchange(error: &ExchangeError, patience: Patience) -> Self {
+    pub(crate) fn of_exchange(error: &ExchangeError, patience: Patience) -> Self {
         let reason = || explain(error);
         match error {
             ExchangeError::Overloaded { what } => Self::Overloaded { what: what.clone() },

@@ -20,16 +20,16 @@ use super::error::Patience;
 
 /// The bounds on time of one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Watch {
-    pub(super) clock: Clock,
-    pub(super) started_at: Instant,
-    pub(super) read: Option<Duration>,
-    pub(super) total: Option<Duration>,
+pub(crate) struct Watch {
+    pub(crate) clock: Clock,
+    pub(crate) started_at: Instant,
+    pub(crate) read: Option<Duration>,
+    pub(crate) total: Option<Duration>,
 }
 
 impl Watch {
     /// Until when all must be done; the far future where there is no bound.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.total.map_or(Instant::FAR_FUTURE, |total| self.started_at + total)
     }
 
@@ -60,7 +60,7 @@ impl Watch {
 }
 
 /// The body of a response.
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     body: ResponseBody,
     decoder: Option<Decoder>,
     /// What has come and is not decoded yet.
@@ -72,7 +72,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(body: ResponseBody, decoder: Option<Decoder>, service: String, watch: Watch) -> Self {
+    pub(crate) fn new(body: ResponseBody, decoder: Option<Decoder>, service: String, watch: Watch) -> Self {
         // Its own patience says how slow it may be.
         let body = body.unpaced();
         Self { body, decoder, encoded: Bytes::new(), trailers: None, service, watch, taken: 0 }

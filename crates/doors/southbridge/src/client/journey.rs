@@ -29,9 +29,9 @@ use super::uploading::{fed_body, segments_body};
 use crate::Southbridge;
 
 /// A response whose body is still to come.
-pub(super) struct Arrived {
-    pub(super) response: Response,
-    pub(super) incoming: Incoming,
+pub(crate) struct Arrived {
+    pub(crate) response: Response,
+    pub(crate) incoming: Incoming,
 }
 
 /// One request under way.

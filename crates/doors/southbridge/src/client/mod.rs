@@ -51,8 +51,11 @@ pub use cookies::{CookieRefused, CookieView, Jar};
 pub use declaration::{Service, ServiceDiscovery, ServiceLimits};
 pub use decode::{DecodeError, Decoder};
 pub use download::{Beginning, Download, Progress};
+pub(crate) use errands::answer_in_pieces;
 pub use error::{ClientError, Patience};
 pub(crate) use files::Files;
+pub(crate) use incoming::{Incoming, Watch};
+pub(crate) use journey::Arrived;
 pub use multipart::{Content, Multipart, Part};
 pub use proxy::{ProxyRules, ProxyServer};
 pub use readiness::{Readiness, ServiceState, ServiceView};
@@ -76,5 +79,5 @@ pub use southbridge_kernel::exchange::Attempts;
 pub use southbridge_kernel::port::Pushed;
 pub use southbridge_policy::ranker::BreakerLimits;
 
-type Flow = southbridge_kernel::port::Flow<Southbridge>;
+pub(crate) type Flow = southbridge_kernel::port::Flow<Southbridge>;
 type Fed = southbridge_kernel::port::Fed<Southbridge>;
