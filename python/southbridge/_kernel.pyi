@@ -26,6 +26,7 @@ __all__ = [
     "AsyncioWaiter",
     "Breaker",
     "Bus",
+    "BusProgress",
     "Client",
     "Counter",
     "Exchange",
@@ -65,8 +66,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Who, which PDU, and why.
 _RefusedPdu: TypeAlias = tuple[str, str, str]
-# Who, up to where, and whether the rest is given back; PDUs refused; transactions, items and destinations that wait.
-_BusProgress: TypeAlias = tuple[list[tuple[str, int, bool]], list[_RefusedPdu], int, int, int]
 
 _Plain: TypeAlias = str | int | float | bool
 _Pairs: TypeAlias = (
@@ -483,6 +482,46 @@ class Timeout:
         """While the peer neither takes nor gives a byte."""
 
 @final
+class BusProgress:
+    """How far a bus has come. What is counted is counted since it was asked last."""
+
+    @property
+    def told(self) -> list[tuple[str, int, bool]]:
+        """Who, up to where everything was delivered, and whether what comes after that is the homeserver's again."""
+
+    @property
+    def refused(self) -> list[_RefusedPdu]:
+        """What destinations said against single events."""
+
+    @property
+    def transactions(self) -> int:
+        """Transactions delivered, without those that ended something that was carried."""
+
+    @property
+    def edus(self) -> list[tuple[str, int]]:
+        """Volatile EDUs that went along with transactions, by type."""
+
+    @property
+    def requests(self) -> int:
+        """Requests with a transaction, whatever came of them."""
+
+    @property
+    def answers(self) -> list[tuple[int, int]]:
+        """Their answers, by status."""
+
+    @property
+    def waiting(self) -> int:
+        """Live events that wait, counted for each destination."""
+
+    @property
+    def edus_waiting(self) -> int:
+        """Parts of volatile EDUs that wait, counted for each destination."""
+
+    @property
+    def destinations(self) -> int:
+        """Destinations for which something waits or is under way."""
+
+@final
 class Bus:
     """The Federation Side Bus of a homeserver in this process, which keeps the truth itself. Used by one thread."""
 
@@ -542,7 +581,7 @@ class Bus:
     def close(self, floor: int) -> int:
         """Close the bus; the ticket is drained with how far it has come."""
 
-    def drain(self) -> list[tuple[int, _BusProgress | list[_RefusedPdu] | Exception | None]]:
+    def drain(self) -> list[tuple[int, BusProgress | list[_RefusedPdu] | Exception | None]]:
         """What has come back, by ticket."""
 
 @final

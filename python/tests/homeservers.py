@@ -71,6 +71,8 @@ class Homeserver:
     connections: set[asyncio.Transport] = field(default_factory=set)
     # Seconds after which it answers transactions; infinite: never.
     answers_after: float = 0.0
+    # Messages that it finds fault with, by their bodies.
+    refuses: set[str] = field(default_factory=set)
 
     def events(self, kind: str = "m.room.message") -> list[str]:
         """The bodies of messages that came, in order, each as often as it came."""
@@ -86,6 +88,15 @@ class Homeserver:
     def heard(self, target: str) -> list[Asked]:
         """What came for targets that begin so."""
         return [one for one in self.asked if one.target.startswith(target)]
+
+    def take(self, transaction: dict[str, Any]) -> dict[str, Any]:
+        """Keep a transaction that came; the answer to it."""
+        self.sent.append(Sent(time.monotonic(), transaction))
+        results: dict[str, Any] = {}
+        for pdu in transaction["pdus"]:
+            is_refused = pdu["content"].get("body") in self.refuses
+            results[event_id(pdu)] = {"error": "not to our liking"} if is_refused else {}
+        return {"pdus": results}
 
     def sign(self, parts: dict[str, Any]) -> str:
         return _base64(self.key.sign(canonical(parts)))
@@ -211,8 +222,8 @@ class _Connection(asyncio.Protocol):
         answer: dict[str, Any] = {"errcode": "M_UNRECOGNIZED", "error": target}
         status, delay = "404 Not Found", 0.0
         if target.startswith("/_matrix/federation/v1/send/") and method == "PUT":
-            self._homeserver.sent.append(Sent(time.monotonic(), json.loads(body)))
-            status, answer, delay = "200 OK", {"pdus": {}}, self._homeserver.answers_after
+            answer = self._homeserver.take(json.loads(body))
+            status, delay = "200 OK", self._homeserver.answers_after
         elif target.startswith("/_matrix/key/v2/server"):
             status, answer = "200 OK", self._homeserver.keys()
         elif target.startswith("/_matrix/federation/v1/query/profile"):
@@ -227,11 +238,21 @@ class _Connection(asyncio.Protocol):
 def seal(one: Homeserver, event: dict[str, Any]) -> str:
     """Hash and sign ``event`` of a room of version 10; its id."""
     event["hashes"] = {"sha256": _base64(hashlib.sha256(canonical(event)).digest())}
-    redacted = {key: part for key, part in event.items() if key in KEPT}
+    event["signatures"] = {one.name: {KEY_ID: one.sign(redacted(event))}}
+    return event_id(event)
+
+
+def redacted(event: dict[str, Any]) -> dict[str, Any]:
+    """What ``event``, of a room of version 10, is signed and known by."""
+    kept = {key: part for key, part in event.items() if key in KEPT}
     content = event["content"]
-    redacted["content"] = {key: content[key] for key in KEPT_CONTENT[event["type"]] if key in content}
-    event["signatures"] = {one.name: {KEY_ID: one.sign(redacted)}}
-    digest = hashlib.sha256(canonical(redacted)).digest()
+    kept["content"] = {key: content[key] for key in KEPT_CONTENT.get(event["type"], ()) if key in content}
+    return kept
+
+
+def event_id(event: dict[str, Any]) -> str:
+    """The id of ``event``, of a room of version 10."""
+    digest = hashlib.sha256(canonical(redacted(event))).digest()
     return "$" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

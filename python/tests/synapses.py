@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,7 +86,8 @@ class Synapse:
         """Start it, with the module in this configuration or without, and wait until it answers."""
         config = {**self._config, **more}
         if module is not None:
-            config["modules"] = [{"module": "southbridge.synapse.Module", "config": module}]
+            ours = {"module": "southbridge.synapse.Module", "config": module}
+            config["modules"] = [*config.get("modules", []), ours]
         path = self.folder / "homeserver.yaml"
         path.write_text(json.dumps(config))
         package = Path(southbridge.__file__).parents[1]
@@ -166,6 +168,12 @@ class Synapse:
         with sqlite3.connect(self.folder / "homeserver.db", timeout=10) as database:
             database.execute(query, arguments)
         database.close()
+
+    def figures(self) -> Counter[str]:
+        """Its metrics, by name and labels; what it does not have is zero."""
+        lines = str(self.ask("GET", "/_synapse/metrics")).splitlines()
+        told = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return Counter({name: float(value) for name, _, value in told})
 
     def said(self, text: str) -> bool:
         """Whether its log has this."""

@@ -17,6 +17,7 @@ TESTED = ("1.163.2",)
 _QUEUE = "synapse.federation.sender.per_destination_queue"
 _ASKING = "synapse.http.matrixfederationclient:MatrixFederationHttpClient"
 _SENDER = "synapse.federation.sender"
+_DELIVERED = "synapse.module_api.callbacks.federation"
 _STORE = "synapse.storage.databases.main"
 
 _CALLS: dict[str, tuple[str, ...] | None] = {
@@ -93,6 +94,36 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
     "synapse.storage.database:DatabasePool.runInteraction": None,
     "synapse.util.async_helpers:ObservableDeferred": None,
     "synapse.metrics:sent_transactions_counter": None,
+    "synapse.metrics:LaterGauge.register_hook": ("self", "homeserver_instance_id", "hook"),
+    "synapse.metrics:LaterGauge.unregister_hooks_for_homeserver_instance_id": (
+        "self",
+        "homeserver_instance_id",
+    ),
+    f"{_SENDER}:transaction_queue_pending_destinations_gauge": None,
+    f"{_SENDER}:transaction_queue_pending_pdus_gauge": None,
+    f"{_SENDER}:transaction_queue_pending_edus_gauge": None,
+    f"{_SENDER}.transaction_manager:last_pdu_ts_metric": None,
+    f"{_QUEUE}:PerDestinationQueue.pending_pdu_count": ("self",),
+    f"{_QUEUE}:PerDestinationQueue.pending_edu_count": ("self",),
+    f"{_QUEUE}:sent_edus_counter": None,
+    f"{_QUEUE}:sent_edus_by_type": None,
+    "synapse.http.matrixfederationclient:outgoing_requests_counter": None,
+    "synapse.http.matrixfederationclient:incoming_responses_counter": None,
+    "synapse.server:HomeServer.get_instance_id": ("self",),
+    "synapse.server:HomeServer.get_module_api_callbacks": None,
+    f"{_DELIVERED}:FederatedEventDeliveryMethod": None,
+    f"{_DELIVERED}:FederationModuleApiCallbacks.interested_in_events_delivered_over_federation": ("self",),
+    f"{_DELIVERED}:FederationModuleApiCallbacks.notify_on_event_delivered_over_federation": (
+        "self",
+        "server_name",
+        "events",
+        "method",
+    ),
+    "synapse.logging.opentracing:extract_text_map": None,
+    "synapse.logging.opentracing:set_tag": None,
+    "synapse.logging.opentracing:start_active_span_follows_from": None,
+    "synapse.logging.opentracing:tags": None,
+    "synapse.logging.opentracing:whitelisted_homeserver": ("destination",),
     "synapse.server:HomeServer.run_as_background_process": None,
     # What asks homeservers, and reads its agent each time it does.
     "synapse.server:HomeServer.get_federation_http_client": ("self",),

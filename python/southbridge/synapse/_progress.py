@@ -8,8 +8,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from synapse.logging.context import make_deferred_yieldable
-from synapse.metrics import SERVER_NAME_LABEL, sent_transactions_counter
 
+from southbridge._kernel import BusProgress
 from southbridge.synapse._reactor import BusReader
 from southbridge.synapse._start import Start
 from southbridge.synapse._transactions import log_refused
@@ -30,26 +30,28 @@ class Progress:
         self._reader = reader
         self._start = start
         self._floor = 0
-        self._label = {SERVER_NAME_LABEL: hs.hostname}
-        # The last position that was handed in, and whether everything up to there is written down.
+        # The last position that was handed in.
         self._handed_in = 0
-        self._is_settled = True
+        # How often there is still to be asked. Twice once all is quiet: what ended in the moment of the answer is in the next.
+        self._turns = 0
         self._is_closed = False
         # Places that are to be written, and who is to be backed off from once his is.
         self._unwritten: dict[str, int] = {}
         self._given_back: set[str] = set()
-        self.waiting = 0
-        self.destinations = 0
+
+    def stir(self) -> None:
+        """Something is on its way: there will be something to be told."""
+        self._turns = TURNS
 
     def handed_in(self, position: int) -> None:
         """An event at ``position`` is about to be handed in."""
         self._handed_in = max(self._handed_in, position)
-        self._is_settled = False
+        self.stir()
 
     def begin(self, destination: str) -> None:
         """``destination`` was never reached; what was not handed in yet is to reach it, whatever happens."""
         self._unwritten.setdefault(destination, max(self._floor, self._start.floor))
-        self._is_settled = False
+        self.stir()
 
     def give_back(self, destination: str, position: int) -> None:
         """``destination`` catches up from ``position`` on."""
@@ -59,21 +61,23 @@ class Progress:
         queue.give_back(position)
         self._unwritten[destination] = position
         self._given_back.add(destination)
-        self._is_settled = False
+        self._sender.deliveries.given_back(destination)
+        self.stir()
 
     async def write(self) -> None:
         """Ask the kernel, and write down what it tells."""
-        if self._is_settled or self._is_closed:
+        if not self._turns or self._is_closed:
             return
+        self._turns -= 1
         # What was handed in up to here was handed in before the kernel is asked.
-        floor = self._floor = await self._store.get_federation_out_pos("events")
-        handed_in = self._handed_in
+        if self._floor < self._handed_in:
+            self._floor = await self._store.get_federation_out_pos("events")
+        floor, handed_in = self._floor, self._handed_in
         bus = self._reader.bus
         told = await make_deferred_yieldable(self._reader.answer(lambda: bus.progress(floor)))
         await self._write(told)
-        self._is_settled = not (
-            told[0] or self.waiting or self._unwritten or floor < handed_in or self._handed_in > handed_in
-        )
+        if told.told or not self._sender.figures.is_quiet or self._unwritten or floor < handed_in:
+            self.stir()
 
     async def close(self) -> None:
         """Let what is under way end, for a moment, and write down what is known then."""
@@ -92,12 +96,14 @@ class Progress:
             self._reader.bus.close(0)
             self._reader.stop()
 
-    async def _write(self, progress: Any) -> None:
-        told, refused, transactions, self.waiting, self.destinations = progress
-        log_refused(refused)
-        sent_transactions_counter.labels(**self._label).inc(transactions)
+    async def _write(self, progress: BusProgress) -> None:
+        log_refused(progress.refused)
+        self._sender.figures.count(progress)
+        deliveries = self._sender.deliveries
+        deliveries.refused(progress.refused)
         delivered: list[str] = []
-        for destination, position, is_given_back in told:
+        for destination, position, is_given_back in progress.told:
+            deliveries.told(destination, position)
             if is_given_back:
                 self.give_back(destination, position)
             elif destination in self._sender.live:
@@ -140,3 +146,6 @@ class Progress:
         for destination in [name for name, timings in known.items() if timings is not None]:
             await self._store.set_destination_retry_timings(destination, None, 0, 0)
             self._hs.get_notifier().notify_remote_server_up(destination)
+
+
+TURNS = 2

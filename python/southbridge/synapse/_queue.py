@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import attr
 from synapse.federation.sender.per_destination_queue import PerDestinationQueue
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         self._sender = sender
         self._is_asked = False
         self._is_carried = False
+
+    @property
+    def destination(self) -> str:
+        """Whose queue it is."""
+        return str(self._destination)
 
     @property
     def is_live(self) -> bool:
@@ -107,13 +113,21 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         transaction = await super()._prepare_transaction()
         if transaction is not None and _is_of_database(transaction):
             self._is_carried = True
-            return transaction
+            lasting = [edu for edu in transaction.edus if edu.edu_type not in VOLATILE]
+            self._hand_in_volatile(transaction)
+            return attr.evolve(transaction, edus=lasting)
         pending = list(self._pending_pdus.values())
         self._pending_pdus.clear()
         self._sender.go_live(self._destination, self._last_successful_stream_ordering, pending)
-        for edu in [] if transaction is None else transaction.edus:
-            self._sender.volatile.edu(edu.edu_type, None, edu.content, self._destination)
+        if transaction is not None:
+            self._hand_in_volatile(transaction)
         return None
+
+    def _hand_in_volatile(self, transaction: Any) -> None:
+        """What may be lost goes along with what the kernel sends next, and is counted there."""
+        for edu in transaction.edus:
+            if edu.edu_type in VOLATILE:
+                self._sender.volatile.edu(edu.edu_type, None, edu.content, self._destination)
 
 
 def _is_of_database(transaction: Any) -> bool:

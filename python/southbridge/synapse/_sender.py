@@ -19,6 +19,8 @@ from synapse.metrics import SERVER_NAME_LABEL
 from synapse.util.async_helpers import ObservableDeferred
 from synapse.util.duration import Duration
 
+from southbridge.synapse._deliveries import Deliveries
+from southbridge.synapse._figures import Figures
 from southbridge.synapse._progress import Progress
 from southbridge.synapse._queue import LiveQueue
 from southbridge.synapse._reactor import BusReader, reader_of
@@ -39,13 +41,18 @@ class KernelSender(StockSender):  # type: ignore[misc]
     def __init__(self, hs: Any, settings: Settings, reader: BusReader) -> None:
         # First: the loop that wakes destinations begins in the constructor of Synapse's own.
         self.live: set[str] = set()
-        self.transactions = KernelTransactions(hs, reader)
+        # Those without a queue yet, for whom there may be something in the database.
+        self._asked: set[str] = set()
+        self.figures = Figures(hs.hostname)
+        self.deliveries = Deliveries(hs)
+        self.transactions = KernelTransactions(hs, reader, self.deliveries)
         clock = hs.get_clock()
-        self.volatile = Volatile(hs.get_reactor(), reader.bus, clock.time_msec)
         self._bus = reader.bus
         self._start = Start(hs.get_datastores().main)
         self.progress = Progress(hs, self, reader, self._start)
+        self.volatile = Volatile(hs.get_reactor(), reader.bus, clock.time_msec, self.progress.stir)
         super().__init__(hs)
+        self.figures.show(hs.get_instance_id(), self)
         self._transaction_manager = self.transactions
         # Before the first event is on record.
         self._started = ObservableDeferred(run_in_background(self._start.look), consumeErrors=True)
@@ -56,6 +63,11 @@ class KernelSender(StockSender):  # type: ignore[misc]
             self.progress.write,
         )
         hs.get_reactor().addSystemEventTrigger("before", "shutdown", self._end)
+
+    def queues(self) -> Iterable[LiveQueue]:
+        """All queues that there are."""
+        queues: Iterable[LiveQueue] = self._per_destination_queues.values()
+        return queues
 
     def queue(self, destination: str) -> LiveQueue | None:
         """The queue of ``destination``; none when it is not to be spoken to."""
@@ -69,6 +81,9 @@ class KernelSender(StockSender):  # type: ignore[misc]
             return None
         queue = LiveQueue(self.hs, self, destination)
         self._per_destination_queues[destination] = queue
+        if destination in self._asked:
+            self._asked.discard(destination)
+            queue.ask()
         if self._start.has_nothing_to_catch_up(destination):
             queue.begin_live()
             self.live.add(destination)
@@ -116,6 +131,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
                 return
             self.progress.handed_in(position)
             unfit = self._bus.send_pdu(body, pdu.event_id, destinations, position)
+            self.deliveries.handed_in(pdu, destinations)
         except Exception:
             logger.exception("%s is left to catching up", pdu.event_id)
             unfit = list(destinations)
@@ -135,7 +151,9 @@ class KernelSender(StockSender):  # type: ignore[misc]
     async def send_device_messages(self, destinations: Any, immediate: bool = True) -> None:
         for destination in destinations:
             queue = self._per_destination_queues.get(destination)
-            if queue is not None:
+            if queue is None:
+                self._asked.add(destination)
+            else:
                 queue.ask()
         await super().send_device_messages(destinations, immediate)
 

@@ -8,6 +8,7 @@ transactions is handed to the kernel and waited for. Back-offs are Synapse's own
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -16,9 +17,16 @@ from synapse.api.errors import RequestSendFailed
 from synapse.federation.sender import TransactionManager
 from synapse.federation.units import serialize_and_filter_pdus
 from synapse.logging.context import make_deferred_yieldable
-from synapse.logging.opentracing import whitelisted_homeserver
+from synapse.logging.opentracing import (
+    extract_text_map,
+    set_tag,
+    start_active_span_follows_from,
+    tags,
+    whitelisted_homeserver,
+)
 from synapse.util.retryutils import NotRetryingDestination, get_retry_limiter
 
+from southbridge.synapse._deliveries import Deliveries
 from southbridge.synapse._reactor import BusReader
 
 logger = logging.getLogger("southbridge.synapse")
@@ -29,19 +37,23 @@ PDU_BYTES_MAX = 65_536
 class KernelTransactions(TransactionManager):  # type: ignore[misc]
     """Carries transactions with the kernel."""
 
-    def __init__(self, hs: Any, reader: BusReader) -> None:
+    def __init__(self, hs: Any, reader: BusReader, deliveries: Deliveries) -> None:
         super().__init__(hs)
         self._hs = hs
         self._reader = reader
+        self._deliveries = deliveries
+        self.carrying: set[str] = set()
+        """To whom something is carried just now."""
 
     async def send_new_transaction(self, destination: str, pdus: list[Any], edus: list[Any]) -> None:
         """Wait until ``destination`` has all of it. Raises when it does not get it from here, and backs off."""
         if self._is_shutdown:
             # Whoever asks would take it as sent.
             raise RequestSendFailed(RuntimeError("this Synapse is ending"), can_retry=True)
-        if whitelisted_homeserver(destination):
-            for edu in edus:
-                edu.strip_context()
+        with start_active_span_follows_from("send_transaction", _contexts(destination, edus)):
+            await self._send(destination, pdus, edus)
+
+    async def _send(self, destination: str, pdus: list[Any], edus: list[Any]) -> None:
         limiter = await get_retry_limiter(
             destination=destination,
             our_server_name=self.server_name,
@@ -52,20 +64,28 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
             replication_client=self._hs.get_replication_command_handler(),
             backoff_on_all_error_codes=True,
         )
-        with limiter:
-            refused = await self._carry(destination, pdus, edus)
+        try:
+            with limiter:
+                refused = await self._carry(destination, pdus, edus)
+        except Exception:
+            set_tag(tags.ERROR, True)
+            raise
         log_refused(refused)
+        await self._deliveries.carried(destination, pdus, refused)
 
     async def _carry(self, destination: str, pdus: list[Any], edus: list[Any]) -> list[tuple[str, str, str]]:
         now = self.clock.time_msec()
         bodies = [(body, event.event_id) for event in pdus if (body := pdu_body(event)) is not None]
         contents = [(edu.edu_type, encode_canonical_json(edu.content)) for edu in edus]
         bus = self._reader.bus
+        self.carrying.add(destination)
         try:
             carrying = self._reader.answer(lambda: bus.carry(destination, bodies, contents, now))
             refused: list[tuple[str, str, str]] = await make_deferred_yieldable(carrying)
         except Exception as error:
             raise RequestSendFailed(error, can_retry=True) from error
+        finally:
+            self.carrying.discard(destination)
         return refused
 
     async def mark_failing(self, destination: str) -> None:
@@ -83,6 +103,18 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
         except (NotRetryingDestination, RequestSendFailed):
             # What was to be written down has been.
             pass
+
+
+def _contexts(destination: str, edus: list[Any]) -> list[Any]:
+    """The spans in which ``edus`` were made, as Synapse follows them."""
+    contexts: list[Any] = []
+    for edu in edus:
+        context = edu.get_context()
+        if context:
+            contexts.append(extract_text_map(json.loads(context)))
+        if whitelisted_homeserver(destination):
+            edu.strip_context()
+    return contexts
 
 
 def pdu_body(event: Any) -> bytes | None:

@@ -19,10 +19,13 @@ logger = logging.getLogger("southbridge.synapse")
 class Volatile:
     """Gathers EDUs that may be lost, until the reactor has its next turn."""
 
-    def __init__(self, reactor: Any, bus: Bus, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, reactor: Any, bus: Bus, now_ms: Callable[[], int], on_handed_in: Callable[[], None]
+    ) -> None:
         self._reactor = reactor
         self._bus = bus
         self._now_ms = now_ms
+        self._on_handed_in = on_handed_in
         # What is said, by what tells it apart, and for whom. It is held, so that no other thing has its `id`.
         self._said: dict[Hashable, tuple[Callable[[], Iterable[tuple[str, Any]]], list[str], object]] = {}
 
@@ -44,6 +47,7 @@ class Volatile:
     def flush(self) -> None:
         """Hand in what was gathered."""
         said, self._said = self._said, {}
+        self._on_handed_in()
         for contents, destinations, _held in said.values():
             for edu_type, content in contents():
                 try:

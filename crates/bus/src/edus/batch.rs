@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::along::Along;
 use super::shed::Shed;
 use super::slots::Slot;
 
@@ -12,7 +13,7 @@ use super::slots::Slot;
 #[derive(Default)]
 pub struct Batch {
     pub(super) json: Bytes,
-    pub(super) edus: usize,
+    pub(super) along: Along,
     pub(super) slots: Vec<Slot>,
     pub(super) expired: Shed,
 }
@@ -25,12 +26,17 @@ impl Batch {
 
     /// How many EDUs they are.
     pub fn len(&self) -> usize {
-        self.edus
+        self.along.total() as usize
+    }
+
+    /// The same, by type.
+    pub fn along(&self) -> Along {
+        self.along
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.edus == 0
+        self.along.total() == 0
     }
 
     /// What was found too old to be sent while this was composed.
@@ -53,7 +59,7 @@ impl fmt::Debug for Batch {
         write!(
             f,
             "Batch({} EDUs of {} parts, [redacted], {} bytes)",
-            self.edus,
+            self.len(),
             self.slots.len(),
             self.json.len()
         )

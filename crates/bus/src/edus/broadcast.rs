@@ -93,6 +93,11 @@ impl Broadcast {
         self.parts
     }
 
+    /// How many parts wait, counted for each destination that lacks them.
+    pub fn lacking(&self) -> usize {
+        self.entries.iter().flatten().map(|entry| entry.destinations.len() - entry.reached).sum()
+    }
+
     /// About how many bytes wait, the lists of destinations included.
     pub const fn bytes(&self) -> usize {
         self.bytes

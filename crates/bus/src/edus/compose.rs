@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
+use super::along::Along;
 use super::limits::EduLimits;
 use super::part::{FRAME_BYTES, Key, Part};
 use crate::outgoing::EduKind;
@@ -49,11 +50,15 @@ impl<'a> Composer<'a> {
     }
 
     /// How many EDUs, and their JSON objects separated by commas.
-    pub(super) fn finish(self) -> (usize, Bytes) {
+    pub(super) fn finish(self) -> (Along, Bytes) {
+        let mut along = Along::default();
+        for part in self.drafts.iter().filter_map(|draft| draft.first()) {
+            along.add_one(part.kind);
+        }
         if let [draft] = &self.drafts[..]
             && let Some(came_as) = came_as(draft)
         {
-            return (1, came_as.clone());
+            return (along, came_as.clone());
         }
         let bytes = self.drafts.iter().flatten().map(|part| part.alone_bytes() + 1).sum();
         let mut out = BytesMut::with_capacity(bytes);
@@ -63,7 +68,7 @@ impl<'a> Composer<'a> {
             }
             write_edu(&mut out, draft);
         }
-        (self.drafts.len(), out.freeze())
+        (along, out.freeze())
     }
 
     fn admit_presence(&mut self, part: &Arc<Part>) -> bool {

@@ -24,6 +24,7 @@
 //! # Source
 //! F8; Matrix specification v1.19, Server-Server API, "Typing Notifications", "Presence", "Receipts".
 
+mod along;
 mod batch;
 mod broadcast;
 mod compose;
@@ -36,6 +37,7 @@ mod slots;
 mod typing_memory;
 mod waiting;
 
+pub use along::Along;
 pub use batch::Batch;
 pub use broadcast::{Broadcast, Spread};
 pub use limits::EduLimits;

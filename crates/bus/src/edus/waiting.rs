@@ -83,7 +83,7 @@ impl WaitingEdus {
                 slots.keep(slot);
             }
         }
-        (batch.edus, batch.json) = composer.finish();
+        (batch.along, batch.json) = composer.finish();
         self.tidy();
         batch
     }
@@ -100,7 +100,7 @@ impl WaitingEdus {
             if let Some(slot) = slots.take_first() {
                 let mut composer = Composer::new(limits, 1, usize::MAX);
                 composer.admit(&slot.part);
-                (batch.edus, batch.json) = composer.finish();
+                (batch.along, batch.json) = composer.finish();
                 batch.slots.push(slot);
             }
             self.tidy();

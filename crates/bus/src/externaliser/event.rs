@@ -6,7 +6,7 @@ use std::time::Duration;
 use southbridge_words::{OutboxError, Seq, ServerName, Ticket};
 
 use super::refused::Refused;
-use crate::edus::Shed;
+use crate::edus::{Along, Shed};
 use crate::outgoing::{FederationErrorResponse, FederationQueryResponse, FederationTransactionResponse};
 
 /// Something to tell. Every ticket handed in is answered by exactly one `Accepted`, `Refused` or `QueryDone`,
@@ -38,6 +38,8 @@ pub enum Event {
         upto: Option<Seq>,
         /// How many durable items were in it.
         items: u32,
+        /// The volatile EDUs that were in it. None is known of those of a transaction that another process began.
+        along: Along,
         /// What the destination said of them.
         response: FederationTransactionResponse,
     },

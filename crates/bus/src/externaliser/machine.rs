@@ -56,6 +56,8 @@ pub struct Externaliser {
 pub struct Counts {
     /// Queues, by what they do, in the order of [`QueueState::ALL`].
     pub queues: [usize; 6],
+    /// Queues that have something to deliver, under way or not.
+    pub with_work: usize,
     /// Names of destinations known, with a queue or without.
     pub destinations: usize,
     /// Queues that wait for their turn.
@@ -68,6 +70,8 @@ pub struct Counts {
     pub item_bytes: usize,
     /// Bytes of volatile EDUs in memory.
     pub volatile_bytes: usize,
+    /// Parts of volatile EDUs that wait, counted for each destination.
+    pub volatile_parts: usize,
     /// Parts of volatile EDUs that wait to be spread over their destinations.
     pub broadcast_parts: usize,
     /// Queries under way.
@@ -249,17 +253,22 @@ impl Externaliser {
     /// What there is, in numbers. Counts all queues, one by one.
     pub fn counts(&self) -> Counts {
         let mut queues = [0; 6];
+        let (mut with_work, mut volatile_parts) = (0, self.broadcast.lacking());
         for queue in self.queues.iter() {
             queues[QueueState::of(queue.phase()) as usize] += 1;
+            with_work += usize::from(queue.has_work(false));
+            volatile_parts += queue.volatile_parts();
         }
         Counts {
             queues,
+            with_work,
             destinations: self.queues.names(),
             lined_up: self.queues.lines.waiting(),
             sends: self.queues.lines.sends(),
             accepting: self.writing.accepting().0,
             item_bytes: self.meter.bytes(),
             volatile_bytes: self.volatile_bytes,
+            volatile_parts,
             broadcast_parts: self.broadcast.parts(),
             queries: self.queries.len(),
             partitions: self.owned.count(),

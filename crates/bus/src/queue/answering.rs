@@ -113,7 +113,8 @@ impl FederationQueue {
             self.mark(Mark::Delivered { destination: self.destination.clone(), upto }, scene);
         }
         let (destination, transaction) = (self.destination.clone(), open.id());
-        let event = Event::Delivered { destination, transaction, upto, items, response };
+        let along = open.along();
+        let event = Event::Delivered { destination, transaction, upto, items, along, response };
         scene.actions.push_back(Action::Tell(event));
     }
 

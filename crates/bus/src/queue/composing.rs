@@ -5,7 +5,7 @@ use std::sync::Arc;
 use southbridge_words::{Item, OpenTransaction, Seq, ServerName, WallTime};
 
 use super::{FederationQueue, Scene};
-use crate::edus::{Batch, Shed, VolatileEdu, WaitingEdus};
+use crate::edus::{Along, Batch, Shed, VolatileEdu, WaitingEdus};
 use crate::externaliser::{Action, Event, ShedReason};
 use crate::transaction::{EDUS_MAX, PDUS_MAX, Prefix, Transaction, TransactionLimits, body_hash, render};
 
@@ -18,6 +18,7 @@ pub(super) struct Open {
     bytes: usize,
     /// What is volatile in it, to be put back if it was surely not processed; nothing after a restart.
     batch: Batch,
+    along: Along,
     /// None when it was let go of, and is to be rendered again.
     transaction: Option<Transaction>,
     /// Whether its destination may have processed it.
@@ -46,6 +47,7 @@ impl Open {
             items: 0,
             bytes: 0,
             batch: Batch::default(),
+            along: Along::default(),
             transaction: None,
             is_exposed: true,
             volatile_tries: 0,
@@ -70,6 +72,11 @@ impl Open {
     /// How many durable items it has; zero before it was rendered in this process.
     pub(super) const fn items(&self) -> u32 {
         self.items
+    }
+
+    /// The volatile EDUs in it; none when another process began it.
+    pub(super) const fn along(&self) -> Along {
+        self.along
     }
 
     /// How many bytes its body has; zero before it was rendered in this process.
@@ -185,6 +192,7 @@ impl FederationQueue {
             standing: if upto.is_some() { Standing::Begun } else { Standing::Volatile },
             items: u32::try_from(prefix.items).expect("a transaction has some hundred items"),
             bytes: transaction.body.len(),
+            along: batch.along(),
             batch,
             transaction: Some(transaction),
             is_exposed: false,
@@ -232,6 +240,11 @@ impl FederationQueue {
     /// Bytes of volatile EDUs that wait.
     pub(crate) fn volatile_bytes(&self) -> usize {
         self.edus.bytes()
+    }
+
+    /// How many parts of volatile EDUs wait.
+    pub(crate) fn volatile_parts(&self) -> usize {
+        self.edus.len()
     }
 
     /// When the oldest volatile EDU that waits was made.

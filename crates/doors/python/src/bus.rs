@@ -24,6 +24,7 @@ use crate::process::Own;
 use crate::response::Response;
 use crate::seam::bus_port::{
     self, BusId, BusProgress, BusSetup, EduParts, OwedLimits, PduParts, PeerRequest, PreparedBus, RefusedPdu,
+    Told,
 };
 use crate::seam::{Answer, Failure, Outgoing, Port as KernelPort, Purpose, Said};
 use crate::{errors, process, seam, values};
@@ -232,16 +233,49 @@ impl Bus {
     }
 }
 
+/// How far a bus has come. What is counted is counted since it was asked last.
+#[pyclass(frozen, get_all, name = "BusProgress", module = "southbridge._kernel")]
+pub struct PyBusProgress {
+    /// Who, up to where everything was delivered, and whether what comes after that is the homeserver's business again.
+    told: Vec<(String, u64, bool)>,
+    /// Who, which PDU, and why.
+    refused: Vec<(String, String, String)>,
+    /// Transactions delivered, without those that ended something that was carried.
+    transactions: u64,
+    /// Volatile EDUs that went along, by type.
+    edus: Vec<(&'static str, u32)>,
+    /// Requests with a transaction.
+    requests: u64,
+    /// Their answers, by status.
+    answers: Vec<(u16, u64)>,
+    /// Live events that wait, counted for each destination.
+    waiting: usize,
+    /// Parts of volatile EDUs that wait, counted for each destination.
+    edus_waiting: usize,
+    /// Destinations for which something waits or is under way.
+    destinations: usize,
+}
+
+impl From<BusProgress> for PyBusProgress {
+    fn from(progress: BusProgress) -> Self {
+        let of_one = |one: Told| (one.destination.as_str().to_owned(), one.position, one.is_given_back);
+        Self {
+            told: progress.told.into_iter().map(of_one).collect(),
+            refused: all_refused(progress.refused),
+            transactions: progress.transactions,
+            edus: progress.edus.by_type().into(),
+            requests: progress.traffic.requests,
+            answers: progress.traffic.answers.into_iter().collect(),
+            waiting: progress.waiting,
+            edus_waiting: progress.edus_waiting,
+            destinations: progress.destinations,
+        }
+    }
+}
+
 fn in_python(py: Python<'_>, answer: Result<Answer, Failure>) -> PyResult<Bound<'_, PyAny>> {
     match answer {
-        Ok(Answer::Progress(progress)) => {
-            let BusProgress { told, refused, transactions, waiting, destinations } = *progress;
-            let told: Vec<_> = told
-                .into_iter()
-                .map(|one| (one.destination.as_str().to_owned(), one.position, one.is_given_back))
-                .collect();
-            (told, all_refused(refused), transactions, waiting, destinations).into_bound_py_any(py)
-        }
+        Ok(Answer::Progress(progress)) => PyBusProgress::from(*progress).into_bound_py_any(py),
         Ok(Answer::Carried(refused)) => all_refused(refused).into_bound_py_any(py),
         Ok(_) => Ok(py.None().into_bound(py)),
         Err(failure) => Ok(errors::of_failure(py, &failure).into_value(py).into_bound(py).into_any()),

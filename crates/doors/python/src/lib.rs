@@ -52,7 +52,7 @@ mod _kernel {
     #[pymodule_export]
     use crate::asyncio::AsyncioWaiter;
     #[pymodule_export]
-    use crate::bus::Bus;
+    use crate::bus::{Bus, PyBusProgress};
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]

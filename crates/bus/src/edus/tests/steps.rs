@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use southbridge_words::WallTime;
 
 use super::receiver::{NOW, Receiver, WALL, edu, read, reader};
-use crate::edus::{EduLimits, EduReader, NotVolatile, Shed, WaitingEdus};
+use crate::edus::{Along, EduLimits, EduReader, NotVolatile, Shed, WaitingEdus};
 use crate::outgoing::{EduKind, OutgoingEdu};
 
 struct World {
@@ -50,6 +50,24 @@ fn receipt(event: &str, thread: Option<&str>) -> Value {
         receipt["data"]["thread_id"] = json!(thread);
     }
     receipt
+}
+
+/// Two type, two are present, one has read in two threads: what goes along is counted as it stands in the transaction.
+#[test]
+fn what_goes_along_is_counted_as_it_stands_there() {
+    let mut world = world();
+    for user in ["@a", "@b"] {
+        let _ = world.push("m.typing", &typing(user, true));
+        let _ = world.push("m.presence", &json!({ "push": [{ "user_id": user, "presence": "online" }] }));
+    }
+    for thread in [None, Some("$t")] {
+        let content = json!({ "!r": { "m.read": { "@a": receipt("$e", thread) } } });
+        let _ = world.push("m.receipt", &content);
+    }
+    assert_eq!(world.waiting.len(), 6);
+    let batch = world.waiting.take(100, 100_000, &world.limits, WALL);
+    assert_eq!(batch.along(), Along { typing: 2, presence: 1, receipts: 2 });
+    assert_eq!(batch.len(), batch.along().total() as usize);
 }
 
 /// Alice begins to type and stops before the connection was there: nobody need know.

@@ -3,7 +3,8 @@
 //! # Source
 //! K10; issue 3, item 2 ("dropped … and counted by type").
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use southbridge_bus::externaliser::{Answer, Event, Failure, GivenUp};
 
@@ -81,9 +82,32 @@ impl ByOutcome {
     }
 }
 
+/// Requests with a transaction that left, or were to leave, and what was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests made, whatever came of them.
+    pub requests: u64,
+    /// Answers, by their status.
+    pub answers: BTreeMap<u16, u64>,
+}
+
+impl Traffic {
+    fn add(&mut self, outcome: &Result<Answer, Failure>) {
+        match outcome {
+            Ok(answer) => *self.answers.entry(answer.status).or_default() += 1,
+            // Nobody was asked.
+            Err(Failure::Down { .. } | Failure::Overloaded { .. } | Failure::Unfit { .. }) => return,
+            Err(_) => {}
+        }
+        self.requests += 1;
+    }
+}
+
 /// What has happened so far.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    /// Since it was taken last.
+    pub(super) traffic: RefCell<Traffic>,
     pub(super) transactions: ByOutcome,
     pub(super) queries: ByOutcome,
     /// Durable items that were delivered, counted for each destination.
@@ -105,6 +129,7 @@ impl Counters {
 
     pub(super) fn carried(&self, outcome: &Result<Answer, Failure>) {
         self.transactions.add(outcome);
+        self.traffic.borrow_mut().add(outcome);
     }
 
     pub(super) fn asked(&self, outcome: &Result<Answer, Failure>) {

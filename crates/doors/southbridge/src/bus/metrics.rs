@@ -61,6 +61,11 @@ fn expose_queues(counts: &Counts, out: &mut Exposition) {
         ("southbridge_bus_item_bytes", counts.item_bytes, "Bytes of durable items in memory."),
         ("southbridge_bus_volatile_bytes", counts.volatile_bytes, "Bytes of volatile EDUs in memory."),
         (
+            "southbridge_bus_volatile_parts",
+            counts.volatile_parts,
+            "Parts of volatile EDUs that wait, counted for each destination.",
+        ),
+        (
             "southbridge_bus_broadcast_parts",
             counts.broadcast_parts,
             "Parts of volatile EDUs that wait to be spread over their destinations.",

@@ -33,7 +33,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use southbridge_bus::externaliser::{Externaliser, Lost, Moment, QueueView};
+use southbridge_bus::externaliser::{Counts, Externaliser, Lost, Moment, QueueView};
 use southbridge_bus::outgoing::{
     FederationErrorResponse, FederationQueryResponse, OutgoingEdu, OutgoingPdu, OutgoingQuery,
 };
@@ -41,6 +41,7 @@ use southbridge_kernel::admin::{AlsoWake, MoreMetrics};
 use southbridge_words::{ServerName, Ticket};
 
 pub use config::{AnswerLimits, BusConfig, ResultLimits};
+pub use counters::Traffic;
 use inner::Inner;
 pub use keys::{Keys, KeysConfig, VerifyError};
 pub use results::{Delivery, InvalidResumeToken, Results, ResumeToken};
@@ -169,6 +170,16 @@ impl SideBus {
             return Err(SendError::Closing);
         }
         Ok(self.inner.tell(|machine, at| machine.drop_backlog(destination, at)))
+    }
+
+    /// How much there is of everything. Looks at each queue.
+    pub fn counts(&self) -> Counts {
+        self.inner.externaliser.borrow().counts()
+    }
+
+    /// The transactions that were on their way since this was asked last.
+    pub fn take_traffic(&self) -> Traffic {
+        self.inner.counters.traffic.take()
     }
 
     /// What becomes of everything: what comes after `from`, or from now on.

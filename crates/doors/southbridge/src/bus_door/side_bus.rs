@@ -111,7 +111,7 @@ async fn next_line(mut results: Results) -> Option<(ResultLine, Results)> {
 
 fn happened(event: &Event) -> Option<Happened> {
     Some(match event {
-        Event::Delivered { destination, transaction, upto, items, response } => Happened::Delivered {
+        Event::Delivered { destination, transaction, upto, items, response, .. } => Happened::Delivered {
             destination: destination.to_string(),
             transaction: transaction.to_string(),
             upto: upto.map(|seq| seq.0),

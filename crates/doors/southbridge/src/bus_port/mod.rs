@@ -24,11 +24,13 @@ use bytes::Bytes;
 use southbridge_bus::outgoing::{OutgoingEdu, OutgoingPdu};
 use southbridge_words::{ServerName, Ticket, WallTime};
 
+use crate::bus::Traffic;
 use crate::client::{ClientError, Port};
 pub use asking::{PeerRequest, ask};
 use errands::{Carry, Close, GiveBack, Open, Progress, SendEdu, SendPdu, Wake};
 pub(crate) use post::Buses;
 pub use setup::{BusSetup, PreparedBus, addresses};
+pub use southbridge_bus::edus::Along;
 pub use southbridge_bus::owed::{OwedLimits, Told};
 
 /// Which bus of the process.
@@ -42,11 +44,18 @@ pub struct BusProgress {
     pub told: Vec<Told>,
     /// What destinations said against single PDUs of live events; the latest of them, if there are many.
     pub refused: Vec<RefusedPdu>,
-    /// Transactions that were delivered since this was asked last.
+    /// Transactions that were delivered since this was asked last; of those with which something that was carried ended,
+    /// whoever waited for it knows.
     pub transactions: u64,
-    /// Items that wait to be delivered, counted for each destination.
+    /// Volatile EDUs that went along with all transactions since this was asked last.
+    pub edus: Along,
+    /// Requests with transactions since this was asked last, and their answers.
+    pub traffic: Traffic,
+    /// Items of live events that wait to be delivered, counted for each destination.
     pub waiting: usize,
-    /// Destinations for which something waits.
+    /// Parts of volatile EDUs that wait, counted for each destination.
+    pub edus_waiting: usize,
+    /// Destinations for which something waits or is under way, carried or live.
     pub destinations: usize,
 }
 

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use southbridge_bus::edus::Along;
 use southbridge_bus::externaliser::{Event, GivenUp};
 use southbridge_bus::owed::Owed;
 use southbridge_kernel::Clock;
@@ -45,6 +46,7 @@ pub(super) struct Post {
     carried: RefCell<FxHashMap<ServerName, Vec<Rc<Carried>>>>,
     refused: RefCell<VecDeque<RefusedPdu>>,
     transactions: Cell<u64>,
+    edus: Cell<Along>,
     /// The last result that was heard of.
     heard: Cell<ResumeToken>,
 }
@@ -93,6 +95,7 @@ impl Post {
             carried: RefCell::default(),
             refused: RefCell::default(),
             transactions: Cell::new(0),
+            edus: Cell::default(),
             bus,
         });
         tokio::task::spawn_local(listen(Rc::downgrade(&post), results, clock));
@@ -132,12 +135,16 @@ impl Post {
     pub(super) fn progress(&self, floor: u64) -> BusProgress {
         let mut owed = self.owed.borrow_mut();
         let told = owed.take(floor);
+        let counts = self.bus.counts();
         BusProgress {
             told,
             refused: self.refused.borrow_mut().drain(..).collect(),
             transactions: self.transactions.take(),
+            edus: self.edus.take(),
+            traffic: self.bus.take_traffic(),
             waiting: owed.waiting(),
-            destinations: owed.destinations(),
+            edus_waiting: counts.volatile_parts,
+            destinations: counts.with_work,
         }
     }
 
@@ -164,8 +171,12 @@ impl Post {
 
     fn handle(&self, event: &Event) {
         match event {
-            Event::Delivered { destination, upto, response, .. } => {
-                self.transactions.set(self.transactions.get() + 1);
+            Event::Delivered { destination, upto, along, response, .. } => {
+                let is_counted = upto.is_some_and(|upto| self.ends_with(destination, upto));
+                self.transactions.set(self.transactions.get() + u64::from(!is_counted));
+                let mut edus = self.edus.get();
+                edus += *along;
+                self.edus.set(edus);
                 let refused = response.errors.iter().map(|(event_id, error)| RefusedPdu {
                     destination: destination.clone(),
                     event_id: event_id.clone(),
@@ -183,6 +194,14 @@ impl Post {
             }
             _ => {}
         }
+    }
+
+    /// Whether something that is carried to `destination` ends with what is delivered up to here. Whoever waits for it
+    /// counts it.
+    fn ends_with(&self, destination: &ServerName, upto: Seq) -> bool {
+        let carried = self.carried.borrow();
+        let mut waiting = carried.get(destination).into_iter().flatten();
+        waiting.any(|one| one.last.get().is_some_and(|last| one.delivered.get() < last && last <= upto))
     }
 
     fn handle_delivered(
