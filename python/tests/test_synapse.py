@@ -162,6 +162,18 @@ def test_taken_out_and_put_back(world: World) -> None:
         assert {*texts[:5], "m9", *texts[10:15], "m19"}.difference(heard) == set()
 
 
+def test_the_first_thing_is_a_message_to_a_device(world: World) -> None:
+    """Nothing was ever sent to a homeserver, or only what the kernel has carried alone; then there is something in the
+    database for it."""
+    world.begin({})
+    user = {one.name: f"@user:{one.name}" for one in world.homeservers.all}
+    content = {"messages": {name: {"DEVICE": {"secret": "s"}} for name in user.values()}}
+    world.synapse.client("PUT", "sendToDevice/m.test/1", content)
+    for one in world.homeservers.all:
+        sent = partial(one.edus, "m.direct_to_device")
+        assert until(sent, "it has come")[0]["messages"] == {user[one.name]: {"DEVICE": {"secret": "s"}}}
+
+
 def test_a_synapse_that_is_not_known_is_left_alone(world: World) -> None:
     """A release that lacks an attribute: one line says so, and Synapse sends by itself."""
     (world.folder / "sitecustomize.py").write_text(

@@ -84,12 +84,17 @@ class KernelSender(StockSender):  # type: ignore[misc]
         if destination in self._asked:
             self._asked.discard(destination)
             queue.ask()
-        if self._start.has_nothing_to_catch_up(destination):
+        if self._begins_live(destination):
             queue.begin_live()
+        return queue
+
+    def _begins_live(self, destination: str) -> bool:
+        """Whether the kernel can be handed what is for ``destination``, which has no queue yet. Most never need one."""
+        if destination not in self.live and self._start.has_nothing_to_catch_up(destination):
             self.live.add(destination)
             if not self._start.was_reached(destination):
                 self.progress.begin(destination)
-        return queue
+        return destination in self.live
 
     async def _send_pdu(self, pdu: Any, destinations: Iterable[str]) -> None:
         wanted = set(destinations)
@@ -105,7 +110,8 @@ class KernelSender(StockSender):  # type: ignore[misc]
         position = pdu.internal_metadata.stream_ordering
         await self.store.store_destination_rooms_entries(list(wanted), pdu.room_id, position)
         for destination in wanted - self.live:
-            self._get_per_destination_queue(destination)
+            if destination not in self._per_destination_queues:
+                self._begins_live(destination)
         live = wanted & self.live
         if live:
             self.hand_in(pdu, live)
@@ -160,7 +166,9 @@ class KernelSender(StockSender):  # type: ignore[misc]
     def wake_destination(self, destination: str) -> None:
         if destination in self.live:
             self._bus.wake(destination)
-            self._per_destination_queues[destination].ask()
+            queue = self.queue(destination)
+            if queue is not None:
+                queue.ask()
         super().wake_destination(destination)
 
     async def _wake_destinations_needing_catchup(self) -> None:
