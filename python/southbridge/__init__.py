@@ -10,6 +10,7 @@ import atexit
 import os
 
 from southbridge import _kernel
+from southbridge._cookies import Cookie, CookieData, Cookies
 from southbridge._downloads import Progress, Saved, Transfer
 from southbridge._errors import (
     BodyStoppedError,
@@ -82,6 +83,9 @@ __all__ = [
     "Changes",
     "Client",
     "ConnectFailedError",
+    "Cookie",
+    "CookieData",
+    "Cookies",
     "Counter",
     "CutError",
     "DecodeFailedError",

@@ -18,6 +18,7 @@ from typing import IO, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, final,
 
 from typing_extensions import Self, disjoint_base
 
+from southbridge._cookies import Cookies
 from southbridge._downloads import Progress, Transfer
 from southbridge._services import ReadyCheck, State
 from southbridge._streams import Source, Stream
@@ -45,15 +46,18 @@ __all__ = [
     "__version__",
     "after_fork_in_child",
     "blocks_here",
+    "clear_cookies",
     "counter",
     "debug_socket",
     "declare_file",
     "declare_service",
     "gauge",
+    "give_cookies",
     "histogram",
     "mark",
     "push_service",
     "ready",
+    "show_cookies",
     "shutdown",
     "statistics",
     "withdraw_service",
@@ -98,6 +102,18 @@ def shutdown() -> None:
 
 def blocks_here() -> bool:
     """Whether calls block here: in threads, and in greenlets."""
+
+# Name, value, domain, path, when it ends, whether it is secure and for HTTP only.
+_Cookie: TypeAlias = tuple[str, str, str, str, int | None, bool, bool]
+
+def show_cookies(client: Client, /) -> list[_Cookie]:
+    """The cookies of ``client`` that are still good."""
+
+def give_cookies(client: Client, cookies: Sequence[_Cookie], /) -> None:
+    """Keep these as cookies of ``client``. An empty domain is the host of its base URL."""
+
+def clear_cookies(client: Client, name: str | None, domain: str | None, path: str | None, /) -> None:
+    """Forget those cookies of ``client`` for which all that is said is so."""
 
 def debug_socket() -> Path | None:
     """Where the debug socket of this process lies. None when there is no kernel yet, or ``SOUTHBRIDGE_DEBUG`` is ``off``.
@@ -599,7 +615,7 @@ class Client:
         redirects_max: int | None = None,
         decompress: bool | None = None,
         body_bytes_max: int | None = None,
-        cookies: bool | None = None,
+        cookies: bool | _Pairs | None = None,
         http2: bool | None = None,
         proxy: str | None = "environment",
         allow: Sequence[str] | None = None,
@@ -609,6 +625,10 @@ class Client:
         certificate: tuple[str | _Path, str | _Path] | None = None,
         legacy_tls: bool | None = None,
     ) -> Self: ...
+    @property
+    def cookies(self) -> Cookies:
+        """The cookies that it keeps."""
+
     def request(
         self,
         method: str,

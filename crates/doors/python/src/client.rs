@@ -12,7 +12,7 @@ use http::Method;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 use url::Url;
 
 use crate::exchange::Exchange;
@@ -98,6 +98,13 @@ impl Client {
                 .call_method1(intern!(py, "begin_download"), (exchange, progress)),
             _ => downloads.call_method1(intern!(py, "begin"), (exchange, progress)),
         }
+    }
+
+    /// The cookies that it keeps.
+    #[getter]
+    fn cookies<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        py.import(intern!(py, "southbridge._cookies"))?.call_method1(intern!(py, "Cookies"), (this,))
     }
 
     /// Asks for what is at `url`.
@@ -205,7 +212,8 @@ impl Client {
         Ok(Response::new(Outgoing::Client { client: client.clone(), request }, source))
     }
 
-    fn made(&self, py: Python<'_>) -> PyResult<&KernelClient> {
+    /// The client of the kernel behind it.
+    pub fn made(&self, py: Python<'_>) -> PyResult<&KernelClient> {
         if let Some(made) = self.made.get() {
             return Ok(made);
         }
@@ -264,7 +272,10 @@ fn read_setting(config: &mut ClientConfig, name: &str, value: &Bound<'_, PyAny>)
         "redirects_max" => config.redirects_max = value.extract()?,
         "decompress" => config.decompress = value.extract()?,
         "body_bytes_max" => config.limits.whole_bytes_max = value.extract()?,
-        "cookies" => config.cookies = value.extract()?,
+        "cookies" => match value.cast::<PyBool>() {
+            Ok(kept) => config.cookies = kept.is_true(),
+            Err(_) => config.cookies_always = values::pairs(value, name)?,
+        },
         "http2" => config.http2 = value.extract()?,
         "proxy" => config.proxy = proxy(value)?,
         other => return Err(PyTypeError::new_err(format!("{other:?} is no setting of a client"))),

@@ -13,6 +13,7 @@ mod arguments;
 mod asyncio;
 mod bus;
 mod client;
+mod cookies;
 mod debug;
 mod errors;
 mod exchange;
@@ -55,6 +56,8 @@ mod _kernel {
     use crate::bus::{Bus, PyBusProgress};
     #[pymodule_export]
     use crate::client::Client;
+    #[pymodule_export]
+    use crate::cookies::{clear_cookies, give_cookies, show_cookies};
     #[pymodule_export]
     use crate::exchange::{Exchange, blocks_here};
     #[pymodule_export]

@@ -34,9 +34,9 @@ use url::Url;
 
 pub use southbridge::client::{
     Answer, Attempts, Auth, Beginning, Body, BreakerLimits, Client, ClientConfig, ClientError as Failure,
-    ClientTls, Content, Download, Draw, Drawn, Feed, Multipart, Part, Port, Progress, ProxyChoice,
-    ProxyRules, Pushed, Reach, Readiness, Request, Response as Incoming, Saved, Service, ServiceDiscovery,
-    ServiceLimits, Timeouts, declare, push, withdraw,
+    ClientTls, Content, CookieView, Download, Draw, Drawn, Feed, GivenCookie, Multipart, Part, Port,
+    Progress, ProxyChoice, ProxyRules, Pushed, Reach, Readiness, Request, Response as Incoming, Saved,
+    Service, ServiceDiscovery, ServiceLimits, Timeouts, WhichCookies, declare, push, withdraw,
 };
 
 /// Where ports are attached to a kernel that a test moves.
@@ -296,6 +296,17 @@ pub fn readiness(answer: Answer) -> Result<Readiness, Failure> {
     match answer {
         Answer::Readiness(readiness) => Ok(*readiness),
         other => Err(astray("a question for services", &other)),
+    }
+}
+
+/// The cookies in `answer`.
+///
+/// # Errors
+/// [`Failure::Failed`] when it is the answer to something else.
+pub fn cookies(answer: Answer) -> Result<Vec<CookieView>, Failure> {
+    match answer {
+        Answer::Cookies(cookies) => Ok(cookies),
+        other => Err(astray("a question for cookies", &other)),
     }
 }
 

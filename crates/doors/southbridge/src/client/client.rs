@@ -8,8 +8,10 @@ use southbridge_words::Ticket;
 use url::Url;
 
 use super::config::ClientConfig;
+use super::cookies::WhichCookies;
 use super::download::{Download, Progress, Save};
 use super::errands::{Cookies, Fetch, Stream, WithCookies};
+use super::given::GivenCookie;
 use super::request::{Body, Request};
 use super::settings::Settings;
 use super::{ClientError, Draw, Feed, Port};
@@ -143,12 +145,25 @@ impl Client {
         self.with_cookies(port, WithCookies::Show)
     }
 
-    /// Forgets all cookies; the answer is `Answer::Done`.
+    /// Forgets those cookies that are meant; the answer is `Answer::Done`.
     ///
     /// # Errors
     /// As [`Client::cookies`].
-    pub fn clear_cookies(&self, port: &Port) -> Result<Ticket, ClientError> {
-        self.with_cookies(port, WithCookies::Clear)
+    pub fn clear_cookies(&self, port: &Port, which: WhichCookies) -> Result<Ticket, ClientError> {
+        self.with_cookies(port, WithCookies::Clear(which))
+    }
+
+    /// Keeps these cookies, which are the program's own; the answer is `Answer::Done`, or
+    /// [`ClientError::InvalidRequest`] for the first that is none: those before it are kept.
+    ///
+    /// # Errors
+    /// As [`Client::cookies`]; [`ClientError::InvalidSetting`] when this client keeps none.
+    pub fn give_cookies(&self, port: &Port, cookies: Vec<GivenCookie>) -> Result<Ticket, ClientError> {
+        if !self.settings.config.cookies {
+            let reason = "it is false, and this client keeps none".to_owned();
+            return Err(ClientError::InvalidSetting { setting: "cookies", reason });
+        }
+        self.with_cookies(port, WithCookies::Give(cookies))
     }
 
     /// Keeps a cookie as if `url` had set it with `line` (`name=value; Path=/…`); the answer is `Answer::Done`, or

@@ -15,6 +15,7 @@ use southbridge_words::Secret;
 use url::Url;
 
 use super::ClientError;
+use super::given::is_pair;
 use super::proxy::ProxyRules;
 
 /// How a client is set up.
@@ -40,6 +41,9 @@ pub struct ClientConfig {
     pub limits: BodyLimits,
     /// Whether cookies are kept and sent. Default true.
     pub cookies: bool,
+    /// Names and values of cookies that are sent with every request, until a peer sets one of that name or the request
+    /// has one; not to another origin than the program has asked. Default none.
+    pub cookies_always: Vec<(String, String)>,
     /// Which addresses may be dialled. Default [`Reach::Anywhere`].
     pub reach: Reach,
     /// Whether HTTP/2 is offered to https peers. Default true.
@@ -165,6 +169,7 @@ impl Default for ClientConfig {
             decompress: true,
             limits: BodyLimits::default(),
             cookies: true,
+            cookies_always: Vec::new(),
             reach: Reach::Anywhere,
             http2: true,
             proxy: ProxyChoice::Environment,
@@ -191,6 +196,9 @@ impl ClientConfig {
         }
         if self.limits.buffer_bytes == 0 {
             return invalid("limits.buffer_bytes", "it is zero, and nothing would ever flow");
+        }
+        if let Some((name, _)) = self.cookies_always.iter().find(|(name, value)| !is_pair(name, value)) {
+            return invalid("cookies", &format!("{name:?} has in it what no cookie has"));
         }
         self.timeouts.validate()
     }

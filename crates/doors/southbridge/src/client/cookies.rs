@@ -10,9 +10,11 @@
 //! # Source
 //! RFC 6265 §5 (with its minimum bounds in §6.1), draft RFC 6265bis §5; the Public Suffix List, as built into `psl`.
 
-use cookie_store::{Cookie, CookieStore};
+use cookie_store::{Cookie, CookieDomain, CookieExpiration, CookieStore};
 use http::{HeaderMap, HeaderValue, header};
 use url::{Host, Url};
+
+use super::given::GivenCookie;
 
 /// The cookies of one client.
 #[derive(Debug, Default)]
@@ -35,8 +37,21 @@ pub struct CookieView {
     pub path: String,
     /// Whether it is for https only.
     pub secure: bool,
-    /// Whether it ends with the client.
-    pub session: bool,
+    /// Whether scripts of a browser may not see it.
+    pub http_only: bool,
+    /// Until when it is good, in seconds since 1970; `None` for as long as the client lives.
+    pub expires: Option<u64>,
+}
+
+/// Which cookies are meant: those for which all that is said is so.
+#[derive(Clone, Debug, Default)]
+pub struct WhichCookies {
+    /// Called so.
+    pub name: Option<String>,
+    /// For this domain, with a dot before it or without.
+    pub domain: Option<String>,
+    /// For this path.
+    pub path: Option<String>,
 }
 
 /// Why a cookie is not kept.
@@ -95,20 +110,47 @@ impl Jar {
             return Err(malformed("it has control characters".to_owned()));
         }
         let cookie = Cookie::parse(text, url).map_err(|error| malformed(error.to_string()))?.into_owned();
+        self.keep(cookie, url)
+    }
+
+    /// Takes up a cookie that the program gives.
+    ///
+    /// # Errors
+    /// [`CookieRefused`] says why it is not kept.
+    pub fn give(&mut self, given: &GivenCookie) -> Result<(), CookieRefused> {
+        if given.bytes() > COOKIE_BYTES_MAX {
+            return Err(CookieRefused::TooLong { bytes: given.bytes() });
+        }
+        let (cookie, from) = given.read()?;
+        self.keep(cookie, &from)
+    }
+
+    fn keep(&mut self, mut cookie: Cookie<'static>, url: &Url) -> Result<(), CookieRefused> {
+        let malformed =
+            |error: cookie_store::CookieError| CookieRefused::Malformed { reason: error.to_string() };
         check(&cookie, url)?;
+        if cookie.domain.as_cow().is_some_and(|domain| is_public_suffix(&domain)) {
+            // RFC 6265 §5.3, step 5: a suffix may have cookies for itself.
+            cookie.domain = CookieDomain::host_only(url).map_err(malformed)?;
+        }
         self.make_room(&cookie)?;
         match self.store.insert(cookie, url) {
             Ok(cookie_store::StoreAction::Inserted) => self.count += 1,
             // Replaced, or removed by its own expiry.
             Ok(_) | Err(cookie_store::CookieError::Expired) => {}
-            Err(error) => return Err(malformed(error.to_string())),
+            Err(error) => return Err(malformed(error)),
         }
         Ok(())
     }
 
-    /// The value of `Cookie` for `url`, with `own` after what the jar has.
-    pub fn header(&self, url: &Url, own: &[(String, String)]) -> Option<HeaderValue> {
-        if self.is_empty() && own.is_empty() {
+    /// The value of `Cookie` for `url`: what the jar has, what of `always` the jar has not, and `own`, which wins.
+    pub fn header(
+        &self,
+        url: &Url,
+        always: &[(String, String)],
+        own: &[(String, String)],
+    ) -> Option<HeaderValue> {
+        if self.is_empty() && always.is_empty() && own.is_empty() {
             return None;
         }
         let mut matching = self.store.matches(url);
@@ -117,10 +159,13 @@ impl Jar {
             let key = |cookie: &Cookie<'_>| (std::cmp::Reverse(cookie.path.len()), cookie.name().to_owned());
             key(one).cmp(&key(other))
         });
-        matching.retain(|cookie| !own.iter().any(|(name, _)| name == cookie.name()));
-        let kept = matching.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value()));
-        let all: Vec<String> =
-            kept.chain(own.iter().map(|(name, value)| format!("{name}={value}"))).collect();
+        let is_own = |name: &str| own.iter().any(|(own, _)| own == name);
+        let is_kept = |name: &str| matching.iter().any(|cookie| cookie.name() == name);
+        let always = always.iter().filter(|(name, _)| !is_own(name) && !is_kept(name));
+        let kept =
+            matching.iter().map(|cookie| (cookie.name(), cookie.value())).filter(|(name, _)| !is_own(name));
+        let told = always.chain(own).map(|(name, value)| (name.as_str(), value.as_str()));
+        let all: Vec<String> = kept.chain(told).map(|(name, value)| format!("{name}={value}")).collect();
         let mut value =
             HeaderValue::from_bytes(all.join("; ").as_bytes()).ok().filter(|_| !all.is_empty())?;
         value.set_sensitive(true);
@@ -132,9 +177,9 @@ impl Jar {
         self.store.iter_unexpired().map(view).collect()
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets those that are meant.
+    pub fn clear(&mut self, which: &WhichCookies) {
+        self.forget(|cookie| which.means(&view(cookie)));
     }
 
     fn make_room(&mut self, cookie: &Cookie<'_>) -> Result<(), CookieRefused> {
@@ -143,7 +188,7 @@ impl Jar {
             return Ok(());
         }
         if self.count >= COOKIES_MAX {
-            self.forget_expired();
+            self.forget(|_| false);
         }
         let of_domain = self
             .store
@@ -156,15 +201,27 @@ impl Jar {
         Ok(())
     }
 
-    fn forget_expired(&mut self) {
+    /// Forgets those that `gone` says, and those past their time.
+    fn forget(&mut self, gone: impl Fn(&Cookie<'_>) -> bool) {
         let good: Vec<_> = self
             .store
             .iter_unexpired()
+            .filter(|cookie| !gone(cookie))
             .map(|cookie| Ok::<_, std::convert::Infallible>(cookie.clone()))
             .collect();
         self.count = good.len();
         let Ok(store) = CookieStore::from_cookies(good, false);
         self.store = store;
+    }
+}
+
+impl WhichCookies {
+    fn means(&self, view: &CookieView) -> bool {
+        let is = |said: &Option<String>, own: &str| said.as_deref().is_none_or(|said| said == own);
+        let domain = self.domain.as_deref().map(|domain| domain.trim_start_matches('.'));
+        is(&self.name, &view.name)
+            && is(&self.path, &view.path)
+            && domain.is_none_or(|domain| domain.eq_ignore_ascii_case(view.domain.trim_start_matches('.')))
     }
 }
 
@@ -207,14 +264,18 @@ fn is_public_suffix(domain: &str) -> bool {
 
 fn view(cookie: &Cookie<'_>) -> CookieView {
     let domain = cookie.domain.as_cow().unwrap_or_default();
-    let wide = matches!(cookie.domain, cookie_store::CookieDomain::Suffix(_));
+    let wide = matches!(cookie.domain, CookieDomain::Suffix(_));
     CookieView {
         name: cookie.name().to_owned(),
         value: cookie.value().to_owned(),
         domain: if wide { format!(".{domain}") } else { domain.into_owned() },
         path: cookie.path.to_string(),
         secure: cookie.secure().unwrap_or(false),
-        session: !cookie.is_persistent(),
+        http_only: cookie.http_only().unwrap_or(false),
+        expires: match cookie.expires {
+            CookieExpiration::AtUtc(at) => Some(u64::try_from(at.unix_timestamp()).unwrap_or(0)),
+            CookieExpiration::SessionEnd => None,
+        },
     }
 }
 
@@ -236,7 +297,7 @@ mod tests {
     }
 
     fn sent(jar: &Jar, to: &str) -> String {
-        jar.header(&url(to), &[]).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+        jar.header(&url(to), &[], &[]).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
     }
 
     #[test]
@@ -297,7 +358,7 @@ mod tests {
         assert_eq!(jar.views().len(), COOKIES_MAX);
         assert_eq!(refused, 4000 - COOKIES_MAX);
         assert!(jar.set(&[b'x'; COOKIE_BYTES_MAX + 1], &url("https://a.test/")).is_err());
-        let one = jar.header(&url("https://h0.test/"), &[]).unwrap();
+        let one = jar.header(&url("https://h0.test/"), &[], &[]).unwrap();
         assert_eq!(one.as_bytes().split(|byte| *byte == b';').count(), DOMAIN_COOKIES_MAX);
     }
 
@@ -306,6 +367,42 @@ mod tests {
         let mut jar = Jar::default();
         jar.set(b"a=jar", &url("http://a.test/")).unwrap();
         let own = [("a".to_owned(), "own".to_owned())];
-        assert_eq!(jar.header(&url("http://a.test/"), &own).unwrap(), "a=own");
+        assert_eq!(jar.header(&url("http://a.test/"), &[], &own).unwrap(), "a=own");
+        let always = ["a", "b"].map(|name| (name.to_owned(), "always".to_owned()));
+        assert_eq!(jar.header(&url("http://a.test/"), &always, &[]).unwrap(), "a=jar; b=always");
+        assert_eq!(jar.header(&url("http://a.test/"), &always, &own).unwrap(), "b=always; a=own");
+    }
+
+    /// `github.io` may have cookies, and whoever lives below it does not get them.
+    #[test]
+    fn a_public_suffix_has_cookies_for_itself_alone() {
+        let mut jar = Jar::default();
+        jar.set(b"x=1; Domain=github.io", &url("https://github.io/")).unwrap();
+        assert_eq!(sent(&jar, "https://github.io/"), "x=1");
+        assert_eq!(sent(&jar, "https://stranger.github.io/"), "");
+        assert_eq!(jar.views()[0].domain, "github.io");
+    }
+
+    #[test]
+    fn what_is_meant_is_cleared() {
+        let mut jar = Jar::default();
+        for line in ["a=1; Domain=a.test; Path=/", "b=2; Path=/x", "c=3; Path=/"] {
+            jar.set(line.as_bytes(), &url("https://www.a.test/")).unwrap();
+        }
+        jar.set(b"a=1", &url("https://b.test/")).unwrap();
+        let names = |jar: &Jar| {
+            let mut names: Vec<_> =
+                jar.views().into_iter().map(|view| view.name + "@" + &view.domain).collect();
+            names.sort();
+            names.join(" ")
+        };
+        jar.clear(&WhichCookies { path: Some("/x".to_owned()), ..WhichCookies::default() });
+        assert_eq!(names(&jar), "a@.a.test a@b.test c@www.a.test");
+        jar.clear(&WhichCookies { domain: Some("A.test".to_owned()), ..WhichCookies::default() });
+        assert_eq!(names(&jar), "a@b.test c@www.a.test");
+        jar.clear(&WhichCookies { name: Some("c".to_owned()), ..WhichCookies::default() });
+        assert_eq!(names(&jar), "a@b.test");
+        jar.clear(&WhichCookies::default());
+        assert!(jar.is_empty());
     }
 }

@@ -10,7 +10,8 @@ use southbridge_kernel::port::{Errand, Gone, Line, Reply, Started};
 use southbridge_words::Step;
 use url::Url;
 
-use super::cookies::Jar;
+use super::cookies::{Jar, WhichCookies};
+use super::given::GivenCookie;
 use super::incoming::Incoming;
 use super::journey::{Arrived, Journey};
 use super::request::Prepared;
@@ -118,8 +119,9 @@ pub(super) struct Cookies {
 /// What is done with cookies.
 pub(super) enum WithCookies {
     Show,
-    Clear,
+    Clear(WhichCookies),
     Set { url: Url, line: String },
+    Give(Vec<GivenCookie>),
 }
 
 impl Errand<Southbridge> for Cookies {
@@ -136,10 +138,17 @@ impl WithCookies {
     fn perform(self, jar: &mut Jar) -> Result<Answer, ClientError> {
         match self {
             Self::Show => return Ok(Answer::Cookies(jar.views())),
-            Self::Clear => jar.clear(),
+            Self::Clear(which) => jar.clear(&which),
             Self::Set { url, line } => {
                 jar.set(line.as_bytes(), &url)
                     .map_err(|refused| ClientError::invalid(refused.to_string()))?;
+            }
+            Self::Give(cookies) => {
+                for given in cookies {
+                    jar.give(&given).map_err(|refused| {
+                        ClientError::invalid(format!("the cookie {:?}: {refused}", given.name))
+                    })?;
+                }
             }
         }
         Ok(Answer::Done)

@@ -46,6 +46,8 @@ pub(super) struct Journey {
     /// The body that is sent in pieces, once it has been begun.
     streamed: Option<StreamedBody>,
     cookies: Vec<(String, String)>,
+    /// Whether this is still where the program asked: what the client always sends goes nowhere else.
+    is_at_home: bool,
     prepared: Terms,
     named_by: NamedBy,
     history: Vec<Visited>,
@@ -80,6 +82,7 @@ impl Journey {
             payload,
             streamed: None,
             cookies,
+            is_at_home: true,
             prepared: Terms {
                 connect: timeouts.connect,
                 redirects_max: prepared.redirects_max,
@@ -189,11 +192,12 @@ impl Journey {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = target;
         *request.headers_mut() = self.headers.clone();
-        let jar = self.state.jar.borrow();
-        let cookies = if self.settings.config.cookies {
-            jar.header(&self.url, &self.cookies)
+        let config = &self.settings.config;
+        let always = if self.is_at_home { config.cookies_always.as_slice() } else { &[] };
+        let cookies = if config.cookies {
+            self.state.jar.borrow().header(&self.url, always, &self.cookies)
         } else {
-            super::cookies::Jar::default().header(&self.url, &self.cookies)
+            super::cookies::Jar::default().header(&self.url, always, &self.cookies)
         };
         if let Some(cookies) = cookies {
             request.headers_mut().append(COOKIE, cookies);
@@ -243,6 +247,7 @@ impl Journey {
         turn.strip(&mut self.headers);
         if turn.crosses {
             self.cookies.clear();
+            self.is_at_home = false;
             let is_public = remote.is_some_and(|remote| AddressPolicy::default().check(remote).is_ok());
             if is_public {
                 self.named_by = NamedBy::Stranger;

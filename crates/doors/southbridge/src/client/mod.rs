@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `client`, `request`, `multipart`, `config`, `settings` | what a program says |
 //! | `errands`, `journey`, `incoming`, `uploading`, `download`, `partial` | what the I/O thread does |
-//! | `redirect`, `cookies`, `decode`, `proxy`, `urls` | rules, without a socket |
+//! | `redirect`, `cookies`, `given`, `decode`, `proxy`, `urls` | rules, without a socket |
 //! | `routes`, `services`, `declaration`, `finding`, `readiness` | where requests go |
 //! | `response`, `error` | what a program is told |
 //!
@@ -27,6 +27,7 @@ mod errands;
 mod error;
 mod files;
 mod finding;
+mod given;
 mod incoming;
 mod journey;
 mod multipart;
@@ -47,13 +48,14 @@ use crate::Southbridge;
 pub use client::{Client, Downloading, Opened};
 pub(crate) use clients::Clients;
 pub use config::{Auth, BodyLimits, ClientConfig, ClientTls, Downgrade, ProxyChoice, Reach, Timeouts};
-pub use cookies::{CookieRefused, CookieView, Jar};
+pub use cookies::{CookieRefused, CookieView, Jar, WhichCookies};
 pub use declaration::{Service, ServiceDiscovery, ServiceLimits};
 pub use decode::{DecodeError, Decoder};
 pub use download::{Beginning, Download, Progress};
 pub(crate) use errands::answer_in_pieces;
 pub use error::{ClientError, Patience};
 pub(crate) use files::Files;
+pub use given::GivenCookie;
 pub(crate) use incoming::{Incoming, Watch};
 pub(crate) use journey::Arrived;
 pub use multipart::{Content, Multipart, Part};

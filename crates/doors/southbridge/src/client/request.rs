@@ -15,6 +15,7 @@ use url::Url;
 
 use super::config::{Auth, ClientConfig, Timeouts};
 use super::decode::ACCEPTED;
+use super::given::is_pair;
 use super::multipart::{Multipart, Segment};
 use super::proxy::{basic, basic_of};
 use super::{ClientError, Fed};
@@ -331,8 +332,7 @@ pub(super) fn authority(url: &Url) -> String {
 }
 
 fn check_cookie(name: &str, value: &str) -> Result<(), ClientError> {
-    let bad = |text: &str| text.bytes().any(|byte| byte < b' ' || byte == 0x7f || byte == b';');
-    if name.is_empty() || bad(name) || name.contains('=') || bad(value) {
+    if !is_pair(name, value) {
         return Err(ClientError::invalid(format!("the cookie {name:?} has in it what no cookie has")));
     }
     Ok(())
