@@ -13,6 +13,7 @@ from southbridge import _kernel
 from southbridge._cookies import Cookie, CookieData, Cookies
 from southbridge._downloads import Progress, Saved, Transfer
 from southbridge._errors import (
+    AddressDeniedError,
     BodyStoppedError,
     CancelledError,
     ConnectFailedError,
@@ -76,6 +77,7 @@ from southbridge._services import (
 from southbridge._streams import BlockingResponse, Stream, StreamedResponse
 
 __all__ = [
+    "AddressDeniedError",
     "BlockingResponse",
     "BodyStoppedError",
     "Breaker",

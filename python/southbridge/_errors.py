@@ -61,6 +61,10 @@ class ConnectFailedError(RequestError, ConnectionError):
     """No connection could be had."""
 
 
+class AddressDeniedError(ConnectFailedError):
+    """Whatever the name leads to must not be dialled."""
+
+
 class TlsFailedError(RequestError):
     """TLS could not be agreed on, or the certificate is not good."""
 

@@ -620,6 +620,7 @@ class Client:
         proxy: str | None = "environment",
         allow: Sequence[str] | None = None,
         deny: Sequence[str] | None = None,
+        connections_max: int | None = None,
         ca_files: Sequence[str | _Path] | None = None,
         only_ca_files: bool | None = None,
         certificate: tuple[str | _Path, str | _Path] | None = None,

@@ -33,6 +33,13 @@ def python() -> Path | None:
     return found if found.exists() else None
 
 
+def has(module: str) -> bool:
+    """Whether Synapse could import it."""
+    found = python()
+    asked = [str(found), "-c", f"import {module}"]
+    return found is not None and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
 class Synapse:
     """One of them, on SQLite. ``start``, and ``end`` or ``kill``, as often as is wanted."""
 
@@ -74,6 +81,8 @@ class Synapse:
             "rc_federation": {"sleep_limit": 10_000, "reject_limit": 10_000, "concurrent": 100},
             **more,
         }
+        # What it finds in its environment besides.
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self.token = ""
 
@@ -95,6 +104,7 @@ class Synapse:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "PYTHONPATH": f"{self.folder}:{package}",
+            **self.environment,
         }
         command = [*wrap, str(python()), "-m", "synapse.app.homeserver", "-c", str(path)]
         with self.log.open("ab") as log:

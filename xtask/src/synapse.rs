@@ -8,8 +8,8 @@ use crate::shell::{self, Done, Failure, checkout, command, step};
 /// Names an interpreter that has Synapse already; tests read it to know with what to start theirs.
 pub const PYTHON_VARIABLE: &str = "SOUTHBRIDGE_SYNAPSE_PYTHON";
 
-/// The release we test with. Others work as well: set [`PYTHON_VARIABLE`] to try one.
-const REQUIREMENT: &str = "matrix-synapse==1.163.2";
+/// The release we test with, and what it makes previews with. Others work as well: set [`PYTHON_VARIABLE`] to try one.
+const REQUIREMENT: &str = "matrix-synapse[url-preview]==1.163.2";
 
 /// An interpreter that can `import synapse`; installs it into `.venv` when there is none.
 ///

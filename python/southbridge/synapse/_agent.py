@@ -25,6 +25,7 @@ from southbridge._kernel import Bus
 from southbridge.adapters.twisted import Asked, KernelAgent, answered, lines, translated
 from southbridge.synapse._reactor import reader_of
 from southbridge.synapse._settings import Settings, open_web_client
+from southbridge.synapse._web import WebAgent, as_unknown
 
 logger = logging.getLogger("southbridge.synapse")
 
@@ -34,7 +35,7 @@ def take_over(hs: Any, settings: Settings) -> None:
     reader = reader_of(hs, settings)
     if reader is None:
         return
-    agent = FederationAgent(reader.bus, KernelAgent(open_web_client(hs)))
+    agent = FederationAgent(reader.bus, WebAgent(KernelAgent(open_web_client(hs))))
     # As Synapse wraps its own: addresses that are server names are refused before anybody is asked.
     hs.get_federation_http_client().agent = BlocklistingAgentWrapper(
         agent, ip_blocklist=hs.config.server.federation_ip_range_blocklist
@@ -75,7 +76,7 @@ class FederationAgent:
             answer = answered(exchange, asked)
         except Exception:
             answer = fail()
-        return answer.addErrback(partial(translated, None))
+        return answer.addErrback(partial(translated, None)).addErrback(as_unknown)
 
 
 def _unsigned(headers: Headers | None) -> Headers | None:

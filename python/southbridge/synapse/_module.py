@@ -55,4 +55,8 @@ def _take_over(settings: Settings) -> tuple[bool, str]:
     from southbridge.synapse._sender import make_sender
 
     synapse.server.FederationSender = make_sender(settings)
+    if settings.clients:
+        from southbridge.synapse import _web
+
+        _web.take_over(settings)
     return True, f"southbridge sends for Synapse {version}"

@@ -128,12 +128,16 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
     # What asks homeservers, and reads its agent each time it does.
     "synapse.server:HomeServer.get_federation_http_client": ("self",),
     "synapse.http.client:BlocklistingAgentWrapper": ("agent", "ip_blocklist", "ip_allowlist"),
+    # What asks everybody else.
+    "synapse.http.client:SimpleHttpClient": ("hs", "treq_args", "ip_allowlist", "ip_blocklist", "use_proxy"),
 }
 
 # What an object has is seen in the code that gives it to it, or uses it.
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     f"{_ASKING}.__init__": ("agent",),
     f"{_ASKING}._send_request": ("agent",),
+    "synapse.http.client:BaseHttpClient.request": ("agent",),
+    "synapse.http.client:SimpleHttpClient.__init__": ("_ip_allowlist", "_ip_blocklist", "agent"),
     "synapse.module_api:ModuleApi.__init__": ("_hs",),
     f"{_QUEUE}:PerDestinationQueue.__init__": (
         "_catching_up",

@@ -32,6 +32,9 @@ class Settings:
     """Bytes of events that may wait in memory, each counted once."""
     agent: bool = True
     """Whether the kernel also carries what Synapse asks homeservers for: profiles, joins, keys, events, media."""
+    clients: bool = True
+    """Whether the kernel also carries what application services, push gateways, identity servers and the pages of
+    previews are asked for."""
     allow_untested: bool = False
     """Whether a release of Synapse that the tests were not run with is taken over, if it has what is needed."""
     well_known_port: int | None = None
@@ -69,7 +72,7 @@ def open_bus(hs: Any, settings: Settings) -> Bus:
             _signing_keys(config.key.signing_key),
             ca_files=ca_files,
             only_ca_files=only_ca_files,
-            **_reach(config),
+            **_reach(*_of_federation(config)),
             give_back_after=settings.give_back_after,
             items_max=settings.items_max,
             bytes_max=settings.bytes_max,
@@ -80,22 +83,33 @@ def open_bus(hs: Any, settings: Settings) -> Bus:
 def open_web_client(hs: Any) -> Client:
     """A client for what homeservers redirect to: with Synapse's trust and rules for addresses in federation."""
     with _trust(hs.config) as (ca_files, only_ca_files):
-        return Client(
-            cookies=False,
-            redirects_max=0,
-            decompress=False,
-            proxy=None,
-            ca_files=ca_files,
-            only_ca_files=only_ca_files,
-            **_reach(hs.config),
-        )
+        return web_client(*_of_federation(hs.config), ca_files=ca_files, only_ca_files=only_ca_files)
 
 
-def _reach(config: Any) -> dict[str, Any]:
-    server = config.server
-    blocked, allowed = server.federation_ip_range_blocklist, server.federation_ip_range_allowlist
-    # Synapse blocks what it lists, and nothing else.
-    return {"allow": ["0.0.0.0/0", "::/0", *_networks(allowed)], "deny": _networks(blocked)}
+def web_client(blocked: Any, allowed: Any, **trust: Any) -> Client:
+    """A client that dials everything but what is ``blocked`` and not ``allowed``, and leaves all else to who uses it."""
+    return Client(
+        cookies=False,
+        redirects_max=0,
+        decompress=False,
+        proxy=None,
+        connections_max=CONNECTIONS_MAX,
+        **_reach(blocked, allowed),
+        **trust,
+    )
+
+
+def _of_federation(config: Any) -> tuple[Any, Any]:
+    return config.server.federation_ip_range_blocklist, config.server.federation_ip_range_allowlist
+
+
+def _reach(blocked: Any, allowed: Any) -> dict[str, Any]:
+    # Synapse blocks what it lists, and nothing else; what is allowed is allowed whatever blocks it.
+    denied = blocked if blocked is None or allowed is None else blocked - allowed
+    return {
+        "allow": ["0.0.0.0/0", "::/0"],
+        "deny": [] if denied is None else [str(one) for one in denied.iter_cidrs()],
+    }
 
 
 @contextmanager
@@ -110,10 +124,6 @@ def _trust(config: Any) -> Generator[tuple[list[str], bool], None, None]:
         yield [path], True
     finally:
         os.unlink(path)
-
-
-def _networks(addresses: Any) -> list[str]:
-    return [] if addresses is None else [str(one) for one in addresses.iter_cidrs()]
 
 
 def _check(config: Any) -> None:
@@ -151,3 +161,7 @@ def _write_roots(roots: Any) -> str:
         for certificate in certificates:
             file.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
     return file.name
+
+
+# As many as Synapse keeps open to one host: a push gateway is asked for many users at a time.
+CONNECTIONS_MAX = 100

@@ -37,7 +37,7 @@ pub struct Client {
 impl Client {
     /// All settings are optional.
     #[new]
-    #[pyo3(signature = (**settings), text_signature = "(*, base_url=None, params=None, headers=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None, cookies=None, http2=None, proxy='environment', allow=None, deny=None, ca_files=None, only_ca_files=None, certificate=None, legacy_tls=None)")]
+    #[pyo3(signature = (**settings), text_signature = "(*, base_url=None, params=None, headers=None, auth=None, timeout=None, redirects_max=None, decompress=None, body_bytes_max=None, cookies=None, http2=None, proxy='environment', allow=None, deny=None, connections_max=None, ca_files=None, only_ca_files=None, certificate=None, legacy_tls=None)")]
     fn new(py: Python<'_>, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let made = OnceLock::new();
         if let Some(settings) = settings.filter(|settings| !settings.is_empty()) {
@@ -277,6 +277,7 @@ fn read_setting(config: &mut ClientConfig, name: &str, value: &Bound<'_, PyAny>)
             Err(_) => config.cookies_always = values::pairs(value, name)?,
         },
         "http2" => config.http2 = value.extract()?,
+        "connections_max" => config.connections_max = Some(value.extract()?),
         "proxy" => config.proxy = proxy(value)?,
         other => return Err(PyTypeError::new_err(format!("{other:?} is no setting of a client"))),
     }

@@ -46,6 +46,8 @@ pub struct ClientConfig {
     pub cookies_always: Vec<(String, String)>,
     /// Which addresses may be dialled. Default [`Reach::Anywhere`].
     pub reach: Reach,
+    /// Connections at a time to one origin that speaks HTTP/1.1. Default: as many as the kernel gives a peer (8).
+    pub connections_max: Option<u32>,
     /// Whether HTTP/2 is offered to https peers. Default true.
     pub http2: bool,
     /// Who stands between. Default [`ProxyChoice::Environment`].
@@ -171,6 +173,7 @@ impl Default for ClientConfig {
             cookies: true,
             cookies_always: Vec::new(),
             reach: Reach::Anywhere,
+            connections_max: None,
             http2: true,
             proxy: ProxyChoice::Environment,
             tls: None,
@@ -193,6 +196,9 @@ impl ClientConfig {
         }
         if self.limits.ratio_max == 0 {
             return invalid("limits.ratio_max", "it is zero; one is what is not encoded at all");
+        }
+        if self.connections_max == Some(0) {
+            return invalid("connections_max", "it is zero; leave it out for the kernel's own bound");
         }
         if self.limits.buffer_bytes == 0 {
             return invalid("limits.buffer_bytes", "it is zero, and nothing would ever flow");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use southbridge_kernel::discovery::DiscoveryError;
 use southbridge_kernel::exchange::ExchangeError;
 use southbridge_kernel::http::{Violation, explain};
+use southbridge_kernel::net::ConnectError;
 use southbridge_kernel::port::{PortError, SubmitError, Unanswered};
 use southbridge_words::Step;
 
@@ -76,6 +77,14 @@ pub enum ClientError {
         /// Which.
         service: String,
         /// What each address said.
+        reason: String,
+    },
+    /// Whatever its name leads to must not be dialled.
+    #[error("{service} must not be reached: {reason}")]
+    AddressDenied {
+        /// Which.
+        service: String,
+        /// By which rule.
         reason: String,
     },
     /// TLS could not be agreed on, or the certificate is not good.
@@ -197,7 +206,7 @@ impl ClientError {
             | Self::Cancelled
             | Self::Stopped => Step::Admission,
             Self::NameNotFound { .. } => Step::Discovery,
-            Self::ConnectFailed { .. } => Step::Connect,
+            Self::ConnectFailed { .. } | Self::AddressDenied { .. } => Step::Connect,
             Self::TlsFailed { .. } => Step::Handshake,
             Self::BodyStopped { .. } => Step::Request,
             Self::PeerMisbehaved { .. } | Self::TooManyRedirects { .. } | Self::RedirectRefused { .. } => {
@@ -233,6 +242,7 @@ impl ClientError {
             Self::HostDown { .. } => "HostDown",
             Self::NameNotFound { .. } => "NameNotFound",
             Self::ConnectFailed { .. } => "ConnectFailed",
+            Self::AddressDenied { .. } => "AddressDenied",
             Self::TlsFailed { .. } => "TlsFailed",
             Self::TimedOut { .. } => "TimedOut",
             Self::Cut { .. } => "Cut",
@@ -270,8 +280,9 @@ impl ClientError {
             ExchangeError::Discovery(_) => Self::NameNotFound { reason: reason() },
             ExchangeError::Connect { service, source } => {
                 let (service, reason) = (shown(service), explain(source.as_ref()));
-                match source.step() {
-                    Step::Handshake => Self::TlsFailed { service, reason },
+                match (source.as_ref(), source.step()) {
+                    (ConnectError::Denied { .. }, _) => Self::AddressDenied { service, reason },
+                    (_, Step::Handshake) => Self::TlsFailed { service, reason },
                     _ => Self::ConnectFailed { service, reason },
                 }
             }

@@ -19,6 +19,7 @@ use southbridge_kernel::dns::Dns;
 use southbridge_kernel::exchange::Attempts;
 use southbridge_kernel::net::{AddressPolicy, Network};
 use southbridge_kernel::tls::{Alpn, TlsConnector, TlsProfile};
+use southbridge_policy::pool::PeerLimits;
 use southbridge_policy::ranker::Demand;
 use southbridge_words::{Endpoint, Instant, ServiceName};
 use url::{Position, Url};
@@ -183,12 +184,14 @@ fn way(settings: &Settings, by: NamedBy, server: Option<&ProxyServer>, tunnel: O
         format!("|via {}:{} {as_whom}", server.host, server.port)
     });
     let tls = settings.tls.as_ref().map_or("", |_| settings.key.as_str());
+    let connections_max = settings.config.connections_max;
+    let bound = connections_max.map_or(String::new(), |most| format!("|{most} at a time"));
     Way {
-        key: format!("{reach}|{tls}{through}").into(),
+        key: format!("{reach}|{tls}{through}{bound}").into(),
         addresses: Some(addresses),
         tls: settings.tls.clone(),
         proxy,
-        limits: None,
+        limits: connections_max.map(|_| PeerLimits { connections_max, waiting_max: None }),
     }
 }
 
