@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
     """The queue of one homeserver."""
 
+    # Beside the attributes of Synapse's: with three more, objects no longer share the names of them, and weigh fivefold.
+    __slots__ = ("_is_asked", "_is_carried", "_sender")
+
     def __init__(self, hs: Any, sender: KernelSender, destination: str) -> None:
         super().__init__(hs, sender.transactions, destination)
         self._sender = sender
