@@ -14,7 +14,7 @@ from collections.abc import (
 from contextvars import Context
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, final, overload
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Self, disjoint_base
 
@@ -88,8 +88,15 @@ _HeaderFields: TypeAlias = (
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Content: TypeAlias = str | _Bytes
 _Path: TypeAlias = PathLike[str]
-_Body: TypeAlias = _Content | _Path | IO[bytes] | Iterable[_Content] | AsyncIterable[_Content]
-_File: TypeAlias = _Content | _Path | tuple[str, _Content | _Path] | tuple[str, _Content | _Path, str]
+
+class _Readable(Protocol):
+    """A file, or whatever else can be read: about as much as asked for at a time, and nothing at its end."""
+
+    def read(self, size: int, /) -> _Content | Awaitable[_Content]: ...
+
+_Body: TypeAlias = _Content | _Path | _Readable | Iterable[_Content] | AsyncIterable[_Content]
+_Inside: TypeAlias = _Content | _Path | _Readable
+_File: TypeAlias = _Inside | tuple[str | None, _Inside] | tuple[str | None, _Inside, str | None]
 _Files: TypeAlias = Mapping[str, _File] | Iterable[tuple[str, _File]]
 _Auth: TypeAlias = tuple[str, str] | str
 _Callback: TypeAlias = Callable[[AsyncioWaiter], object]
@@ -639,7 +646,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -659,7 +666,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -695,7 +702,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -714,7 +721,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -733,7 +740,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -752,7 +759,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -771,7 +778,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -790,7 +797,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,
@@ -809,7 +816,7 @@ class Client:
         headers: _HeaderFields | None = None,
         cookies: _Pairs | None = None,
         content: _Body | None = None,
-        data: _Pairs | _Content | None = None,
+        data: _Pairs | _Content | _Readable | None = None,
         files: _Files | None = None,
         json: object = None,
         auth: _Auth | None = None,

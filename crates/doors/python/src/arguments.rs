@@ -7,13 +7,14 @@
 //! K4; issue 4, item 2.
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::seam::{Body, Multipart, Request};
+use crate::files::{self, Feeder, Files};
+use crate::seam::{Body, Request};
 use crate::values::{self, auth, bytes, headers, json, pairs, path, timeouts};
 
 /// Reads the keyword arguments of a call into `request`; gives where its body comes from, if it comes in pieces.
@@ -29,9 +30,15 @@ pub fn read(request: &mut Request, given: Option<&Bound<'_, PyDict>>) -> PyResul
             read_one(request, &mut parts, &name.to_cow()?, &value)?;
         }
     }
-    let source = parts.source.take();
-    if let Some(body) = parts.body()? {
+    let mut source = parts.source.take();
+    if let Some((body, feeder)) = parts.body(given.py())? {
         request.body = body;
+        if let Some(Feeder { source: of_form, content_type }) = feeder {
+            source = Some(of_form);
+            let content_type = HeaderValue::from_str(&content_type);
+            let content_type = content_type.map_err(|_| PyValueError::new_err("the type of the form"))?;
+            request.headers.entry(CONTENT_TYPE).or_insert(content_type);
+        }
     }
     if let Body::Stream { bytes } = &mut request.body
         && let Some(told) = request.headers.get(CONTENT_LENGTH)
@@ -50,9 +57,11 @@ fn read_one(request: &mut Request, parts: &mut Parts, name: &str, value: &Bound<
         "headers" => request.headers = headers(value)?,
         "cookies" => request.cookies = pairs(value, name)?,
         "content" => parts.content(value, name)?,
-        "data" if values::is_content(value) => parts.content(value, name)?,
+        "data" if values::is_content(value) || value.hasattr(intern!(value.py(), "read"))? => {
+            parts.content(value, name)?;
+        }
         "data" => parts.form = Some(pairs(value, name)?),
-        "files" => parts.files = Some(values::files(value)?),
+        "files" => parts.files = Some(files::read(value)?),
         "json" => parts.whole(Body::Json(json(value)?), name)?,
         "auth" => request.auth = Some(auth(value)?),
         "timeout" => request.timeouts = Some(timeouts(value)?),
@@ -71,7 +80,7 @@ struct Parts {
     /// Where it comes from in pieces.
     source: Option<Py<PyAny>>,
     form: Option<Vec<(String, String)>>,
-    files: Option<Vec<crate::seam::Part>>,
+    files: Option<Files>,
 }
 
 impl Parts {
@@ -79,7 +88,10 @@ impl Parts {
         let body = match path(value)? {
             Some(path) => Body::File(path),
             None if values::is_content(value) => Body::Bytes(bytes(value)?),
-            None => self.pieces(value)?,
+            None => match files::open(value)? {
+                Some(file) => Body::Open(file),
+                None => self.pieces(value)?,
+            },
         };
         self.whole(body, by)
     }
@@ -100,20 +112,17 @@ impl Parts {
         Ok(())
     }
 
-    fn body(self) -> PyResult<Option<Body>> {
+    fn body(self, py: Python<'_>) -> PyResult<Option<(Body, Option<Feeder>)>> {
         match (self.whole, self.form, self.files) {
             (Some(_), Some(_), _) => Err(two_bodies("data")),
             (Some(_), _, Some(_)) => Err(two_bodies("files")),
             (None, form, Some(files)) => {
-                let mut multipart = Multipart::default();
-                for (name, value) in form.unwrap_or_default() {
-                    multipart.push(values::field(name, Bytes::from(value)));
-                }
-                files.into_iter().for_each(|file| multipart.push(file));
-                Ok(Some(Body::Multipart(multipart)))
+                let fields = form.unwrap_or_default().into_iter();
+                let fields = fields.map(|(name, value)| values::field(name, Bytes::from(value)));
+                files.body(py, fields.collect()).map(Some)
             }
-            (None, Some(form), None) => Ok(Some(Body::Form(form))),
-            (whole, None, None) => Ok(whole),
+            (None, Some(form), None) => Ok(Some((Body::Form(form), None))),
+            (whole, None, None) => Ok(whole.map(|whole| (whole, None))),
         }
     }
 }

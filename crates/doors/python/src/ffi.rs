@@ -4,6 +4,9 @@
 //! The only `unsafe` of this door.
 #![allow(unsafe_code, reason = "calls into the C library, each with its reason")]
 
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
@@ -43,6 +46,19 @@ pub fn thread_state(_attached: Python<'_>) -> (usize, usize) {
     // SAFETY: the caller is attached, so the thread has a state; it is taken for its address. `pthread_self` has no
     // conditions.
     unsafe { (pyo3::ffi::PyThreadState_Get() as usize, libc::pthread_self() as usize) }
+}
+
+/// The file behind descriptor `fd`, once more: open for as long as the result is held, whatever becomes of `fd`.
+///
+/// # Errors
+/// When there is no such descriptor, or no more can be had.
+pub fn duplicate(fd: RawFd) -> io::Result<File> {
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is borrowed for this one call, which copies it; of a number that is not open the system says so.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(File::from(borrowed.try_clone_to_owned()?))
 }
 
 extern "C" fn count_fork() {

@@ -22,6 +22,7 @@ mod ffi_context;
 #[cfg(feature = "watch-interpreter")]
 mod ffi_watch;
 mod figures;
+mod files;
 mod headers;
 mod heard;
 mod here;

@@ -34,9 +34,9 @@ use url::Url;
 
 pub use southbridge::client::{
     Answer, Attempts, Auth, Beginning, Body, BreakerLimits, Client, ClientConfig, ClientError as Failure,
-    ClientTls, Content, CookieView, Download, Draw, Drawn, Feed, GivenCookie, Multipart, Part, Port,
-    Progress, ProxyChoice, ProxyRules, Pushed, Reach, Readiness, Request, Response as Incoming, Saved,
-    Service, ServiceDiscovery, ServiceLimits, Timeouts, WhichCookies, declare, push, withdraw,
+    ClientTls, Content, CookieView, Download, Draw, Drawn, FedForm, Feed, GivenCookie, Multipart, OpenFile,
+    Part, Port, Progress, ProxyChoice, ProxyRules, Pushed, Reach, Readiness, Request, Response as Incoming,
+    Saved, Service, ServiceDiscovery, ServiceLimits, Timeouts, WhichCookies, declare, push, withdraw,
 };
 
 /// Where ports are attached to a kernel that a test moves.

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyMapping, PyString};
 use southbridge_words::Secret;
 
 use crate::seam::{Auth, Content, Part, Timeouts};
@@ -169,43 +169,13 @@ fn plain(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     Ok(value.str()?.to_cow()?.into_owned())
 }
 
-/// The files of a form: a path or a content, or a tuple of file name, content and, if wanted, its type.
-pub fn files(value: &Bound<'_, PyAny>) -> PyResult<Vec<Part>> {
-    let mut parts = Vec::new();
-    for pair in items(value)?.try_iter()? {
-        let (name, value): (String, Bound<'_, PyAny>) = pair?.extract()?;
-        parts.push(match value.cast::<PyTuple>() {
-            Ok(told) if told.len() == 3 => {
-                let (file_name, inside, kind): (String, Bound<'_, PyAny>, String) = told.extract()?;
-                Part { content_type: Some(kind), ..file(name, Some(file_name), &inside)? }
-            }
-            Ok(told) => {
-                let (file_name, inside): (String, Bound<'_, PyAny>) = told.extract()?;
-                file(name, Some(file_name), &inside)?
-            }
-            Err(_) => file(name, None, &value)?,
-        });
-    }
-    Ok(parts)
-}
-
-fn file(name: String, file_name: Option<String>, inside: &Bound<'_, PyAny>) -> PyResult<Part> {
-    let path = path(inside)?;
-    let own_name = path.as_ref().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let file_name = file_name.or(own_name).unwrap_or_else(|| name.clone());
-    let content = match path {
-        Some(path) => Content::File(path),
-        None => Content::Bytes(bytes(inside)?),
-    };
-    Ok(Part { name, file_name: Some(file_name), content_type: None, content })
-}
-
 /// A field of a form that is no file.
 pub fn field(name: String, value: Bytes) -> Part {
     Part { name, file_name: None, content_type: None, content: Content::Bytes(value) }
 }
 
-fn items<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// The pairs of a mapping, or of whatever gives pairs.
+pub fn items<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match value.cast::<PyMapping>() {
         Ok(mapping) => Ok(mapping.items()?.into_any()),
         Err(_) => Ok(value.clone()),

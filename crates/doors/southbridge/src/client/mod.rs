@@ -58,7 +58,7 @@ pub(crate) use files::Files;
 pub use given::GivenCookie;
 pub(crate) use incoming::{Incoming, Watch};
 pub(crate) use journey::Arrived;
-pub use multipart::{Content, Multipart, Part};
+pub use multipart::{Content, FedForm, Multipart, OpenFile, Part};
 pub use proxy::{ProxyRules, ProxyServer};
 pub use readiness::{Readiness, ServiceState, ServiceView};
 pub use redirect::{Turn, turn};

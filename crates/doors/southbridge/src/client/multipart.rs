@@ -3,7 +3,9 @@
 //! # Source
 //! RFC 7578; the names and file names are escaped as browsers do (the HTML standard, "multipart form data").
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
@@ -36,13 +38,40 @@ pub enum Content {
     Bytes(Bytes),
     /// What is in this file: read when it is sent, on a thread of its own.
     File(PathBuf),
+    /// What is in this file, which is open already.
+    Open(OpenFile),
+    /// What the application feeds: see [`Multipart::fed`].
+    Fed,
+}
+
+/// A regular file that is open, from some place on. It is read without its own position being moved, so whoever else has
+/// it open does not notice.
+#[derive(Clone, Debug)]
+pub struct OpenFile {
+    /// The file.
+    pub file: Arc<File>,
+    /// From where on, in bytes.
+    pub at: u64,
+    /// What it is called in errors.
+    pub name: String,
+}
+
+/// A form whose parts the application feeds, but for those that are bytes.
+#[derive(Clone, Debug)]
+pub struct FedForm {
+    /// The value of `Content-Type`.
+    pub content_type: String,
+    /// What stands before, between and behind the parts that are fed: one more than there are such parts.
+    pub stretches: Vec<Bytes>,
 }
 
 /// A stretch of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Segment {
     Bytes(Bytes),
     File(PathBuf),
+    Open(OpenFile),
+    Fed,
 }
 
 impl Multipart {
@@ -59,18 +88,37 @@ impl Multipart {
         Ok((format!("multipart/form-data; boundary={boundary}"), segments))
     }
 
+    /// The form without the contents of the parts that are no bytes: for a body that is fed (`Body::Stream`), by whoever
+    /// can read them.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidRequest`] for a content type that is none.
+    pub fn fed(self) -> Result<FedForm, ClientError> {
+        let (content_type, segments) = self.segments()?;
+        let stretches = segments.into_iter().filter_map(|segment| match segment {
+            Segment::Bytes(bytes) => Some(bytes),
+            Segment::File(_) | Segment::Open(_) | Segment::Fed => None,
+        });
+        Ok(FedForm { content_type, stretches: stretches.collect() })
+    }
+
     fn with_boundary(self, boundary: &str) -> Result<Vec<Segment>, ClientError> {
         let mut segments = Vec::new();
         let mut text = BytesMut::new();
         for part in self.parts {
             text.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
             text.extend_from_slice(part.head()?.as_bytes());
-            match part.content {
-                Content::Bytes(bytes) => text.extend_from_slice(&bytes),
-                Content::File(path) => {
-                    segments.push(Segment::Bytes(text.split().freeze()));
-                    segments.push(Segment::File(path));
+            let apart = match part.content {
+                Content::Bytes(bytes) => {
+                    text.extend_from_slice(&bytes);
+                    None
                 }
+                Content::File(path) => Some(Segment::File(path)),
+                Content::Open(file) => Some(Segment::Open(file)),
+                Content::Fed => Some(Segment::Fed),
+            };
+            if let Some(apart) = apart {
+                segments.extend([Segment::Bytes(text.split().freeze()), apart]);
             }
             text.extend_from_slice(b"\r\n");
         }
@@ -130,14 +178,28 @@ mod tests {
         let expected = "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\n\
                         Content-Disposition: form-data; name=\"f\"; filename=\"x%22.txt\"\r\n\
                         Content-Type: application/octet-stream\r\n\r\n";
-        assert_eq!(
-            segments,
-            [
-                Segment::Bytes(expected.into()),
-                Segment::File("/x".into()),
-                Segment::Bytes("\r\n--B--\r\n".into()),
-            ]
-        );
+        let [Segment::Bytes(before), Segment::File(path), Segment::Bytes(behind)] = &segments[..] else {
+            panic!("{segments:?}")
+        };
+        assert_eq!((before.as_ref(), behind.as_ref()), (expected.as_bytes(), b"\r\n--B--\r\n".as_slice()));
+        assert_eq!(path, &PathBuf::from("/x"));
+    }
+
+    /// What is fed has its place between two stretches, also at the beginning and beside another.
+    #[test]
+    fn a_fed_form_has_a_place_for_every_part() {
+        let mut form = Multipart::default();
+        form.push(part("f", Some("f"), Content::Fed));
+        form.push(part("a", None, Content::Bytes("1".into())));
+        form.push(part("g", Some("g"), Content::File("/x".into())));
+        form.push(part("h", Some("h"), Content::Fed));
+        let fed = form.fed().unwrap();
+        assert!(fed.content_type.starts_with("multipart/form-data; boundary=sb"));
+        let text = |at: usize| std::str::from_utf8(&fed.stretches[at]).unwrap();
+        assert_eq!(fed.stretches.len(), 4);
+        assert!(text(0).contains("name=\"f\"") && !text(0).contains("name=\"a\""));
+        assert!(text(1).starts_with("\r\n--") && text(1).contains("\r\n\r\n1\r\n"), "{}", text(1));
+        assert!(text(2).contains("name=\"h\"") && text(3).ends_with("--\r\n"));
     }
 
     /// Neither a name nor a type can end its line.

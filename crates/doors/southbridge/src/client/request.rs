@@ -16,7 +16,7 @@ use url::Url;
 use super::config::{Auth, ClientConfig, Timeouts};
 use super::decode::ACCEPTED;
 use super::given::is_pair;
-use super::multipart::{Multipart, Segment};
+use super::multipart::{Multipart, OpenFile, Segment};
 use super::proxy::{basic, basic_of};
 use super::{ClientError, Fed};
 
@@ -73,6 +73,8 @@ pub enum Body {
     Multipart(Multipart),
     /// What is in a file.
     File(std::path::PathBuf),
+    /// What is in a file that is open.
+    Open(OpenFile),
     /// What the application feeds, of `bytes` in all where that is known. Only with `Client::open`.
     Stream {
         /// How many bytes there will be.
@@ -244,6 +246,7 @@ impl Body {
                 }
             }
             Self::File(path) => Payload::Segments(vec![Segment::File(path)]),
+            Self::Open(file) => Payload::Segments(vec![Segment::Open(file)]),
             Self::Stream { bytes } => match fed {
                 Some(fed) => Payload::Fed { fed, bytes },
                 None => return Err(ClientError::invalid("a body that is fed needs Client::open")),

@@ -4,10 +4,12 @@
 //! Bytes.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use southbridge_kernel::port::Taken;
 use southbridge_words::Step;
 
 use super::files::Files;
-use super::multipart::Segment;
+use super::multipart::{OpenFile, Segment};
 use super::{ClientError, Fed};
 
 /// What an application feeds, as a body.
@@ -60,9 +62,11 @@ pub(super) async fn segments_body(
         let (source, bytes) = match segment {
             Segment::Bytes(bytes) => (Source::Bytes(bytes.clone()), bytes.len() as u64),
             Segment::File(path) => {
-                let (file, bytes) = open(path.clone(), files).await?;
-                (Source::File { path: path.clone(), file, left: bytes }, bytes)
+                let file = open(path.clone(), files).await?;
+                measured(file, files).await?
             }
+            Segment::Open(file) => measured(file.clone(), files).await?,
+            Segment::Fed => return Err(ClientError::invalid("a part that is fed needs Multipart::fed")),
         };
         sources.push(source);
         total += bytes;
@@ -76,27 +80,34 @@ pub(super) async fn segments_body(
     Ok(StreamedBody::new(Box::pin(body), Some(total)))
 }
 
-async fn open(path: PathBuf, files: &Rc<Files>) -> Result<(File, u64), ClientError> {
-    let shown = path.display().to_string();
-    let opened = files.run(move || {
-        let file = File::open(path)?;
-        let meta = file.metadata()?;
+async fn open(path: PathBuf, files: &Rc<Files>) -> Result<OpenFile, ClientError> {
+    let name = path.display().to_string();
+    let opened = files.run(move || File::open(path)).await.map_err(|error| failed(&name, &error))?;
+    Ok(OpenFile { file: Arc::new(opened), at: 0, name })
+}
+
+/// `file` as a source, and how much is in it.
+async fn measured(file: OpenFile, files: &Rc<Files>) -> Result<(Source, u64), ClientError> {
+    let asked = Arc::clone(&file.file);
+    let measured = files.run(move || {
+        let meta = asked.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        Ok((file, meta.len()))
+        Ok(meta.len())
     });
-    opened.await.map_err(|error| ClientError::FileFailed {
-        path: shown,
-        reason: error.to_string(),
-        step: Step::Admission,
-    })
+    let bytes = measured.await.map_err(|error| failed(&file.name, &error))?.saturating_sub(file.at);
+    Ok((Source::File { file, left: bytes }, bytes))
+}
+
+fn failed(name: &str, error: &io::Error) -> ClientError {
+    ClientError::FileFailed { path: name.to_owned(), reason: error.to_string(), step: Step::Admission }
 }
 
 /// Where a stretch of a body comes from.
 enum Source {
     Bytes(Bytes),
-    File { path: PathBuf, file: File, left: u64 },
+    File { file: OpenFile, left: u64 },
     Over,
 }
 
@@ -107,16 +118,16 @@ impl Source {
             Self::Over => None,
             Self::Bytes(bytes) => Some((Ok(bytes), Self::Over)),
             Self::File { left: 0, .. } => None,
-            Self::File { path, file, left } => {
-                let read = files.run(move || read_piece(file, left)).await;
-                Some(match read {
-                    Ok((file, piece)) => {
-                        let left = left - piece.len() as u64;
-                        (Ok(piece), Self::File { path, file, left })
+            Self::File { mut file, left } => {
+                let (opened, at) = (Arc::clone(&file.file), file.at);
+                Some(match files.run(move || read_piece(&opened, at, left)).await {
+                    Ok(piece) => {
+                        let bytes = piece.len() as u64;
+                        file.at += bytes;
+                        (Ok(piece), Self::File { file, left: left - bytes })
                     }
                     Err(error) => {
-                        let reason = format!("{}: {error}", path.display());
-                        (Err(BodyStopped { reason }), Self::Over)
+                        (Err(BodyStopped { reason: format!("{}: {error}", file.name) }), Self::Over)
                     }
                 })
             }
@@ -124,15 +135,20 @@ impl Source {
     }
 }
 
-fn read_piece(mut file: File, left: u64) -> io::Result<(File, Bytes)> {
+fn read_piece(file: &File, at: u64, left: u64) -> io::Result<Bytes> {
     let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
     let mut piece = vec![0; most];
-    let read = file.read(&mut piece)?;
+    let read = loop {
+        match file.read_at(&mut piece, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     if read == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
     }
     piece.truncate(read);
-    Ok((file, piece.into()))
+    Ok(piece.into())
 }
 
 const PIECE_BYTES: usize = 64 * 1024;
