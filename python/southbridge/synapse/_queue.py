@@ -53,13 +53,13 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
 
     def begin_live(self) -> None:
         """It has nothing to catch up, as the database says."""
-        self._catching_up = False
+        self._catching_up = False  # type: ignore[misc]
 
     def give_back(self, position: int) -> None:
         """The kernel has nothing for it any more, and everything after ``position`` is still to be sent."""
         self._sender.live.discard(self._destination)
         self._start_catching_up()
-        self._last_successful_stream_ordering = position
+        self._last_successful_stream_ordering = position  # type: ignore[misc]
 
     def send_pdu(self, pdu: Any) -> None:
         if self.is_live:
