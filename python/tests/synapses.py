@@ -45,7 +45,7 @@ class Synapse:
 
     def __init__(self, folder: Path, ca_file: Path, **more: Any) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.name = "home.test"
         (folder / "signing.key").write_text(SIGNING_KEY)
         self.log = folder / "synapse.log"
@@ -77,6 +77,7 @@ class Synapse:
             "rc_registration": many,
             "rc_joins": {"local": many, "remote": many},
             "rc_joins_per_room": many,
+            "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), many),
             "rc_login": {"address": many, "account": many, "failed_attempts": many},
             "rc_federation": {"sleep_limit": 10_000, "reject_limit": 10_000, "concurrent": 100},
             **more,
@@ -144,25 +145,29 @@ class Synapse:
         """Ask, as a client."""
         return self.ask(method, f"/_matrix/client/v3/{path}", content)
 
-    def ask(self, method: str, path: str, content: Any = None) -> Any:
+    def ask(self, method: str, path: str, content: Any = None, token: str | None = None) -> Any:
         """Ask for anything."""
-        status, answer = self.answer(method, path, content)
+        status, answer = self.answer(method, path, content, token)
         if status != 200:
             raise RuntimeError(f"{method} {path}: {status} {answer!r:.500}")
         return answer.decode() if isinstance(answer, bytes) else answer
 
-    def answer(self, method: str, path: str, content: Any = None) -> tuple[int, Any]:
-        """The status of the answer, and what it says."""
+    def answer(
+        self, method: str, path: str, content: Any = None, token: str | None = None
+    ) -> tuple[int, Any]:
+        """The status of the answer, and what it says; ``content`` is JSON, or bytes as they are."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-            connection.request(method, path, None if content is None else json.dumps(content), headers)
+            kind = "application/octet-stream" if isinstance(content, bytes) else "application/json"
+            headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+            body = content if content is None or isinstance(content, bytes) else json.dumps(content)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
-            body = response.read()
+            said = response.read()
         finally:
             connection.close()
         is_json = "json" in response.headers.get("Content-Type", "")
-        return response.status, json.loads(body) if is_json else body
+        return response.status, json.loads(said) if is_json else said
 
     def rows(self, query: str, *arguments: Any) -> list[Any]:
         """Read its database."""
@@ -217,7 +222,8 @@ def until(holds: Callable[[], _T], what: str, seconds: float = 60) -> _T:
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port of ``host`` where nobody listens."""
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
+        holder.bind((host, 0))
         return int(holder.getsockname()[1])
