@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 KEY_ID = "ed25519:fake"
+# Long enough for what came to be read before more comes.
+MOMENT = 0.05
 
 
 @dataclass
@@ -47,13 +49,15 @@ class Asked:
 
 @dataclass
 class Reply:
-    """What is answered. One that is ``cut`` ends after so many bytes of its body."""
+    """What is answered. One that is ``cut`` ends after so many bytes of its body; one that is ``torn`` comes in pieces that
+    end there, with a moment between them."""
 
     body: bytes
     content_type: str = "application/json"
     status: str = "200 OK"
     fields: str = ""
     cut: int | None = None
+    torn: tuple[int, ...] = ()
 
 
 @dataclass
@@ -214,6 +218,14 @@ class _Connection(asyncio.Protocol):
     def _reply(self, reply: Reply) -> None:
         head = f"HTTP/1.1 {reply.status}\r\nContent-Type: {reply.content_type}\r\n{reply.fields}"
         self._transport.write(f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode())
+        begin = 0
+        for number, end in enumerate(reply.torn):
+            piece, begin = reply.body[begin:end], end
+            asyncio.get_running_loop().call_later(number * MOMENT, self._transport.write, piece)
+        if reply.torn:
+            rest = reply.body[begin:]
+            asyncio.get_running_loop().call_later(len(reply.torn) * MOMENT, self._transport.write, rest)
+            return
         self._transport.write(reply.body[: reply.cut])
         if reply.cut is not None:
             self._transport.close()

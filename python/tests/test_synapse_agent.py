@@ -102,6 +102,24 @@ def test_media_come_whole_or_not_at_all(world: World) -> None:
     assert world.synapse.answer("GET", path + "none")[0] == 404
 
 
+def test_the_heads_of_media_come_as_one(tmp_path: Path) -> None:
+    """A homeserver writes them in pieces that end within the JSON, within the name of a field, and within its value: Synapse
+    by itself fails then, or takes the file for something else."""
+    world = World(tmp_path, {})
+    try:
+        file = _media(FILE[:1000])
+        file.torn = tuple(
+            file.body.index(begin) + 1 for begin in (b"{}", b"ent-Type: application/oct", b"octet")
+        )
+        world.by_address.answers = {MEDIA + "torn": lambda _: file}
+        path = f"/_matrix/client/v1/media/download/{world.by_address.name}/torn"
+        assert world.synapse.answer("GET", path) == (200, FILE[:1000])
+        kept = world.synapse.rows("SELECT media_type FROM remote_media_cache WHERE media_id = 'torn'")
+        assert kept == [("application/octet-stream",)]
+    finally:
+        world.end()
+
+
 def test_media_that_are_elsewhere_are_fetched_there(tmp_path: Path, module: dict[str, object] | None) -> None:
     """A homeserver of before redirects: to another, and to where nobody may go."""
     world = World(tmp_path, module, federation_ip_range_blacklist=["127.9.0.0/16"])

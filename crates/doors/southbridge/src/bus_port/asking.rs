@@ -2,7 +2,8 @@
 //! dialled and ranked is whom it asks as for the bus, and on the same connections.
 //!
 //! A request is not behind transactions: it has the class of what it asks for, as at the Synapse door. Nothing of it is
-//! changed but what frames it, and redirects are delivered.
+//! changed but what frames it, and redirects are delivered. Of the response, the heads of the parts of media come as one
+//! piece: Synapse's reader goes wrong when a read ends within them.
 //!
 //! # Source
 //! F1, F3, F14, F21 (b); K4; decision 0018.
@@ -11,9 +12,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use southbridge_kernel::Kernel;
 use southbridge_kernel::exchange::{About, Call, Manner};
 use southbridge_kernel::port::{Errand, Line, Started};
@@ -28,7 +29,7 @@ use crate::client::{
     Arrived, BodyLimits, ClientError, Flow, Incoming, Opened, Patience, Port, Response, Timing, Watch,
     answer_in_pieces,
 };
-use crate::synapse_door;
+use crate::synapse_door::{self, Boundary, Kind, PartHeads};
 
 /// A request to a homeserver, made and signed by the program.
 #[derive(Clone, Debug)]
@@ -123,7 +124,13 @@ impl PeerRequest {
             trailers: None,
             timing: Timing { head, total: head },
         };
-        Ok(Arrived { response, incoming: Incoming::new(body, None, server.as_str().to_owned(), watch) })
+        let mut incoming = Incoming::new(body, None, server.as_str().to_owned(), watch);
+        if errand.kind == Kind::FederationMedia
+            && let Some(boundary) = boundary(&response)
+        {
+            incoming.gather(|bytes| boundary.find_heads(bytes) != Ok(PartHeads::Incomplete)).await;
+        }
+        Ok(Arrived { response, incoming })
     }
 }
 
@@ -137,6 +144,12 @@ pub fn ask(port: &Port, bus: BusId, request: PeerRequest) -> Result<Opened, Clie
         Ok((Ask { bus, request: Box::new(request), flow }, draw))
     })?;
     Ok(Opened { ticket, draw, feed: None })
+}
+
+/// The boundary between the parts of media. What comes of parts that are none is for Synapse to say.
+fn boundary(response: &Response) -> Option<Boundary> {
+    let content_type = response.headers.get(CONTENT_TYPE).filter(|_| response.status == StatusCode::OK)?;
+    Boundary::of(content_type).ok().flatten()
 }
 
 struct Ask {

@@ -69,13 +69,40 @@ pub(crate) struct Incoming {
     service: String,
     watch: Watch,
     taken: u64,
+    /// What was gathered, to be given as one piece.
+    beginning: Option<Bytes>,
+    /// How it ended while that was gathered.
+    ended: Option<Result<(), ClientError>>,
 }
 
 impl Incoming {
     pub(crate) fn new(body: ResponseBody, decoder: Option<Decoder>, service: String, watch: Watch) -> Self {
         // Its own patience says how slow it may be.
         let body = body.unpaced();
-        Self { body, decoder, encoded: Bytes::new(), trailers: None, service, watch, taken: 0 }
+        Self {
+            body,
+            decoder,
+            encoded: Bytes::new(),
+            trailers: None,
+            service,
+            watch,
+            taken: 0,
+            beginning: None,
+            ended: None,
+        }
+    }
+
+    /// Waits until `enough` of the beginning is there, or all there will be, and gives it as one piece.
+    pub(crate) async fn gather(&mut self, mut enough: impl FnMut(&[u8]) -> bool) {
+        let mut beginning = BytesMut::new();
+        while self.ended.is_none() && !enough(&beginning) {
+            match self.next().await {
+                Ok(Some(piece)) => beginning.extend_from_slice(&piece),
+                Ok(None) => self.ended = Some(Ok(())),
+                Err(error) => self.ended = Some(Err(error)),
+            }
+        }
+        self.beginning = Some(beginning.freeze());
     }
 
     /// Does `work`, which is ours and not the peer's, within the bound on all of it.
@@ -89,6 +116,12 @@ impl Incoming {
 
     /// The next piece, decoded; `None` when that was all.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if let Some(beginning) = self.beginning.take().filter(|beginning| !beginning.is_empty()) {
+            return Ok(Some(beginning));
+        }
+        if let Some(ended) = self.ended.take() {
+            return ended.map(|()| None);
+        }
         loop {
             if let Some(decoder) = &mut self.decoder {
                 let piece = decoder.next(&mut self.encoded);
