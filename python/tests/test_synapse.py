@@ -141,27 +141,6 @@ def test_a_crash_loses_nothing(world: World) -> None:
         assert heard == sorted(heard, key=["before", *texts, "after"].index)
 
 
-def test_taken_out_and_put_back(world: World) -> None:
-    """The module goes and comes; whoever sends goes on where the other was. Of the first moment after a start, Synapse by
-    itself leaves all but the latest to the receiver to ask for; the module leaves nothing to whoever had everything."""
-    room = world.begin({})
-    texts: list[str] = []
-    modules: list[dict[str, object] | None] = [{}, None, {}, None]
-    for number, module in enumerate(modules):
-        if number:
-            world.synapse.end()
-            world.synapse.start(module)
-        for _ in range(5):
-            texts.append(f"m{len(texts)}")
-            world.synapse.say(room, texts[-1])
-        world.until_heard(texts)
-        world.until_written(*(one.name for one in world.homeservers.all))
-    for one in world.homeservers.all:
-        heard = list(dict.fromkeys(one.events()))
-        assert heard == sorted(heard, key=texts.index)
-        assert {*texts[:5], "m9", *texts[10:15], "m19"}.difference(heard) == set()
-
-
 def test_the_first_thing_is_a_message_to_a_device(world: World) -> None:
     """Nothing was ever sent to a homeserver, or only what the kernel has carried alone; then there is something in the
     database for it."""
