@@ -175,6 +175,29 @@ def test_a_preview_is_of_what_may_be_seen(tmp_path: Path, module: Module) -> Non
         world.end()
 
 
+@pytest.mark.parametrize("reason", ["settings", "proxy"])
+def test_what_is_left_to_synapse_is_left_to_it(tmp_path: Path, reason: str) -> None:
+    """By the settings of the module, all but transactions; by a proxy in ``homeserver.yaml``, what would go through it."""
+    is_proxied = reason == "proxy"
+    module: Module = {} if is_proxied else {"agent": False, "clients": False}
+    proxy = Web()
+    more = {"http_proxy": f"http://127.0.0.1:{proxy.port}", "no_proxy_hosts": []} if is_proxied else {}
+    world = World(tmp_path, module, **more)
+    try:
+        world.start()
+        assert world.synapse.said("southbridge sends for Synapse")
+        assert world.synapse.said("southbridge asks homeservers for Synapse") == is_proxied
+        room = world.synapse.room()
+        asked, spared = (proxy, world.service) if is_proxied else (world.service, proxy)
+        world.synapse.say(room, "hello")
+        until(lambda: "hello" in texts(asked.visits), "the service is told")
+        assert asked.came_by(False)
+        assert spared.visits == []
+    finally:
+        proxy.close()
+        world.end()
+
+
 def _page(page: Web, other: Web) -> Any:
     def answer(visit: Visit) -> tuple[int, str, bytes]:
         if visit.path == "/moved":
