@@ -13,7 +13,9 @@ import pytest
 
 from . import hostile as hostile_peers
 from . import servers
+from .databases import Postgres
 from .frontends import Frontend
+from .synapses import until
 
 pytest_plugins = ["southbridge.testing.pytest"]
 
@@ -106,3 +108,14 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for all tests, each of which has a database of its own."""
+    server = Postgres()
+    try:
+        until(server.is_up, "PostgreSQL takes questions")
+        yield server
+    finally:
+        server.stop()

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import time
 import urllib.parse
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import southbridge
+
+from .databases import Database, Sqlite
 
 CHECKOUT = Path(__file__).parents[2]
 SECRET = "registration secret of a test"
@@ -41,10 +42,11 @@ def has(module: str) -> bool:
 
 
 class Synapse:
-    """One of them, on SQLite. ``start``, and ``end`` or ``kill``, as often as is wanted."""
+    """One of them, on SQLite or another database. ``start``, and ``end`` or ``kill``, as often as is wanted."""
 
-    def __init__(self, folder: Path, ca_file: Path, **more: Any) -> None:
+    def __init__(self, folder: Path, ca_file: Path, database: Database | None = None, **more: Any) -> None:
         self.folder = folder
+        self.database = database or Sqlite(folder / "homeserver.db")
         self.port = free_port()
         self.name = "home.test"
         (folder / "signing.key").write_text(SIGNING_KEY)
@@ -62,7 +64,7 @@ class Synapse:
                 }
             ],
             "enable_metrics": True,
-            "database": {"name": "sqlite3", "args": {"database": str(folder / "homeserver.db")}},
+            "database": self.database.settings(),
             "media_store_path": str(folder / "media"),
             "signing_key_path": str(folder / "signing.key"),
             "macaroon_secret_key": "macaroon secret of a test",
@@ -171,18 +173,11 @@ class Synapse:
 
     def rows(self, query: str, *arguments: Any) -> list[Any]:
         """Read its database."""
-        with sqlite3.connect(
-            f"file:{self.folder / 'homeserver.db'}?mode=ro", uri=True, timeout=10
-        ) as database:
-            rows = database.execute(query, arguments).fetchall()
-        database.close()
-        return rows
+        return self.database.rows(query, *arguments)
 
     def change(self, query: str, *arguments: Any) -> None:
         """Change its database, while it does not run."""
-        with sqlite3.connect(self.folder / "homeserver.db", timeout=10) as database:
-            database.execute(query, arguments)
-        database.close()
+        self.database.change(query, *arguments)
 
     def figures(self) -> Counter[str]:
         """Its metrics, by name and labels; what it does not have is zero."""
@@ -192,7 +187,11 @@ class Synapse:
 
     def said(self, text: str) -> bool:
         """Whether its log has this."""
-        return text in self.log.read_text(errors="replace")
+        return any(text in line for line in self.lines())
+
+    def lines(self) -> list[str]:
+        """Its log."""
+        return self.log.read_text(errors="replace").splitlines()
 
     def _is_up(self) -> bool:
         assert self._process is not None

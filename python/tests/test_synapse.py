@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import synapses
+from .databases import Database
 from .homeservers import Homeserver, Homeservers
 from .synapses import Synapse, until
 
@@ -21,9 +22,9 @@ pytestmark = [
 class World:
     """A Synapse, a room, and homeservers that have joined it."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, database: Database | None = None) -> None:
         self.homeservers = Homeservers(folder, count)
-        self.synapse = Synapse(folder, self.homeservers.ca_file)
+        self.synapse = Synapse(folder, self.homeservers.ca_file, database)
         self.folder = folder
 
     def begin(self, module: dict[str, object] | None) -> str:
@@ -54,13 +55,19 @@ class World:
         until(is_written, "it is written down")
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path, 5)
+@pytest.fixture(params=["sqlite"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    is_sqlite = request.param == "sqlite"
+    world = World(tmp_path, 5, None if is_sqlite else request.getfixturevalue("postgres").database())
     yield world
     world.synapse.kill()
 
 
+# A story that is told on each database.
+on_each = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
+
+
+@on_each
 def test_messages_arrive_once_and_in_order(world: World) -> None:
     """Thirty messages to five homeservers, with typing, a receipt and a to-device message; then it is all written down."""
     room = world.begin({})
@@ -84,6 +91,7 @@ def test_messages_arrive_once_and_in_order(world: World) -> None:
     until(lambda: not world.synapse.rows("SELECT 1 FROM device_federation_outbox"), "no device is waited for")
 
 
+@on_each
 def test_who_was_away_catches_up(world: World) -> None:
     """One is away for longer than the kernel keeps what is for it: Synapse's own catching up takes over, and nobody else
     waits. Back again, it hears of the latest, and then of everything."""
@@ -114,6 +122,7 @@ def test_who_was_away_catches_up(world: World) -> None:
     assert not world.synapse.rows("SELECT 1 FROM destinations WHERE retry_interval > 0")
 
 
+@on_each
 def test_a_crash_loses_nothing(world: World) -> None:
     """Two are away when Synapse is killed in the middle of a storm, one of which it has never reached. After the start
     everybody has the latest message, and nobody hears of anything in another order."""
@@ -165,6 +174,20 @@ def test_a_synapse_that_is_not_known_is_left_alone(world: World) -> None:
     room = world.begin({})
     assert world.synapse.said("FederationSender._send_pdu (other parameters)")
     assert not world.synapse.said("southbridge sends for Synapse")
+    world.synapse.say(room, "by itself")
+    world.until_heard(["by itself"])
+
+
+def test_a_synapse_that_lacks_something_is_left_alone(world: World) -> None:
+    """An attribute that nobody but the module needs is not there: that is the one line it says, and Synapse sends by itself."""
+    (world.folder / "sitecustomize.py").write_text(
+        "from synapse.metrics import LaterGauge\ndel LaterGauge.unregister_hooks_for_homeserver_instance_id\n"
+    )
+    room = world.begin({})
+    [line] = [line for line in world.synapse.lines() if "southbridge.synapse - " in line]
+    assert "ERROR" in line
+    assert "sends by itself: southbridge does not know it: " in line
+    assert "LaterGauge.unregister_hooks_for_homeserver_instance_id (not there)" in line
     world.synapse.say(room, "by itself")
     world.until_heard(["by itself"])
 

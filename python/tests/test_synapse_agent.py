@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ FILE = hashlib.sha512(b"a file").digest() * 300_000
 class World:
     """A Synapse, a homeserver by its address, and one by a name."""
 
-    def __init__(self, folder: Path, module: dict[str, object] | None, **more: object) -> None:
+    def __init__(self, folder: Path, module: dict[str, object] | None, **more: Any) -> None:
         self.module = module
         self.homeservers = Homeservers(folder, 1, "localhost")
         self.by_address, self.by_name = self.homeservers.all

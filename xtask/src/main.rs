@@ -17,6 +17,7 @@ mod shell;
 mod simulate;
 mod suite;
 mod synapse;
+mod synapses;
 mod tidy;
 mod wheel;
 
@@ -46,6 +47,8 @@ enum Chore {
     Wheel(Wheel),
     /// The own tests of httpx, requests, treq and Twisted, with the kernel under their clients.
     Adapters(Adapters),
+    /// The module in each release of Synapse that it is for, in an environment of its own: a table of what came of it.
+    Synapses(Synapses),
     /// Throws made-up input at a parser that reads what strangers send.
     Fuzz(Fuzz),
     /// Stories of the bus among hosts, networks and disks that fail: `--seeds N [--from S]`, or `--seed X [--verbose]`.
@@ -70,7 +73,8 @@ struct Test {
     /// Leave out the tests that need a real peer.
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Also the counts (1,000 forks and exits, 100,000 cancellations) and the wheel on every interpreter: an hour.
+    /// Also the counts (1,000 forks and exits, 100,000 cancellations), the wheel on every interpreter, the module in every
+    /// release of Synapse: an hour.
     #[arg(long)]
     full: bool,
     /// Run the tests whose name contains this, and nothing else.
@@ -86,6 +90,12 @@ struct Wheel {
 #[derive(Debug, Args)]
 struct Adapters {
     /// One project, such as httpx; all of them, one after another, when left out.
+    only: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Synapses {
+    /// One release, such as 1.162.0; all of them, one after another, when left out.
     only: Option<String>,
 }
 
@@ -124,6 +134,7 @@ fn main() -> ExitCode {
         Chore::Bench(asked) => programs::bench(&asked.args),
         Chore::Wheel(asked) => wheel::run(asked.only.as_deref()),
         Chore::Adapters(asked) => adapters::run(asked.only.as_deref()),
+        Chore::Synapses(asked) => synapses::run(asked.only.as_deref()),
         Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),
         Chore::Simulate(asked) => simulate::run(&asked.args),
         Chore::Tidy => tidy::run(),

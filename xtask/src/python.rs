@@ -68,6 +68,21 @@ pub fn test(extent: Extent, filter: Option<&str>, synapse: Option<&Path>) -> Don
     Ok(())
 }
 
+/// The tests that tell whether the module works in the Synapse of the interpreter `synapse` at all, or those of them whose
+/// name contains `filter`; `name` is what it is called while they run.
+///
+/// # Errors
+/// One of them failed.
+pub fn smoke(synapse: &Path, filter: Option<&str>, name: &str) -> Done {
+    venv()?;
+    let mut pytest = python();
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests/test_synapse.py"]);
+    if let Some(filter) = filter {
+        pytest.args(["-k", filter]);
+    }
+    step(name, pytest.env(synapse::PYTHON_VARIABLE, synapse))
+}
+
 /// Builds the program with the hostile peers; where it is.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use std::{env, fs};
 use crate::programs::{self, DAEMON_VARIABLE};
 use crate::python;
 use crate::shell::{self, Done, Failure, cargo, command, step};
-use crate::{synapse, wheel};
+use crate::{synapse, synapses, wheel};
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Extent {
     Quick,
     /// Every test.
     Usual,
-    /// And what takes an hour: the counts in full, the wheel on every interpreter.
+    /// And what takes an hour: the counts in full, the module in every release of Synapse, the wheel on every interpreter.
     Full,
 }
 
@@ -50,6 +50,7 @@ pub fn run(extent: Extent, filter: Option<&str>) -> Done {
     peers.env(DAEMON_VARIABLE, &daemon).env(synapse::PYTHON_VARIABLE, synapse).env("PATH", &path);
     step("tests with real peers", &mut peers)?;
     if extent == Extent::Full && filter.is_none() {
+        synapses::run(None)?;
         wheel::run(None)?;
     }
     Ok(())
@@ -116,7 +117,8 @@ const BUILD_PROGRAMS: [Needed; 3] =
 const PYTHON_PROGRAMS: [Needed; 2] =
     [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), (&["nginx", "-v"], "nginx-light")];
 
-const PEER_PROGRAMS: [Needed; 1] = [(&["ip", "-V"], "iproute2")];
+const PEER_PROGRAMS: [Needed; 2] =
+    [(&["ip", "-V"], "iproute2"), (&["redis-server", "--version"], "redis-server")];
 
 /// Where programs are looked for, PostgreSQL's own included: Debian puts them aside.
 fn path_with_postgresql() -> Result<OsString, Failure> {

@@ -8,8 +8,13 @@ use crate::shell::{self, Done, Failure, checkout, command, step};
 /// Names an interpreter that has Synapse already; tests read it to know with what to start theirs.
 pub const PYTHON_VARIABLE: &str = "SOUTHBRIDGE_SYNAPSE_PYTHON";
 
-/// The release we test with, and what it makes previews with. Others work as well: set [`PYTHON_VARIABLE`] to try one.
-const REQUIREMENT: &str = "matrix-synapse[url-preview]==1.163.2";
+/// The release we test with. Others work as well: set [`PYTHON_VARIABLE`] to try one.
+pub const RELEASE: &str = "1.163.2";
+
+/// What pip installs for `release`: with what it makes previews with, and what it needs for workers and PostgreSQL.
+pub fn requirements(release: &str) -> [String; 2] {
+    [format!("matrix-synapse[redis,url-preview]=={release}"), "psycopg2-binary".to_owned()]
+}
 
 /// An interpreter that can `import synapse`; installs it into `.venv` when there is none.
 ///
@@ -18,14 +23,18 @@ const REQUIREMENT: &str = "matrix-synapse[url-preview]==1.163.2";
 pub fn python() -> Result<PathBuf, Failure> {
     if let Some(given) = env::var_os(PYTHON_VARIABLE) {
         let given = PathBuf::from(given);
-        if has_synapse(&given) {
+        if is_ready(&given) {
             return Ok(given);
         }
-        return Err(Failure::new(format!("{PYTHON_VARIABLE}={} has no Synapse", given.display()))
-            .remedy(format!("{} -m pip install {REQUIREMENT}", given.display())));
+        let wanted = requirements(RELEASE).join(" ");
+        return Err(Failure::new(format!(
+            "{PYTHON_VARIABLE}={} has no Synapse that can speak with PostgreSQL and Redis",
+            given.display()
+        ))
+        .remedy(format!("{} -m pip install {wanted}", given.display())));
     }
     let python = checkout().join(".venv/bin/python");
-    if !has_synapse(&python) {
+    if !is_ready(&python) {
         install(&python)?;
     }
     Ok(python)
@@ -39,20 +48,26 @@ fn install(python: &Path) -> Done {
             )
         })?;
     }
-    let wanted = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIREMENT];
-    step("install Synapse into .venv", command(python).args(wanted)).map_err(|failure| {
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let wanted = requirements(RELEASE);
+    let mut install = command(python);
+    install.args(pip).args(&wanted);
+    step("install Synapse into .venv", &mut install).map_err(|failure| {
         failure.remedy(format!(
-            "{PYTHON_VARIABLE}=/path/to/python of an environment that has {REQUIREMENT}; \
-             `cargo xtask test --quick` does without"
+            "{PYTHON_VARIABLE}=/path/to/python of an environment that has {}; \
+             `cargo xtask test --quick` does without",
+            wanted.join(" ")
         ))
     })?;
-    if has_synapse(python) {
+    if is_ready(python) {
         return Ok(());
     }
     Err(Failure::new("Synapse was installed into .venv and cannot be imported")
         .remedy("remove .venv and run again"))
 }
 
-fn has_synapse(python: &Path) -> bool {
-    python.exists() && shell::succeeds(command(python).args(["-c", "import synapse.app.homeserver"]))
+/// Whether `python` has a Synapse, and what it needs for PostgreSQL and for workers.
+pub fn is_ready(python: &Path) -> bool {
+    let imports = "import synapse.app.homeserver, psycopg2, txredisapi";
+    python.exists() && shell::succeeds(command(python).args(["-c", imports]))
 }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from southbridge.synapse import _needs
+from southbridge.synapse._releases import nearest
 from southbridge.synapse._settings import Settings
 
 logger = logging.getLogger("southbridge.synapse")
@@ -54,7 +55,7 @@ def _take_over(settings: Settings) -> tuple[bool, str]:
 
     from southbridge.synapse._sender import make_sender
 
-    synapse.server.FederationSender = make_sender(settings)
+    synapse.server.FederationSender = make_sender(settings, nearest(version))
     if settings.clients:
         from southbridge.synapse import _web
 

@@ -11,7 +11,9 @@ import inspect
 from importlib import metadata
 from typing import Any
 
-TESTED = ("1.163.2",)
+from southbridge.synapse._releases import RELEASES, Calls, nearest
+
+TESTED = tuple(RELEASES)
 """Releases that the tests have been run with."""
 
 _QUEUE = "synapse.federation.sender.per_destination_queue"
@@ -20,12 +22,13 @@ _SENDER = "synapse.federation.sender"
 _DELIVERED = "synapse.module_api.callbacks.federation"
 _STORE = "synapse.storage.databases.main"
 
-_CALLS: dict[str, tuple[str, ...] | None] = {
+_CALLS: Calls = {
     # Where the sender is made: what is replaced, and by whom it is called.
     "synapse.server:FederationSender": ("hs",),
     f"{_SENDER}:FederationSender._get_per_destination_queue": ("self", "destination"),
     f"{_SENDER}:FederationSender._send_pdu": ("self", "pdu", "destinations"),
     f"{_SENDER}:FederationSender._wake_destinations_needing_catchup": ("self",),
+    f"{_SENDER}:FederationSender.notify_new_events": ("self", "max_token"),
     f"{_SENDER}:FederationSender.send_device_messages": ("self", "destinations", "immediate"),
     f"{_SENDER}:FederationSender.wake_destination": ("self", "destination"),
     f"{_SENDER}:FederationSender.shutdown": ("self",),
@@ -47,17 +50,7 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
     f"{_QUEUE}:PerDestinationQueue.send_edu": ("self", "edu"),
     f"{_QUEUE}:PerDestinationQueue.attempt_new_transaction": ("self",),
     f"{_QUEUE}:PerDestinationQueue._start_catching_up": ("self",),
-    f"{_QUEUE}:PerDestinationQueue._complete_transaction": ("self", "transaction"),
-    f"{_QUEUE}:PerDestinationQueue._prepare_transaction": ("self",),
     f"{_QUEUE}:PerDestinationQueue._transaction_transmission_loop": ("self",),
-    f"{_QUEUE}:_PreparedTransaction": (
-        "pdus",
-        "edus",
-        "to_device_message_stream_id",
-        "device_list_stream_id",
-        "last_stream_ordering",
-        "sticky_events",
-    ),
     f"{_QUEUE}:CATCHUP_RETRY_INTERVAL": None,
     f"{_STORE}:DataStore.store_destination_rooms_entries": (
         "self",
@@ -75,7 +68,7 @@ _CALLS: dict[str, tuple[str, ...] | None] = {
         "retry_last_ts",
         "retry_interval",
     ),
-    f"{_STORE}:DataStore.get_room_max_stream_ordering": ("self",),
+    f"{_STORE}:DataStore.get_room_max_token": ("self",),
     "synapse.storage.database:DatabasePool.simple_upsert_many": (
         "self",
         "table",
@@ -165,7 +158,7 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
 def missing() -> list[str]:
     """What this Synapse lacks, or calls otherwise; nothing when the module can work with it."""
     found: list[str] = []
-    for name, parameters in _CALLS.items():
+    for name, parameters in {**_CALLS, **nearest(version()).calls}.items():
         try:
             thing = _find(name)
             is_as_known = parameters is None or _parameters(thing) == parameters

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import attr
 from synapse.federation.sender.per_destination_queue import PerDestinationQueue
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
 
     # Beside the attributes of Synapse's: with three more, objects no longer share the names of them, and weigh fivefold.
     __slots__ = ("_is_asked", "_is_carried", "_sender")
+    _pending_pdus: Any
 
     def __init__(self, hs: Any, sender: KernelSender, destination: str) -> None:
         super().__init__(hs, sender.transactions, destination)
@@ -107,40 +107,31 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
             # It lies in the database still.
             self.ask()
 
-    async def _complete_transaction(self, transaction: Any) -> None:
-        self._is_carried = False
-        await super()._complete_transaction(transaction)
-
-    async def _prepare_transaction(self) -> Any:
-        """What Synapse must wait for. Nothing: whatever else there is has been handed to the kernel."""
-        transaction = await super()._prepare_transaction()
-        if transaction is not None and _is_of_database(transaction):
+    def let_go(self, edus: list[Any], *, is_of_database: bool) -> list[Any] | None:
+        """What of ``edus`` Synapse must wait for, together with the events it would send now. None if there is nothing to be
+        waited for: whatever else there is has been handed to the kernel."""
+        lasting = [edu for edu in edus if edu.edu_type not in VOLATILE]
+        if is_of_database or lasting:
             self._is_carried = True
-            lasting = [edu for edu in transaction.edus if edu.edu_type not in VOLATILE]
-            self._hand_in_volatile(transaction)
-            return attr.evolve(transaction, edus=lasting)
-        pending = list(self._pending_pdus.values())
-        self._pending_pdus.clear()
-        self._sender.go_live(self._destination, self._last_successful_stream_ordering, pending)
-        if transaction is not None:
-            self._hand_in_volatile(transaction)
+            self._hand_in_volatile(edus)
+            return lasting
+        self._sender.go_live(self._destination, self._last_successful_stream_ordering, self._take_pending())
+        self._hand_in_volatile(edus)
         return None
 
-    def _hand_in_volatile(self, transaction: Any) -> None:
+    def carried(self) -> None:
+        """What was waited for has come."""
+        self._is_carried = False
+
+    def _take_pending(self) -> list[Any]:
+        """The events that are pending; none are any more."""
+        raise NotImplementedError
+
+    def _hand_in_volatile(self, edus: list[Any]) -> None:
         """What may be lost goes along with what the kernel sends next, and is counted there."""
-        for edu in transaction.edus:
+        for edu in edus:
             if edu.edu_type in VOLATILE:
                 self._sender.volatile.edu(edu.edu_type, None, edu.content, self._destination)
-
-
-def _is_of_database(transaction: Any) -> bool:
-    """Whether something in it is to be remembered, or must not be lost."""
-    return (
-        transaction.to_device_message_stream_id is not None
-        or transaction.device_list_stream_id is not None
-        or transaction.sticky_events is not None
-        or any(edu.edu_type not in VOLATILE for edu in transaction.edus)
-    )
 
 
 VOLATILE = ("m.typing", "m.presence", "m.receipt")

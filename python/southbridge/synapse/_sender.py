@@ -24,9 +24,11 @@ from southbridge.synapse._figures import Figures
 from southbridge.synapse._progress import Progress
 from southbridge.synapse._queue import LiveQueue
 from southbridge.synapse._reactor import BusReader, reader_of
+from southbridge.synapse._releases import Release
 from southbridge.synapse._settings import Settings
 from southbridge.synapse._start import Start
 from southbridge.synapse._transactions import KernelTransactions, pdu_body
+from southbridge.synapse._turns import queue_of
 from southbridge.synapse._volatile import Volatile
 
 logger = logging.getLogger("southbridge.synapse")
@@ -38,7 +40,9 @@ StockSender: Any = stock.FederationSender
 class KernelSender(StockSender):  # type: ignore[misc]
     """A federation sender whose queues are the kernel's."""
 
-    def __init__(self, hs: Any, settings: Settings, reader: BusReader) -> None:
+    def __init__(
+        self, hs: Any, settings: Settings, reader: BusReader, queue: Callable[..., LiveQueue]
+    ) -> None:
         # First: the loop that wakes destinations begins in the constructor of Synapse's own.
         self.live: set[str] = set()
         # Those without a queue yet, for whom there may be something in the database.
@@ -47,6 +51,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
         self.deliveries = Deliveries(hs)
         self.transactions = KernelTransactions(hs, reader, self.deliveries)
         clock = hs.get_clock()
+        self._make_queue = queue
         self._bus = reader.bus
         self._start = Start(hs.get_datastores().main)
         self.progress = Progress(hs, self, reader, self._start)
@@ -56,6 +61,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
         self._transaction_manager = self.transactions
         # Before the first event is on record.
         self._started = ObservableDeferred(run_in_background(self._start.look), consumeErrors=True)
+        hs.run_as_background_process("southbridge_begin", self._begin)
         clock.looping_call(
             hs.run_as_background_process,
             Duration(milliseconds=int(settings.write_every * 1000)),
@@ -63,6 +69,11 @@ class KernelSender(StockSender):  # type: ignore[misc]
             self.progress.write,
         )
         hs.get_reactor().addSystemEventTrigger("before", "shutdown", self._end)
+
+    async def _begin(self) -> None:
+        """Send what was on record when the process before this one ended. Synapse by itself leaves it until the next event."""
+        await make_deferred_yieldable(self._started.observe())
+        self.notify_new_events(self.store.get_room_max_token())
 
     def queues(self) -> Iterable[LiveQueue]:
         """All queues that there are."""
@@ -79,7 +90,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
             return queue
         if not self._is_allowed(destination):
             return None
-        queue = LiveQueue(self.hs, self, destination)
+        queue = self._make_queue(self.hs, self, destination)
         self._per_destination_queues[destination] = queue
         if destination in self._asked:
             self._asked.discard(destination)
@@ -202,12 +213,13 @@ class KernelSender(StockSender):  # type: ignore[misc]
         return bool(federation.is_domain_allowed_according_to_federation_whitelist(destination))
 
 
-def make_sender(settings: Settings) -> Callable[[Any], Any]:
+def make_sender(settings: Settings, release: Release) -> Callable[[Any], Any]:
     """What stands in for the class of Synapse's sender: makes ours, or, where that cannot be, Synapse's own."""
+    queue = queue_of(release)
 
     def sender(hs: Any) -> Any:
         reader = reader_of(hs, settings)
-        return StockSender(hs) if reader is None else KernelSender(hs, settings, reader)
+        return StockSender(hs) if reader is None else KernelSender(hs, settings, reader, queue)
 
     return sender
 
