@@ -268,20 +268,25 @@ const OLDEST: u32 = 10;
 const NEWEST: u32 = 19;
 
 /// What needs no checkout: how it behaves, how its process lives, what the client is told.
-const SUITES: [&str; 19] = [
+const SUITES: &[&str] = &[
     "tests/test_behaviour.py",
     "tests/test_behaviour_rehearsed.py",
+    "tests/test_behaviour_services.py",
+    "tests/test_bus.py",
     "tests/test_client.py",
     "tests/test_contexts.py",
+    "tests/test_cookies.py",
     "tests/test_debug.py",
     "tests/test_downloads.py",
     "tests/test_exits.py",
     "tests/test_forks.py",
     "tests/test_gunicorn.py",
+    "tests/test_hangs.py",
     "tests/test_hostile.py",
     "tests/test_lifecycle.py",
     "tests/test_loops.py",
     "tests/test_marks.py",
+    "tests/test_services.py",
     "tests/test_signals.py",
     "tests/test_statistics.py",
     "tests/test_streams.py",
