@@ -73,6 +73,8 @@ def test_figures_of_a_killed_process_are_read_by_another(directory: Path, peer: 
     # The kernel's own are in the same region: in all, and of the service that was asked.
     assert f'southbridge_service_requests_total{{service="{peer}"}} 1' in told
     assert 'southbridge_responses_total{status="2xx"} 1' in told
+    at = f'endpoint="{peer.removeprefix("http://")}",service="{peer}"'
+    assert f'southbridge_endpoint_responses_total{{{at},status="2xx"}} 1' in told
 
 
 def test_figures_get_out_while_python_holds_its_lock() -> None:
@@ -107,6 +109,12 @@ def test_a_loop_that_is_late_does_not_make_its_services_slow(peer: str) -> None:
     assert told[f'southbridge_service_requests_total{{service="{gone}"}}'] == "2"
     assert told[f'southbridge_service_failures_total{{service="{gone}",step="connect"}}'] == "2"
     assert told[f'southbridge_service_failures_total{{service="{gone}",step="response"}}'] == "0"
+    at = f'endpoint="127.0.0.1:1",service="{gone}"'
+    assert int(told[f'southbridge_endpoint_failures_total{{{at},step="connect"}}']) >= 2, (
+        "every attempt counts"
+    )
+    at = f'endpoint="{peer.removeprefix("http://")}",service="{peer}"'
+    assert told[f"southbridge_endpoint_latency_seconds_count{{{at}}}"] == "1"
     assert told[f'southbridge_service_retries_total{{service="{peer}"}}'] == "0"
 
 

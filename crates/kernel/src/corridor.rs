@@ -27,6 +27,7 @@ use crate::http::{
     ends_connection,
 };
 use crate::kernel::Shared;
+use crate::net::ConnectError;
 use crate::pool::{LendError, Lent, Need};
 use crate::stats::ServiceFigures;
 use crate::underway::Mark;
@@ -160,6 +161,7 @@ impl Shared {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
+            passage.blame(&failed);
             self.stats.retries.add(1);
             passage.figures.iter().for_each(|figures| figures.repeated());
             attempt += 1;
@@ -291,7 +293,10 @@ impl Shared {
         let (parts, incoming) = response.into_parts();
         passage.report(outcome_of(&parts, latency, self.clock.wall()));
         self.stats.responded(parts.status, latency);
-        passage.figures.iter().for_each(|figures| figures.responded(parts.status, latency));
+        if let Some(figures) = &passage.figures {
+            figures.responded(parts.status, latency);
+            figures.endpoint(lent.remote(), |endpoint| endpoint.responded(parts.status, latency));
+        }
         let from = FromPeer {
             incoming,
             gauge: Rc::clone(lent.gauge()),
@@ -355,6 +360,9 @@ impl Passage {
 
     fn fail(mut self, error: ExchangeError) -> ExchangeError {
         self.report(error.outcome());
+        if let ExchangeError::Connect { source, .. } = &error {
+            self.blame_addresses(source);
+        }
         self.failed_at(error.step());
         error
     }
@@ -362,7 +370,35 @@ impl Passage {
     fn failed_at(&mut self, step: Step) {
         self.has_ended = true;
         self.shared.stats.failed(step);
-        self.figures.iter().for_each(|figures| figures.failed(step));
+        if let Some(figures) = &self.figures {
+            figures.failed(step);
+            if let Some(remote) = self.mark.remote().filter(|_| step >= Step::Request) {
+                figures.endpoint(remote, |endpoint| endpoint.failed(step));
+            }
+        }
+    }
+
+    /// An attempt has failed that will be made again: what it says of the endpoint is counted, and nothing else.
+    fn blame(&self, failed: &Failed) {
+        match failed {
+            Failed::Lend(LendError::Failed(why)) => self.blame_addresses(why),
+            Failed::Violation(_) | Failed::Silent { .. } | Failed::Send { .. } => {
+                if let (Some(figures), Some(remote)) = (&self.figures, self.mark.remote()) {
+                    figures.endpoint(remote, |endpoint| endpoint.failed(self.mark.step()));
+                }
+            }
+            // Nothing was asked of it.
+            Failed::Discovery(_)
+            | Failed::Lend(_)
+            | Failed::Stale
+            | Failed::Withdrawn
+            | Failed::Request(_) => {}
+        }
+    }
+
+    fn blame_addresses(&self, why: &ConnectError) {
+        let Some(figures) = &self.figures else { return };
+        why.addresses().for_each(|address| figures.endpoint(address, |endpoint| endpoint.failed(why.step())));
     }
 }
 

@@ -155,6 +155,11 @@ impl Mark {
         self.entry.remote.set(Some(remote));
     }
 
+    /// Where it was last sent, once it was.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        self.entry.remote.get()
+    }
+
     /// The request waits for a connection to `peer`.
     pub(crate) fn waits_for(&self, peer: PeerId) {
         self.entry.peer.set(Some(peer));

@@ -94,6 +94,18 @@ impl ConnectError {
         }
     }
 
+    /// The addresses that were dialled in vain.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let (one, several) = match self {
+            Self::Unreachable { attempts } | Self::TimedOut { attempts, .. } => (None, attempts.as_slice()),
+            Self::Handshake { address, .. }
+            | Self::HandshakeTimedOut { address, .. }
+            | Self::Proxy { address, .. } => (Some(*address), [].as_slice()),
+            Self::Denied { .. } | Self::Exhausted { .. } | Self::Broken => (None, [].as_slice()),
+        };
+        one.into_iter().chain(several.iter().map(|(address, _)| *address))
+    }
+
     /// Whether it was our own side that had run out of something or failed: it says nothing about the peer.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Exhausted { .. } | Self::Broken)

@@ -23,11 +23,14 @@ pub struct StatsConfig {
     /// How many services have figures of their own: the first that are asked for anything. The others are counted
     /// together as `other`. Default 100: each costs 6.5 KB, and forty lines on the metrics page.
     pub services_max: usize,
+    /// How many addresses of services have figures of their own, at most sixteen of one service; what is beyond is counted
+    /// with its service alone. Default 200: each costs 6.3 KB, and forty lines on the metrics page.
+    pub endpoints_max: usize,
 }
 
 impl Default for StatsConfig {
     fn default() -> Self {
-        Self { region: None, services_max: 100 }
+        Self { region: None, services_max: 100, endpoints_max: 200 }
     }
 }
 
@@ -77,14 +80,13 @@ impl Stats {
     pub fn new(config: &StatsConfig) -> io::Result<Self> {
         let alone = || Region::new(&RegionOptions::default());
         let region = config.region.clone().map_or_else(alone, Ok)?;
-        let services_max = config.services_max;
-        Self::register(region, services_max).or_else(|error| {
+        Self::register(region, config).or_else(|error| {
             tracing::warn!(%error, "the kernel's figures are not in the statistics region");
-            Self::register(alone()?, services_max).map_err(io::Error::other)
+            Self::register(alone()?, config).map_err(io::Error::other)
         })
     }
 
-    fn register(region: Region, services_max: usize) -> Result<Self, RegisterError> {
+    fn register(region: Region, config: &StatsConfig) -> Result<Self, RegisterError> {
         let counter = |name, help| region.counter(&Metric::new(name, help));
         let requests = per_class(|labels| {
             region.counter(&Metric::new("southbridge_requests_total", "Requests that came in.").with(labels))
@@ -124,7 +126,7 @@ impl Stats {
                     .with(labels),
             )
         })?;
-        let services = Services::new(region.clone(), services_max)?;
+        let services = Services::new(region.clone(), config.services_max, config.endpoints_max)?;
         Ok(Self {
             services,
             requests,

@@ -36,6 +36,7 @@ mod board;
 mod buckets;
 mod cells;
 mod distribution;
+mod endpoints;
 mod exposition;
 mod figures;
 mod fork;

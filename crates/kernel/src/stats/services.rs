@@ -7,6 +7,7 @@
 //! K10, K11.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use ::http::StatusCode;
 use rustc_hash::FxHashMap;
 use southbridge_words::{ServiceName, Step};
 
+use super::endpoints::{EndpointFigures, Endpoints};
 use super::figures::{each, first_digit};
 use super::{Counter, Histogram, Metric, Region, RegisterError, Unit};
 
@@ -25,6 +27,8 @@ pub(crate) struct ServiceFigures {
     failures: [Counter; 7],
     retries: Counter,
     latency: Histogram,
+    /// Those of all that have none of their own are not told apart further.
+    endpoints: Option<Endpoints>,
 }
 
 impl ServiceFigures {
@@ -55,6 +59,7 @@ impl ServiceFigures {
                 .in_unit(Unit::Seconds)
                 .with(&[name]),
             )?,
+            endpoints: None,
         })
     }
 
@@ -71,6 +76,13 @@ impl ServiceFigures {
         self.failures[step as usize].add(1);
     }
 
+    /// Tells the figures of the endpoint at `remote`, if there are any.
+    pub(crate) fn endpoint(&self, remote: SocketAddr, tell: impl FnOnce(&EndpointFigures)) {
+        if let Some(endpoints) = &self.endpoints {
+            endpoints.at(remote, tell);
+        }
+    }
+
     pub(crate) fn repeated(&self) {
         self.retries.add(1);
     }
@@ -83,12 +95,19 @@ pub(super) struct Services {
     services_max: Cell<usize>,
     known: RefCell<FxHashMap<ServiceName, Rc<ServiceFigures>>>,
     other: Rc<ServiceFigures>,
+    /// How many endpoints may still have figures of their own.
+    endpoints_left: Rc<Cell<usize>>,
 }
 
 impl Services {
-    pub(super) fn new(region: Region, services_max: usize) -> Result<Self, RegisterError> {
+    pub(super) fn new(
+        region: Region,
+        services_max: usize,
+        endpoints_max: usize,
+    ) -> Result<Self, RegisterError> {
         let other = Rc::new(ServiceFigures::register(&region, "other")?);
-        Ok(Self { region, services_max: Cell::new(services_max), known: RefCell::default(), other })
+        let (services_max, endpoints_left) = (Cell::new(services_max), Rc::new(Cell::new(endpoints_max)));
+        Ok(Self { region, services_max, known: RefCell::default(), other, endpoints_left })
     }
 
     pub(super) fn of(&self, service: &ServiceName) -> Rc<ServiceFigures> {
@@ -98,7 +117,9 @@ impl Services {
         }
         if known.len() < self.services_max.get() {
             match ServiceFigures::register(&self.region, service.as_str()) {
-                Ok(figures) => {
+                Ok(mut figures) => {
+                    let left = Rc::clone(&self.endpoints_left);
+                    figures.endpoints = Some(Endpoints::new(self.region.clone(), service.as_str(), left));
                     let figures = Rc::new(figures);
                     known.insert(service.clone(), Rc::clone(&figures));
                     return figures;

@@ -378,7 +378,9 @@ fn a_kernel_that_finds_no_room_counts_in_memory_of_its_own() {
         region.counter(&Metric::new("n_total", "").with(&[("n", &label)])).is_err()
     });
     assert!(filled.is_some());
-    let stats = Stats::new(&StatsConfig { region: Some(region.clone()), services_max: 2 }).unwrap();
+    let stats =
+        Stats::new(&StatsConfig { region: Some(region.clone()), services_max: 2, ..StatsConfig::default() })
+            .unwrap();
     stats.dials.add(1);
     assert_eq!(counted(&stats.region().read(), "southbridge_dials_total"), 1);
     assert!(region.read().refused > 0);

@@ -315,6 +315,7 @@ fn the_defaults_of_the_file_are_those_of_the_machines() {
     assert_eq!(format!("{:?}", config.statistics.publish), format!("{published:?}"));
     let kernel = southbridge_kernel::stats::StatsConfig::default();
     assert_eq!(config.statistics.services_max as usize, kernel.services_max);
+    assert_eq!(config.statistics.endpoints_max as usize, kernel.endpoints_max);
     let region = southbridge_kernel::stats::RegionOptions::default();
     assert_eq!(config.statistics.bytes_max, region.bytes_max);
     let door = southbridge::bus_door::BusDoorConfig::new(Secret::new(*b"x"));

@@ -34,7 +34,11 @@ pub fn kernel(config: &Config, region: Option<Region>) -> KernelConfig {
         ranker: config.hosts.clone(),
         budget: config.retries.clone(),
         body_rate_min: transport.body_rate_min,
-        stats: StatsConfig { region, services_max: config.statistics.services_max as usize },
+        stats: StatsConfig {
+            region,
+            services_max: config.statistics.services_max as usize,
+            endpoints_max: config.statistics.endpoints_max as usize,
+        },
         seed: rand::random(),
     }
 }

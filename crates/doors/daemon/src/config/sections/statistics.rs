@@ -18,6 +18,8 @@ pub struct Statistics {
     pub bytes_max: u64,
     /// How many services have figures of their own.
     pub services_max: u32,
+    /// How many addresses of services have figures of their own.
+    pub endpoints_max: u32,
     /// Where figures are sent.
     pub publish: PublishConfig,
 }
@@ -28,6 +30,7 @@ impl Statistics {
             dir: reader.path("dir"),
             bytes_max: reader.size("bytes_max"),
             services_max: reader.count32("services_max"),
+            endpoints_max: reader.count32("endpoints_max"),
             publish: PublishConfig {
                 beat: reader.duration("beat"),
                 // The admin socket has it already.
@@ -131,6 +134,13 @@ const KEYS: &[Key] = &[
         "100",
         "How many homeservers have figures of their own (`southbridge_service_…`), the first that are asked for \
          anything. The others are counted together as `other`. Each costs 6.5 KB, and 41 lines on the metrics page.",
+    ),
+    key(
+        "endpoints_max",
+        count(0, 10_000),
+        "200",
+        "How many addresses of these homeservers have figures of their own (`southbridge_endpoint_…`), at most sixteen of \
+         one, the first that are dialled. Each costs 6.3 KB, and 38 lines on the metrics page.",
     ),
     key(
         "beat",
