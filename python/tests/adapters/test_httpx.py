@@ -204,3 +204,18 @@ def test_async_httpx_cancelling_crosses(frontend: Frontend, peer: str) -> None:
     ended, status = frontend.run(story)
     assert ended in {"CancelledError", "Cancelled"}
     assert status == 204
+
+
+def test_httpx_tells_the_wait_for_a_place_from_that_for_a_connection(client: httpx.Client, peer: str) -> None:
+    """All connections of a service are taken. Who gave the pool a time hears of the pool, and who did not of connecting."""
+    name = "one-place-for-httpx"
+    limits = southbridge.Limits(connections_max=1)
+    service = southbridge.service(name, discovery=[peer.removeprefix("http://")], limits=limits)
+    try:
+        with client.stream("GET", f"http://{name}/delayed/30"):
+            for pool, expected in ((0.2, httpx.PoolTimeout), (None, httpx.ConnectTimeout)):
+                timeout = httpx.Timeout(connect=0.2, read=30, write=30, pool=pool)
+                with pytest.raises(expected):
+                    client.get(f"http://{name}/echo", timeout=timeout)
+    finally:
+        service.withdraw()
