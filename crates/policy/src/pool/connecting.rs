@@ -2,6 +2,7 @@
 
 use southbridge_words::{Class, ConnId, Instant, PeerId};
 
+use super::census::Census;
 use super::connection::{Conn, Stage};
 use super::peer::Spoken;
 use super::terms::{Action, Capacity, PoolUse};
@@ -101,9 +102,11 @@ impl Pool {
         let conn = Conn::new(peer, class, lane, self.now);
         self.usage.replace(&PoolUse::default(), &conn.footprint());
         self.efforts.replace(id, None, conn.standing());
+        let counts = conn.counted();
         self.conns.insert(id, conn);
         let now = self.now;
         let dialled = self.peer_mut(peer);
+        dialled.census.replace(&Census::default(), &counts);
         dialled.conns.push(id);
         dialled.tried_at = now;
         self.actions.push_back(Action::Dial { conn: id, peer });
@@ -137,6 +140,7 @@ impl Pool {
         self.usage.replace(&conn.footprint(), &PoolUse::default());
         self.efforts.replace(id, conn.standing(), None);
         let peer = self.peer_mut(conn.peer);
+        peer.census.replace(&conn.counted(), &Census::default());
         peer.conns.retain(|held| *held != id);
         peer.shared.retain(|shared| *shared != id);
     }

@@ -50,6 +50,11 @@ impl<T> Lists<T> {
         Self { nodes: Slab::new() }
     }
 
+    /// Whether nobody stands in any of the lists.
+    pub(super) fn are_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     pub(super) fn get(&self, key: Key) -> &T {
         &self.node(key).value
     }

@@ -55,6 +55,7 @@
 //! F12 (lend, bound, revoke, report), F5 (the limited lane), F14 (weights, no starvation), F19 (the lowest
 //! are shed first), K14 (every queue is bounded), K15 (what has expired is never sent).
 
+mod census;
 mod connecting;
 mod connection;
 mod fair;
@@ -197,8 +198,8 @@ impl Pool {
         let request = self.deadlines.first().map(|(deadline, _)| *deadline);
         let look = self.looks.first().map(|(at, _)| *at);
         let promise = self.promise.map(|promise| promise.until);
-        let needed = [self.next_rest_at(), self.next_given_up_at()];
-        [lease, idle, request, look, promise].into_iter().chain(needed).flatten().min()
+        let (rest, given_up) = (self.next_rest_at(), self.next_given_up_at());
+        [lease, idle, request, look, promise, rest, given_up].into_iter().flatten().min()
     }
 
     /// Time has passed: requests expire, leases become overdue, idle connections are closed.
@@ -295,10 +296,14 @@ impl Pool {
     /// Changes a connection, and with it the counts.
     fn change<R>(&mut self, id: ConnId, change: impl FnOnce(&mut Conn) -> R) -> R {
         let conn = self.conns.get_mut(&id).expect("a connection is listed no longer than it is held");
-        let (before, stood) = (conn.footprint(), conn.standing());
+        let (before, stood, counted) = (conn.footprint(), conn.standing(), conn.counted());
         let result = change(conn);
         self.usage.replace(&before, &conn.footprint());
         self.efforts.replace(id, stood, conn.standing());
+        let (peer, counts) = (conn.peer, conn.counted());
+        if counts != counted {
+            self.peer_mut(peer).census.replace(&counted, &counts);
+        }
         result
     }
 
@@ -313,7 +318,9 @@ impl Pool {
             return;
         }
         let needs = self.relieve(id);
-        for way in Way::ALL {
+        let room = self.peers.get(&id).and_then(|peer| peer.room.as_ref()).expect("somebody waits in it");
+        let taken = room.seats.map(|seat| seat.map(|seat| seat.class));
+        for way in Way::ALL.into_iter().filter(|way| taken[*way as usize] != needs.seats[*way as usize]) {
             self.seat(id, way, needs.seats[way as usize]);
         }
         self.look_at(id, needs.look_at.filter(|at| *at < Instant::FAR_FUTURE));

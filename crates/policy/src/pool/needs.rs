@@ -3,7 +3,7 @@
 use southbridge_words::{Class, ConnId, Instant, PeerId, PerClass};
 
 use super::Pool;
-use super::connection::Stage;
+use super::census::Census;
 use super::list::Key;
 use super::peer::{LANES, Peer, Room, Spoken};
 use super::turns::{WAYS, Way};
@@ -18,30 +18,6 @@ pub(super) struct Supply {
     pub(super) unused: Option<ConnId>,
     /// The youngest that carries many requests, and when it was opened.
     newest: Option<(u64, ConnId)>,
-}
-
-/// The connections of one peer, counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Census {
-    /// All.
-    pub(super) total: u32,
-    /// From dial to the end of the handshake.
-    pub(super) connecting: u32,
-    /// Of those, how many wait for a handshake slot of ours.
-    queued: u32,
-    /// Open, one request at a time.
-    exclusive: u32,
-    /// Open, and to give back the slot it holds.
-    resting: u32,
-    /// Open and taking no new requests.
-    draining: u32,
-}
-
-impl Census {
-    /// Connections that serve waiting requests, or will.
-    pub(super) fn serving(&self) -> u32 {
-        self.total - self.draining
-    }
 }
 
 /// What the waiting requests of one peer need.
@@ -96,12 +72,12 @@ impl Pool {
 
     /// What the requests that wait for `peer` need.
     pub(super) fn needs(&self, peer: &Peer, room: &Room) -> Needs {
-        let mut needs = Needs { census: self.census(peer), ..Needs::default() };
+        let mut needs = Needs { census: peer.census, ..Needs::default() };
         let mut unserved: [Option<Class>; 2] = [None; 2];
-        for lane in LANES {
+        for lane in LANES.into_iter().filter(|lane| room.has_waiting(*lane)) {
             let supply = self.supply(peer, lane);
             for class in Class::ALL {
-                for fresh in [true, false] {
+                for &fresh in room.kinds(lane) {
                     let waiting = room.queue(class, lane, fresh).len();
                     if waiting == 0 {
                         continue;
@@ -138,7 +114,7 @@ impl Pool {
         let room = peer.room.as_ref()?;
         let supplies = LANES.map(|lane| self.supply(peer, lane));
         let choice = |lane: Lane, class: Class| {
-            [true, false].into_iter().find_map(|fresh| {
+            room.kinds(lane).iter().find_map(|&fresh| {
                 let key = room.queue(class, lane, fresh).first()?;
                 let conn = self.fit(room, (class, lane, fresh), &supplies[lane as usize])?;
                 ways.contains(&self.warm_way(lane, conn)).then_some((key, conn))
@@ -148,20 +124,6 @@ impl Pool {
         let room = self.peers.get_mut(&id)?.room.as_mut()?;
         let (lane, class) = room.turns.next(&self.strides, |lane, class| choices[lane][class].is_some())?;
         choices[lane][class]
-    }
-
-    pub(super) fn census(&self, peer: &Peer) -> Census {
-        let mut census = Census::default();
-        for &id in &peer.conns {
-            let conn = self.conn(id);
-            census.total += 1;
-            census.connecting += u32::from(!conn.is_open());
-            census.queued += u32::from(matches!(conn.stage, Stage::Queued(_)));
-            census.exclusive += u32::from(conn.is_open() && !conn.shared);
-            census.resting += u32::from(LANES.into_iter().any(|lane| conn.rests(lane)));
-            census.draining += u32::from(conn.draining);
-        }
-        census
     }
 
     /// Whether what is open or on its way is all that `peer` may have.

@@ -134,6 +134,9 @@ impl Pool {
     /// Gives up one effort that has lasted for too long, if somebody waits for what it holds. Whether there
     /// was one.
     pub(super) fn give_up(&mut self) -> bool {
+        if self.nobody_lacks() {
+            return false;
+        }
         let due = self.impatience().find(|(at, _)| *at <= self.now);
         let Some((_, conn)) = due else { return false };
         self.actions.push_back(Action::GiveUp { conn });
@@ -143,7 +146,7 @@ impl Pool {
 
     /// When the next effort is given up, if nothing happens before.
     pub(super) fn next_given_up_at(&self) -> Option<Instant> {
-        self.impatience().map(|(at, _)| at).min()
+        if self.nobody_lacks() { None } else { self.impatience().map(|(at, _)| at).min() }
     }
 
     /// Which efforts are to be given up, and when: for everyone who waits the first of each kind and lane
@@ -160,6 +163,11 @@ impl Pool {
                 Some((since + self.patience(effort), conn))
             })
         })
+    }
+
+    /// Whether it can be seen at a glance that nobody waits for what efforts may hold.
+    fn nobody_lacks(&self) -> bool {
+        self.seats.are_empty() && self.dialled.are_empty()
     }
 
     /// Who waits for what efforts may hold.

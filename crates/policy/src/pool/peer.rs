@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 use southbridge_words::{Class, ConnId, Instant};
 
+use super::census::Census;
 use super::fair::Turns;
 use super::list::{Key, List};
 use super::terms::{PeerLimits, Want};
@@ -27,6 +28,8 @@ pub(super) struct Peer {
     pub(super) idle: SmallVec<[ConnId; 4]>,
     /// Those that carry many requests and take new ones, the oldest first.
     pub(super) shared: SmallVec<[ConnId; 2]>,
+    /// All its connections, counted.
+    pub(super) census: Census,
     pub(super) spoken: Option<Spoken>,
     /// What stands in the place of the bounds of all others.
     pub(super) own: PeerLimits,
@@ -94,6 +97,11 @@ impl Room {
     pub(super) fn has_waiting(&self, lane: Lane) -> bool {
         let queues = &self.queues[number(Class::ALL[0], lane, false)..][..Class::ALL.len() * 2];
         queues.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// The kinds of requests that may wait in `lane`: those that want a fresh connection, and the others.
+    pub(super) fn kinds(&self, lane: Lane) -> &'static [bool] {
+        if self.fresh[lane as usize] > 0 { &[true, false] } else { &[false] }
     }
 
     /// How many peers' seats of `way` are this peer's: zero or one.

@@ -7,7 +7,9 @@
 use southbridge_words::{ConnId, Instant, PeerId};
 
 use super::Pool;
-use super::needs::{Census, Needs};
+use super::census::Census;
+use super::list::List;
+use super::needs::Needs;
 use super::peer::{Peer, Spoken};
 use super::terms::Action;
 use crate::lane::Lane;
@@ -153,6 +155,9 @@ impl Pool {
 
     /// A connection of `peer` which may be revoked, and whose end allows another.
     fn overdue_of(&self, peer: &Peer, census: &Census) -> Option<ConnId> {
+        if self.revocable.iter().all(List::is_empty) {
+            return None;
+        }
         let is_full = self.is_full(peer, census);
         let helps = |id: &&ConnId| {
             let conn = self.conn(**id);

@@ -42,6 +42,11 @@ impl<T: Copy, const GROUPS: usize> Rings<T, GROUPS> {
         self.queues[group].iter().map(List::len).sum()
     }
 
+    /// Whether nobody stands in any queue.
+    pub(super) fn are_empty(&self) -> bool {
+        self.entries.are_empty()
+    }
+
     /// Whether nobody stands in the queues of `group`.
     pub(super) fn is_empty(&self, group: usize) -> bool {
         self.queues[group].iter().all(List::is_empty)

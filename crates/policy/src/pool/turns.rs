@@ -77,6 +77,9 @@ impl Pool {
     }
 
     fn start_handshake(&mut self) -> bool {
+        if self.dialled.are_empty() {
+            return false;
+        }
         let open = LANES.map(|lane| self.lacking_for_handshake(lane).is_none());
         let Some((lane, class, key, conn)) = self.dialled.next(open) else { return false };
         self.dialled.remove(lane, class, key);
@@ -92,6 +95,9 @@ impl Pool {
     }
 
     fn take_turn(&mut self) -> bool {
+        if self.seats.are_empty() {
+            return false;
+        }
         let Some((way, class, _, peer)) = self.seats.next(self.open_ways()) else { return false };
         let way = Way::ALL[way];
         // It queues again behind the others, if it needs more than this.

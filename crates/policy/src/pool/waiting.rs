@@ -65,7 +65,7 @@ impl Pool {
     /// The attempt `conn` for `peer` has failed: refuses those who have nothing else to hope for.
     pub(super) fn refuse_hopeless(&mut self, id: PeerId, conn: ConnId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let census = self.census(peer);
+        let census = peer.census;
         if census.connecting > 0 {
             return;
         }
@@ -140,7 +140,7 @@ impl Pool {
 
     /// Lets a connection that is on its way go with the urgency of `want`, if it has less.
     fn hurry(&mut self, want: &Want) {
-        let Some(peer) = self.peers.get(&want.peer) else { return };
+        let Some(peer) = self.peers.get(&want.peer).filter(|peer| peer.census.connecting > 0) else { return };
         let is_slower = |id: &&ConnId| {
             let conn = self.conn(**id);
             !conn.is_open() && (conn.class > want.class || conn.lane > want.lane)

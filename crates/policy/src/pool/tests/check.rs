@@ -27,6 +27,11 @@ impl Pool {
         assert_eq!(self.deadlines.len(), self.waiter_keys.len());
         self.check_promise();
         for peer in self.peers.values() {
+            let mut census = census::Census::default();
+            for id in &peer.conns {
+                census.replace(&census::Census::default(), &self.conn(*id).counted());
+            }
+            assert_eq!(census, peer.census);
             let takes_new = |id: &&ConnId| self.conn(**id).shared && !self.conn(**id).draining;
             assert_eq!(peer.conns.iter().filter(takes_new).count(), peer.shared.len());
             assert!(peer.shared.len() <= self.limits.shared_per_peer_max as usize);
