@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
 use super::Port;
 use super::desk::Desk;
@@ -84,14 +84,15 @@ fn run<D: Desk>(
     desk: impl FnOnce(&Kernel) -> D,
     report: &mpsc::Sender<Result<(), String>>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // Everything here is of this thread, and its tasks are the runtime's own: a `LocalSet` would queue them twice.
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             let _starter_gone = report.send(Err(error.to_string()));
             return;
         }
     };
-    LocalSet::new().block_on(&runtime, async move {
+    runtime.block_on(async move {
         let kernel = match Kernel::new(config) {
             Ok(kernel) => kernel,
             Err(error) => {
