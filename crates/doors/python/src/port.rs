@@ -245,12 +245,12 @@ impl Port {
 
     fn block_until(&self, py: Python<'_>, done: &AtomicBool) -> PyResult<()> {
         loop {
+            let port = self.ours(py)?;
             // It is a port of threads: all who wait at it look at flags of their own.
-            self.take_ready(py, usize::MAX)?;
+            while self.take_batch(port, BATCH, &mut Vec::new()) > 0 {}
             if done.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let port = self.ours(py)?;
             py.detach(|| port.wait(NAP_MAX));
             py.check_signals()?;
         }

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
@@ -15,13 +14,13 @@ use tokio::task::AbortHandle;
 
 use super::Port;
 use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
+use super::doorstep::Doorstep;
 use super::queue::{Shared, Submission};
 use super::view::PortFacts;
 
 /// Attaches ports to a kernel, from any thread. Cheap to clone; all clones are one.
 pub struct Landing<D: Desk> {
-    bell: Arc<Notify>,
-    stopped: Arc<AtomicBool>,
+    doorstep: Arc<Doorstep>,
     attaching: Attaching<D>,
     heard: Option<Arc<Notify>>,
 }
@@ -33,15 +32,10 @@ impl<D: Desk> Landing<D> {
     /// A landing, and the kernel's side of it. `heard`, where there is one, is notified whenever an application is told
     /// something: whoever moves the clock then knows that it is the application's turn.
     pub fn new(heard: Option<Arc<Notify>>) -> (Self, KernelSide<D>) {
-        let bell = Arc::new(Notify::new());
-        let stopped = Arc::new(AtomicBool::new(false));
+        let doorstep = Arc::<Doorstep>::default();
         let attaching = Attaching::default();
-        let side = KernelSide {
-            bell: Arc::clone(&bell),
-            stopped: Arc::clone(&stopped),
-            attaching: Arc::clone(&attaching),
-        };
-        (Self { bell, stopped, attaching, heard }, side)
+        let side = KernelSide { doorstep: Arc::clone(&doorstep), attaching: Arc::clone(&attaching) };
+        (Self { doorstep, attaching, heard }, side)
     }
 
     /// Attaches a port that holds at most `held_max` submissions.
@@ -57,25 +51,24 @@ impl<D: Desk> Landing<D> {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn attach_for(&self, frontend: &'static str, held_max: usize) -> std::io::Result<Port<D>> {
-        let (bell, stopped, heard) = (Arc::clone(&self.bell), Arc::clone(&self.stopped), self.heard.clone());
-        let shared = Arc::new(Shared::new(held_max, frontend, bell, stopped, heard)?);
+        let (doorstep, heard) = (Arc::clone(&self.doorstep), self.heard.clone());
+        let shared = Arc::new(Shared::new(held_max, frontend, doorstep, heard)?);
         self.attaching.lock().expect("no holder of this lock panics").push(Arc::clone(&shared));
-        self.bell.notify_one();
+        self.doorstep.ring();
         Ok(Port { shared })
     }
 
     /// Has the kernel's side end: whoever waits is told so.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.bell.notify_one();
+        self.doorstep.stop();
+        self.doorstep.ring();
     }
 }
 
 impl<D: Desk> Clone for Landing<D> {
     fn clone(&self) -> Self {
         Self {
-            bell: Arc::clone(&self.bell),
-            stopped: Arc::clone(&self.stopped),
+            doorstep: Arc::clone(&self.doorstep),
             attaching: Arc::clone(&self.attaching),
             heard: self.heard.clone(),
         }
@@ -84,14 +77,13 @@ impl<D: Desk> Clone for Landing<D> {
 
 impl<D: Desk> fmt::Debug for Landing<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Landing").field("stopped", &self.stopped).finish_non_exhaustive()
+        f.debug_struct("Landing").field("stopped", &self.doorstep.is_stopped()).finish_non_exhaustive()
     }
 }
 
 /// The kernel's side of all ports of a landing. Dropped, whoever waits is told that the kernel has stopped.
 pub struct KernelSide<D: Desk> {
-    bell: Arc<Notify>,
-    stopped: Arc<AtomicBool>,
+    doorstep: Arc<Doorstep>,
     attaching: Attaching<D>,
 }
 
@@ -104,7 +96,7 @@ struct Attached<D: Desk> {
 
 impl<D: Desk> fmt::Debug for KernelSide<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KernelSide").field("stopped", &self.stopped).finish_non_exhaustive()
+        f.debug_struct("KernelSide").field("stopped", &self.doorstep.is_stopped()).finish_non_exhaustive()
     }
 }
 
@@ -112,26 +104,41 @@ impl<D: Desk> KernelSide<D> {
     /// Takes what comes in at the ports and has it done, until the landing is stopped. Must be run within a tokio
     /// `LocalSet`.
     pub async fn serve(&self, desk: &Rc<D>) {
-        let mut ports: Vec<Attached<D>> = Vec::new();
+        let mut ports = Ports::default();
         loop {
-            let notified = self.bell.notified();
-            let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
-            for shared in &new {
-                let shared: Arc<dyn PortFacts> = Arc::clone(shared) as _;
-                desk.kernel().note_port(Arc::downgrade(&shared));
-            }
-            ports.extend(new.into_iter().map(Attached::new));
-            for port in &ports {
+            self.welcome(&mut ports, desk);
+            while let Some(number) = self.doorstep.next() {
+                if !ports.contains_key(&number) {
+                    // It was attached a moment ago.
+                    self.welcome(&mut ports, desk);
+                }
+                let Some(port) = ports.get(&number) else { continue };
+                port.shared.caller.is_seen();
                 port.take_all(desk);
+                if port.is_over() {
+                    ports.remove(&number);
+                }
             }
-            ports.retain(|port| !port.is_over());
-            if self.stopped.load(Ordering::Acquire) {
+            if self.doorstep.is_stopped() {
                 return;
             }
-            notified.await;
+            self.doorstep.rung().await;
+        }
+    }
+
+    /// Takes up the ports that have been attached since.
+    fn welcome(&self, ports: &mut Ports<D>, desk: &Rc<D>) {
+        let new = std::mem::take(&mut *self.attaching.lock().expect("no holder of this lock panics"));
+        for shared in new {
+            let facts: Arc<dyn PortFacts> = Arc::clone(&shared) as _;
+            desk.kernel().note_port(Arc::downgrade(&facts));
+            ports.insert(shared.caller.number, Attached::new(shared));
         }
     }
 }
+
+/// The ports that are attached, by number.
+type Ports<D> = FxHashMap<u64, Attached<D>>;
 
 impl<D: Desk> Attached<D> {
     fn new(shared: Arc<Shared<D>>) -> Self {
@@ -194,7 +201,7 @@ impl<D: Desk> Drop for Attached<D> {
 
 impl<D: Desk> Drop for KernelSide<D> {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Release);
+        self.doorstep.stop();
         let never_seen = std::mem::take(&mut *self.attaching.lock().unwrap_or_else(PoisonError::into_inner));
         never_seen.iter().for_each(|shared| shared.finish());
     }

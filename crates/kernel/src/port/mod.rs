@@ -15,7 +15,9 @@
 //! # Source
 //! K1–K3, K15; DESIGN decision 2.
 
+mod bell;
 mod desk;
+mod doorstep;
 mod landing;
 mod plain;
 mod queue;

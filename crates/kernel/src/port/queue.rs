@@ -5,17 +5,18 @@
 //! kernel can always say what it has to say: a submission takes one place for its answer, and each of its streams
 //! one for the word that it can go on.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use southbridge_words::Ticket;
 use tokio::sync::Notify;
 
+use super::bell::Bell;
 use super::desk::{Desk, Errand, Unanswered};
+use super::doorstep::{Caller, Doorstep};
 use super::stream::Pipe;
 use super::{Completion, News, SubmitError};
 
@@ -39,14 +40,13 @@ pub(super) struct Shared<D: Desk> {
     held: AtomicUsize,
     held_max: usize,
     ticket_next: AtomicU64,
-    armed: AtomicBool,
-    bell: OwnedFd,
+    bell: Bell,
     /// Wakes whoever rings the bell on the kernel's side, once all that is ready has had its turn.
     ringer: Notify,
-    /// Rings the kernel; one for all ports of a kernel.
-    kernel: Arc<Notify>,
+    /// Where it calls when it has something for the kernel; one for all ports of a kernel.
+    doorstep: Arc<Doorstep>,
+    pub(super) caller: Caller,
     detached: AtomicBool,
-    stopped: Arc<AtomicBool>,
     /// Who else is told that the application is told something, where a test moves the clock.
     heard: Option<Arc<Notify>>,
     /// The kernel has looked at this port for the last time.
@@ -60,8 +60,7 @@ impl<D: Desk> Shared<D> {
     pub(super) fn new(
         held_max: usize,
         frontend: &'static str,
-        kernel: Arc<Notify>,
-        stopped: Arc<AtomicBool>,
+        doorstep: Arc<Doorstep>,
         heard: Option<Arc<Notify>>,
     ) -> std::io::Result<Self> {
         let held_max = held_max.max(1);
@@ -72,12 +71,11 @@ impl<D: Desk> Shared<D> {
             held: AtomicUsize::new(0),
             held_max,
             ticket_next: AtomicU64::new(0),
-            armed: AtomicBool::new(false),
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Bell::new()?,
             ringer: Notify::new(),
-            kernel,
+            caller: doorstep.caller(),
+            doorstep,
             detached: AtomicBool::new(false),
-            stopped,
             heard,
             finished: AtomicBool::new(false),
             frontend,
@@ -87,7 +85,7 @@ impl<D: Desk> Shared<D> {
 
     /// Takes `places`, and a number for what they are taken for.
     pub(super) fn reserve(&self, places: usize) -> Result<Ticket, SubmitError> {
-        if self.stopped.load(Ordering::Acquire) {
+        if self.doorstep.is_stopped() {
             return Err(SubmitError::Stopped);
         }
         let held = self.held.fetch_add(places, Ordering::AcqRel);
@@ -110,14 +108,14 @@ impl<D: Desk> Shared<D> {
             self.release(1);
             return Err(SubmitError::QueueFull { held });
         }
-        self.kernel.notify_one();
+        self.doorstep.call(&self.caller);
         Ok(())
     }
 
     pub(super) fn cancel(&self, ticket: Ticket) {
         // A queue too full for a cancellation is one the kernel has yet to look at: the deadline will do.
         if self.submissions.push(Submission::Cancel(ticket)).is_ok() {
-            self.kernel.notify_one();
+            self.doorstep.call(&self.caller);
         }
     }
 
@@ -143,32 +141,21 @@ impl<D: Desk> Shared<D> {
     }
 
     pub(super) fn arm(&self) -> bool {
-        self.armed.store(true, Ordering::SeqCst);
-        // The kernel pushes first and looks at the flag second; we set the flag first and look second.
-        // One of the two sees the other.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        let orphaned = || self.finished.load(Ordering::SeqCst) && !self.submissions.is_empty();
-        let ready = !self.completions.is_empty() || orphaned();
-        !ready || !self.armed.swap(false, Ordering::SeqCst)
+        self.bell.arm(|| self.is_ready())
     }
 
     pub(super) fn acknowledge(&self) {
-        let mut count = [0_u8; 8];
-        // Nothing to read means that nobody rang, which is what is wanted.
-        let _nothing_rang = rustix::io::read(&self.bell, &mut count);
+        self.bell.acknowledge();
     }
 
     pub(super) fn wait(&self, timeout: Duration) -> bool {
-        if !self.arm() {
-            return true;
-        }
-        let limit = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
-        let mut fds = [PollFd::new(&self.bell, PollFlags::IN)];
-        let rung = matches!(poll(&mut fds, Some(&limit)), Ok(count) if count > 0);
-        if rung {
-            self.acknowledge();
-        }
-        rung || !self.completions.is_empty()
+        self.bell.sleep(timeout, || self.is_ready())
+    }
+
+    /// Whether there is something to be taken.
+    fn is_ready(&self) -> bool {
+        let orphaned = || self.finished.load(Ordering::SeqCst) && !self.submissions.is_empty();
+        !self.completions.is_empty() || orphaned()
     }
 
     pub(super) fn held(&self) -> usize {
@@ -178,7 +165,7 @@ impl<D: Desk> Shared<D> {
     pub(super) fn detach(&self) {
         self.detached.store(true, Ordering::SeqCst);
         self.clear();
-        self.kernel.notify_one();
+        self.doorstep.call(&self.caller);
     }
 
     /// Kernel side: the next submission.
@@ -206,7 +193,7 @@ impl<D: Desk> Shared<D> {
         if let Some(heard) = &self.heard {
             heard.notify_one();
         }
-        if self.armed.load(Ordering::SeqCst) {
+        if self.bell.is_wanted() {
             self.ringer.notify_one();
         }
     }
@@ -225,7 +212,7 @@ impl<D: Desk> Shared<D> {
                 }
                 tokio::task::yield_now().await;
             }
-            self.ring();
+            self.bell.ring();
         }
     }
 
@@ -235,7 +222,7 @@ impl<D: Desk> Shared<D> {
         if self.is_detached() {
             self.clear();
         }
-        self.ring();
+        self.bell.ring();
     }
 
     /// Nobody drains any more. What lies in the queues may hold the port itself, and would keep it for ever.
@@ -243,13 +230,6 @@ impl<D: Desk> Shared<D> {
         std::iter::from_fn(|| self.completions.pop()).for_each(drop);
         if self.finished.load(Ordering::SeqCst) {
             std::iter::from_fn(|| self.submissions.pop()).for_each(drop);
-        }
-    }
-
-    fn ring(&self) {
-        if self.armed.swap(false, Ordering::SeqCst) {
-            // The counter of an eventfd overflows after 2^64 - 2 rings; a full one wakes as well.
-            let _woken = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 
