@@ -122,6 +122,38 @@ def test_who_was_away_catches_up(world: World) -> None:
     assert not world.synapse.rows("SELECT 1 FROM destinations WHERE retry_interval > 0")
 
 
+def test_who_is_back_is_tried_at_once(world: World) -> None:
+    """They were tried in vain so often that the kernel leaves them alone for a while. That they are back ends this as well:
+    the first attempt to catch one up is taken to it, and does not run out of time in the kernel."""
+    room = world.begin({"give_back_after": 1.0})
+    everybody, home = world.homeservers.all, world.synapse
+    home.say(room, "before")
+    world.until_heard(["before"])
+    world.until_written(*(one.name for one in everybody))
+    for one in everybody:
+        world.homeservers.close(one)
+    home.say(room, "lost")
+
+    def until_left_alone() -> None:
+        backed_off = "SELECT destination FROM destinations WHERE retry_interval > 0"
+        until(lambda: len(home.rows(backed_off)) == len(everybody), "they are backed off from")
+
+    def are_back() -> None:
+        for one in everybody:
+            home.ask("POST", f"/_synapse/admin/v1/federation/destinations/{one.name}/reset_connection", {})
+
+    until_left_alone()
+    for _ in range(4):
+        are_back()
+        until_left_alone()
+    failures = home.log.read_text().count("Failed to send transaction")
+    for one in everybody:
+        world.homeservers.open(one)
+    are_back()
+    world.until_heard(["lost"])
+    assert home.log.read_text().count("Failed to send transaction") == failures
+
+
 @on_each
 def test_a_crash_loses_nothing(world: World) -> None:
     """Two are away when Synapse is killed in the middle of a storm, one of which it has never reached. After the start

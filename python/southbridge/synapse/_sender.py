@@ -8,6 +8,7 @@ Twice a second the kernel says how far every homeserver has come, and that is wr
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -175,8 +176,10 @@ class KernelSender(StockSender):  # type: ignore[misc]
         await super().send_device_messages(destinations, immediate)
 
     def wake_destination(self, destination: str) -> None:
-        if destination in self.live:
+        # What waits, and whatever is carried next: the kernel remembers for minutes that a host was out of reach.
+        with contextlib.suppress(ValueError):
             self._bus.wake(destination)
+        if destination in self.live:
             queue = self.queue(destination)
             if queue is not None:
                 queue.ask()
