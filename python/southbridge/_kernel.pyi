@@ -432,7 +432,7 @@ class Response:
 
     @property
     def reason(self) -> str:
-        """What the status is called: ``Not Found``."""
+        """What the peer calls the status, and otherwise everybody: ``Not Found``."""
 
     @property
     def ok(self) -> bool:

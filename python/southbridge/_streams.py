@@ -233,7 +233,7 @@ class _Flowing:
 
     @property
     def reason(self) -> str:
-        """What the status is called: ``Not Found``."""
+        """What the peer calls the status, and otherwise everybody: ``Not Found``."""
         return self._head.reason
 
     @property

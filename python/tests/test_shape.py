@@ -129,3 +129,13 @@ def test_auth_is_a_pair_or_a_token(peer: str) -> None:
 def test_what_is_not_to_be_decoded_comes_as_it_was_sent(peer: str) -> None:
     response = southbridge.get(f"{peer}/zipped/1000", decompress=False)
     assert response.content[:2] == b"\x1f\x8b"
+
+
+def test_a_status_is_called_what_the_peer_calls_it(frontend: Frontend, peer: str) -> None:
+    async def story() -> list[str]:
+        async def reason(path: str) -> str:
+            return (await southbridge.get(f"{peer}{path}")).reason
+
+        return [await reason("/status/404"), await reason("/status/799"), await reason("/echo")]
+
+    assert frontend.run(story) == ["Asked", "Asked", "OK"]

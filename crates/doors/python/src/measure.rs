@@ -43,6 +43,7 @@ fn empty(request: Request) -> Incoming {
         url: request.url,
         history: Vec::new(),
         body: Bytes::new(),
+        reason: None,
         decoded: false,
         trailers: None,
         timing: Timing::default(),

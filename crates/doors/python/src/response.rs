@@ -218,10 +218,10 @@ impl Response {
         Self::status(this)
     }
 
-    /// What the status is called: `Not Found`.
+    /// What the peer calls the status, and otherwise everybody: `Not Found`.
     #[getter]
-    fn reason(this: &Bound<'_, Self>) -> PyResult<&'static str> {
-        Ok(Self::there(this)?.status.canonical_reason().unwrap_or_default())
+    fn reason<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
+        Ok(PyString::new(this.py(), &Self::there(this)?.reason()))
     }
 
     /// Whether the status is below 400.

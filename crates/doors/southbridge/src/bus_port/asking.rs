@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use hyper::ext::ReasonPhrase;
 use southbridge_kernel::Kernel;
 use southbridge_kernel::exchange::{About, Call, Manner};
 use southbridge_kernel::port::{Errand, Line, Started};
@@ -120,6 +121,7 @@ impl PeerRequest {
             url,
             history: Vec::new(),
             body: Bytes::new(),
+            reason: parts.extensions.get::<ReasonPhrase>().cloned(),
             decoded: false,
             trailers: None,
             timing: Timing { head, total: head },

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderMap, Method, Uri};
 use http_body::Body;
+use hyper::ext::ReasonPhrase;
 use southbridge_kernel::exchange::{About, Call, ExchangeError, Manner};
 use southbridge_kernel::http::{ResponseBody, StreamedBody};
 use southbridge_kernel::net::AddressPolicy;
@@ -288,6 +289,7 @@ impl Journey {
         let head = self.watch.clock.now().saturating_since(self.watch.started_at);
         let response = Response {
             status: parts.status,
+            reason: parts.extensions.get::<ReasonPhrase>().cloned(),
             version: parts.version,
             headers: parts.headers,
             url: self.url,

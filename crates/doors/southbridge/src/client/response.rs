@@ -1,10 +1,12 @@
 //! What a submission of the client is answered with.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 use url::Url;
 
 use super::cookies::CookieView;
@@ -46,6 +48,8 @@ impl From<http::Response<Bytes>> for Answer {
 pub struct Response {
     /// Its status.
     pub status: StatusCode,
+    /// What the peer called it, where that is not its usual name.
+    pub reason: Option<ReasonPhrase>,
     /// Which HTTP it came by.
     pub version: Version,
     /// Its headers, as they came: also where the body has been decoded.
@@ -62,6 +66,18 @@ pub struct Response {
     pub trailers: Option<HeaderMap>,
     /// How long it took.
     pub timing: Timing,
+}
+
+impl Response {
+    /// What its status is called: by the peer, and otherwise by everybody; nothing where neither knows a name.
+    pub fn reason(&self) -> Cow<'_, str> {
+        match self.reason.as_ref().map(ReasonPhrase::as_bytes) {
+            None => self.status.canonical_reason().unwrap_or_default().into(),
+            // What is not UTF-8 is taken byte by byte, as fields are.
+            Some(said) => std::str::from_utf8(said)
+                .map_or_else(|_| said.iter().copied().map(char::from).collect::<String>().into(), Cow::from),
+        }
+    }
 }
 
 /// A redirect that was followed.
