@@ -3,14 +3,15 @@
 //! # Architecture Invariant
 //! With [`crate::stats`] the only place where threads meet. Both queues are bounded by the places of a port, so the
 //! kernel can always say what it has to say: a submission takes one place for its answer, and each of its streams
-//! one for the word that it can go on.
+//! one for the word that it can go on. They take memory for what stands in them, not for all places: a program may
+//! have a port for each of a hundred threads.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
 use southbridge_words::Ticket;
 use tokio::sync::Notify;
 
@@ -35,8 +36,8 @@ enum Word<D: Desk> {
 
 /// Both sides of one port.
 pub(super) struct Shared<D: Desk> {
-    submissions: ArrayQueue<Submission<D>>,
-    completions: ArrayQueue<Word<D>>,
+    submissions: SegQueue<Submission<D>>,
+    completions: SegQueue<Word<D>>,
     held: AtomicUsize,
     held_max: usize,
     ticket_next: AtomicU64,
@@ -65,9 +66,8 @@ impl<D: Desk> Shared<D> {
     ) -> std::io::Result<Self> {
         let held_max = held_max.max(1);
         Ok(Self {
-            // Every request may be followed by its cancellation.
-            submissions: ArrayQueue::new(2 * held_max),
-            completions: ArrayQueue::new(held_max),
+            submissions: SegQueue::new(),
+            completions: SegQueue::new(),
             held: AtomicUsize::new(0),
             held_max,
             ticket_next: AtomicU64::new(0),
@@ -103,20 +103,27 @@ impl<D: Desk> Shared<D> {
 
     /// Hands `errand` in, for whose answer a place is reserved.
     pub(super) fn submit(&self, ticket: Ticket, errand: Box<dyn Errand<D>>) -> Result<(), SubmitError> {
-        if self.submissions.push(Submission::Errand(ticket, errand)).is_err() {
+        if !self.has_room() {
             let held = self.held();
             self.release(1);
             return Err(SubmitError::QueueFull { held });
         }
+        self.submissions.push(Submission::Errand(ticket, errand));
         self.doorstep.call(&self.caller);
         Ok(())
     }
 
     pub(super) fn cancel(&self, ticket: Ticket) {
         // A queue too full for a cancellation is one the kernel has yet to look at: the deadline will do.
-        if self.submissions.push(Submission::Cancel(ticket)).is_ok() {
+        if self.has_room() {
+            self.submissions.push(Submission::Cancel(ticket));
             self.doorstep.call(&self.caller);
         }
+    }
+
+    /// Whether one more submission may be handed in. Every request may be followed by its cancellation.
+    fn has_room(&self) -> bool {
+        self.submissions.len() < 2 * self.held_max
     }
 
     pub(super) fn take_completion(&self) -> Option<Completion<D>> {
@@ -184,8 +191,11 @@ impl<D: Desk> Shared<D> {
     }
 
     fn say(&self, word: Word<D>) {
-        let pushed = self.completions.push(word);
-        debug_assert!(pushed.is_ok(), "there is room for everything that has a place");
+        self.completions.push(word);
+        debug_assert!(
+            self.completions.len() <= self.held_max,
+            "there is room for everything that has a place"
+        );
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.is_detached() {
             self.clear();
