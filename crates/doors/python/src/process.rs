@@ -272,11 +272,9 @@ impl House {
     }
 }
 
-/// How many requests one event loop may have in flight. Two queues of this many places are allocated with each port,
-/// which takes 2.3 MB; whoever needs more is told so at once.
+/// How many requests one event loop may have in flight; whoever needs more is told so at once.
 const HELD_MAX: usize = 16_384;
-/// A thread waits for what it asks: only streams make it more than one. This takes 0.15 MB, and there may be many
-/// threads.
+/// A thread waits for what it asks: only streams make it more than one.
 const THREAD_HELD_MAX: usize = 1024;
 
 /// In how many steps without time the kernel of a test has done what is handed in: it takes one, or two.

@@ -35,8 +35,8 @@ pub struct Response {
 struct Shared {
     method: Method,
     url: Url,
-    /// Taken when it is sent: it is sent once.
-    outgoing: Mutex<Option<Outgoing>>,
+    /// Taken when it is sent: it is sent once. In a box, for its place stays empty while the answer is awaited.
+    outgoing: Mutex<Option<Box<Outgoing>>>,
     /// Whether the body of the request comes in pieces.
     is_fed: bool,
     /// And where they come from. Taken by what feeds them: the garbage collector does not see this place, and whoever
@@ -53,7 +53,7 @@ impl Response {
         let shared = Shared {
             method: outgoing.method().clone(),
             url: outgoing.url().clone(),
-            outgoing: Mutex::new(Some(outgoing)),
+            outgoing: Mutex::new(Some(Box::new(outgoing))),
             is_fed: source.is_some(),
             source: Mutex::new(source),
             sent: AtomicBool::new(false),
@@ -70,7 +70,7 @@ impl Response {
     pub fn take_to_send(&self, py: Python<'_>) -> PyResult<Outgoing> {
         self.shared.sent.store(true, Ordering::Release);
         let taken = self.shared.outgoing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.ok_or_else(|| self.under_way(py))
+        taken.map(|outgoing| *outgoing).ok_or_else(|| self.under_way(py))
     }
 
     /// Whether nothing has been sent yet.
