@@ -113,6 +113,18 @@ impl Ring {
         self.arrival.notify_waiters();
     }
 
+    /// Lets go of everything up to `token`: its only reader has read it.
+    pub(super) fn forget(&self, token: ResumeToken) {
+        if token.boot != self.boot {
+            return;
+        }
+        let mut kept = self.kept.borrow_mut();
+        while kept.gone() < token.position {
+            let Some((_, bytes)) = kept.events.pop_front() else { break };
+            kept.bytes -= bytes;
+        }
+    }
+
     /// How many results were written.
     pub(super) fn written(&self) -> u64 {
         self.kept.borrow().written
@@ -199,5 +211,34 @@ impl Results {
         self.position += 1;
         let token = ResumeToken { boot: ring.boot, position: self.position };
         Some(Delivery::Event { event: Rc::clone(event), token })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use southbridge_words::ServerName;
+
+    use super::*;
+
+    /// One reader reads two of three, and these are let go of: the third still comes to it, and a reader from the beginning
+    /// is told of a gap.
+    #[test]
+    fn what_was_read_is_let_go_of() {
+        let ring = Ring::new(ResultLimits::default(), 7);
+        let mut reader = ring.read(None);
+        let begin = reader.token();
+        let destination = ServerName::parse("a.test").unwrap();
+        for number in 0..3 {
+            let transaction = Arc::from(number.to_string());
+            ring.write(Rc::new(Event::Diverged { destination: destination.clone(), transaction }));
+        }
+        assert!(reader.try_next().is_some() && reader.try_next().is_some());
+        ring.forget(reader.token());
+        assert_eq!((ring.kept.borrow().events.len(), ring.written()), (1, 3));
+        assert!(matches!(reader.try_next(), Some(Delivery::Event { .. })));
+        assert!(reader.try_next().is_none());
+        assert!(matches!(ring.read(Some(begin)).try_next(), Some(Delivery::Gap { .. })));
     }
 }
