@@ -6,45 +6,79 @@ in an event loop as in a thread, so nothing here is awaited.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypedDict, TypeVar, cast, overload
-
 from southbridge import _kernel
+
+# Not from `typing`, which takes longer to import than all of this package.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypedDict
 
-T = TypeVar("T")
+    class CookieData(TypedDict):
+        """A cookie as plain data, for JSON and the like: the attributes of `Cookie`."""
+
+        name: str
+        value: str
+        domain: str
+        path: str
+        expires: int | None
+        secure: bool
+        http_only: bool
+
+else:
+    CookieData = dict
 
 
-class CookieData(TypedDict):
-    """A cookie as plain data, for JSON and the like: the fields of `Cookie`."""
-
-    name: str
-    value: str
-    domain: str
-    path: str
-    expires: int | None
-    secure: bool
-    http_only: bool
-
-
-@dataclass(frozen=True)
 class Cookie:
     """One cookie, as it was when it was looked at."""
 
-    name: str
-    value: str
-    domain: str
-    """The host it is for; with a dot before it, the names below it as well."""
-    path: str
-    """The path it is for, and all below."""
-    expires: int | None
-    """Until when it is good, in seconds since 1970; ``None`` for as long as the client lives."""
-    secure: bool
-    """Whether it is for https only."""
-    http_only: bool
-    """Whether scripts of a browser may not see it."""
+    __slots__ = ("domain", "expires", "http_only", "name", "path", "secure", "value")
+
+    def __init__(
+        self,
+        name: str,
+        value: str,
+        domain: str,
+        path: str,
+        *,
+        expires: int | None,
+        secure: bool,
+        http_only: bool,
+    ) -> None:
+        self.name = name
+        self.value = value
+        # The host it is for; with a dot before it, the names below it as well.
+        self.domain = domain
+        # The path it is for, and all below.
+        self.path = path
+        # Until when it is good, in seconds since 1970; None for as long as the client lives.
+        self.expires = expires
+        # Whether it is for https only.
+        self.secure = secure
+        # Whether scripts of a browser may not see it.
+        self.http_only = http_only
+
+    def as_data(self) -> CookieData:
+        """Its attributes as plain data."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "domain": self.domain,
+            "path": self.path,
+            "expires": self.expires,
+            "secure": self.secure,
+            "http_only": self.http_only,
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return self.as_data() == other.as_data() if isinstance(other, Cookie) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.value, self.domain, self.path))
+
+    def __repr__(self) -> str:
+        return f"<Cookie {self.name} for {self.domain}{self.path}>"
 
 
 class Cookies:
@@ -57,7 +91,8 @@ class Cookies:
         self._client = client
 
     def __iter__(self) -> Iterator[Cookie]:
-        return (Cookie(*shown) for shown in _kernel.show_cookies(self._client))
+        for name, value, domain, path, expires, secure, http_only in _kernel.show_cookies(self._client):
+            yield Cookie(name, value, domain, path, expires=expires, secure=secure, http_only=http_only)
 
     def __len__(self) -> int:
         return len(_kernel.show_cookies(self._client))
@@ -80,17 +115,14 @@ class Cookies:
             raise KeyError(name)
         self.clear(name=name)
 
-    @overload
     def get(
-        self, name: str, default: None = None, *, domain: str | None = None, path: str | None = None
-    ) -> str | None: ...
-    @overload
-    def get(
-        self, name: str, default: T, *, domain: str | None = None, path: str | None = None
-    ) -> str | T: ...
-    def get(
-        self, name: str, default: T | None = None, *, domain: str | None = None, path: str | None = None
-    ) -> str | T | None:
+        self,
+        name: str,
+        default: str | None = None,
+        *,
+        domain: str | None = None,
+        path: str | None = None,
+    ) -> str | None:
         """The value of a cookie. `LookupError` when several are called so: then name ``domain``, ``path`` or both."""
         found = self._find(name, domain, path)
         return default if found is None else found.value
@@ -122,7 +154,7 @@ class Cookies:
 
     def save(self) -> list[CookieData]:
         """All cookies as plain data, those of the session included; `load` takes them back."""
-        return [cast("CookieData", asdict(cookie)) for cookie in self]
+        return [cookie.as_data() for cookie in self]
 
     def load(self, saved: Iterable[CookieData]) -> None:
         """Keep what `save` gave; what is past its time by now is left out. Raises as `set`."""

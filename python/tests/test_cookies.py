@@ -29,7 +29,9 @@ def test_what_a_peer_sets_is_shown(frontend: Frontend, peer: str) -> None:
 
     assert frontend.run(story) == "own=1; seen=0"
     (own, seen) = sorted(client.cookies, key=lambda cookie: cookie.name)
-    assert own == southbridge.Cookie("own", "1", "127.0.0.1", "/", None, secure=False, http_only=False)
+    assert own == southbridge.Cookie(
+        "own", "1", "127.0.0.1", "/", expires=None, secure=False, http_only=False
+    )
     assert (seen.domain, seen.path, seen.expires) == ("127.0.0.1", "/", None)
 
 
@@ -38,11 +40,16 @@ def test_cookies_are_a_small_mapping() -> None:
     cookies["a"] = "1"
     cookies.set("b", "2", domain=".example.org", path="/x", secure=True, http_only=True)
     assert ("a" in cookies, "c" in cookies, len(cookies)) == (True, False, 2)
-    assert (cookies["a"], cookies.get("b", domain="example.org"), cookies.get("c"), cookies.get("c", 3)) == (
+    assert (
+        cookies["a"],
+        cookies.get("b", domain="example.org"),
+        cookies.get("c"),
+        cookies.get("c", "3"),
+    ) == (
         "1",
         "2",
         None,
-        3,
+        "3",
     )
     cookies.set("a", "3", domain="other.org")
     with pytest.raises(LookupError, match="2 cookies are called 'a'"):
