@@ -102,18 +102,7 @@ class Synapse:
             config["modules"] = [*config.get("modules", []), ours]
         path = self.folder / "homeserver.yaml"
         path.write_text(json.dumps(config))
-        package = Path(southbridge.__file__).parents[1]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "PYTHONPATH": f"{self.folder}:{package}",
-            **self.environment,
-        }
-        command = [*wrap, str(python()), "-m", "synapse.app.homeserver", "-c", str(path)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
+        self._process = self._run([*wrap, str(python()), "-m", "synapse.app.homeserver", "-c", str(path)])
         until(self._is_up, "Synapse answers")
 
     def end(self) -> None:
@@ -192,6 +181,19 @@ class Synapse:
     def lines(self) -> list[str]:
         """Its log."""
         return self.log.read_text(errors="replace").splitlines()
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        package = Path(southbridge.__file__).parents[1]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "PYTHONPATH": f"{self.folder}:{package}",
+            **self.environment,
+        }
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
 
     def _is_up(self) -> bool:
         assert self._process is not None

@@ -63,7 +63,9 @@ _readers: WeakKeyDictionary[Any, BusReader | None] = WeakKeyDictionary()
 
 def reader_of(hs: Any, settings: Settings) -> BusReader | None:
     """The bus of the homeserver ``hs``, opened when it is first asked for; None, and a line in the log, when there can
-    be none."""
+    be none. Of several processes, those have one that send."""
+    if not hs.should_send_federation():
+        return None
     if hs not in _readers:
         try:
             _readers[hs] = BusReader(hs.get_reactor(), open_bus(hs, settings))

@@ -170,7 +170,8 @@ class KernelSender(StockSender):  # type: ignore[misc]
         for destination in destinations:
             queue = self._per_destination_queues.get(destination)
             if queue is None:
-                self._asked.add(destination)
+                if self._is_of_this_shard(destination):
+                    self._asked.add(destination)
             else:
                 queue.ask()
         await super().send_device_messages(destinations, immediate)
@@ -194,7 +195,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
                 return
             last = page[-1]
             for destination in page:
-                is_ours = self._federation_shard_config.should_handle(self._instance_name, destination)
+                is_ours = self._is_of_this_shard(destination)
                 queue = self._get_per_destination_queue(destination) if is_ours else None
                 # Of those that are live, something is on its way at any moment.
                 if queue is not None and (queue.is_asked or not queue.is_live):
@@ -210,6 +211,9 @@ class KernelSender(StockSender):  # type: ignore[misc]
         self._is_shutdown = True
         self.volatile.flush()
         return self.hs.run_as_background_process("southbridge_end", self.progress.close)
+
+    def _is_of_this_shard(self, destination: str) -> bool:
+        return bool(self._federation_shard_config.should_handle(self._instance_name, destination))
 
     def _is_allowed(self, destination: str) -> bool:
         federation = self.hs.config.federation

@@ -1,0 +1,88 @@
+"""The module in a Synapse of several processes, two of which send: on real PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from . import synapses
+from .databases import Postgres
+from .homeservers import Homeserver, Homeservers
+from .synapses import until
+from .test_synapse import World
+from .workers import Deployment, Redis
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(synapses.python() is None, reason="there is no Python with Synapse in .venv"),
+    pytest.mark.skipif(
+        not synapses.has("psycopg2, txredisapi"), reason="this Synapse cannot speak with PostgreSQL and Redis"
+    ),
+]
+
+
+class Sharded(World):
+    """A Synapse in three processes, a room, and homeservers that have joined it."""
+
+    synapse: Deployment
+
+    def __init__(self, folder: Path, postgres: Postgres, redis: Redis) -> None:
+        self.folder = folder
+        # Enough that no shard is without.
+        self.homeservers = Homeservers(folder, 14)
+        names = [one.name for one in self.homeservers.all]
+        self.synapse = Deployment(
+            folder,
+            self.homeservers.ca_file,
+            postgres.database(),
+            redis,
+            federation_metrics_domains=names,
+        )
+
+    def of(self, number: int) -> list[Homeserver]:
+        """The homeservers that the sender of this number serves."""
+        sender = self.synapse.senders[number]
+        return [one for one in self.homeservers.all if self.synapse.shard(one.name) is sender]
+
+
+@pytest.fixture
+def sharded(tmp_path: Path, postgres: Postgres) -> Iterator[Sharded]:
+    redis = Redis()
+    try:
+        sharded = Sharded(tmp_path, postgres, redis)
+        yield sharded
+        sharded.synapse.kill()
+    finally:
+        redis.stop()
+
+
+def test_each_homeserver_is_served_by_its_shard(sharded: Sharded) -> None:
+    """Twenty messages, typing, a receipt and a message to a device: everybody has each once and in order, from the process that
+    Synapse has chosen for it. The process that does not send says so, and nothing else."""
+    room = sharded.begin({})
+    synapse = sharded.synapse
+    [line] = [line for line in synapse.lines() if "southbridge.synapse - " in line]
+    assert "southbridge leaves the process master as it is: it does not send" in line
+    assert all(sender.said("southbridge sends for Synapse") for sender in synapse.senders)
+    texts = [f"m{number}" for number in range(20)]
+    event = [synapse.say(room, text) for text in texts][-1]
+    user = f"@alice:{synapse.name}"
+    synapse.client("PUT", f"rooms/{room}/typing/{user}", {"typing": True, "timeout": 30_000})
+    synapse.client("POST", f"rooms/{room}/receipt/m.read/{event}", {})
+    for_devices = {f"@user:{one.name}": {"D": {"n": 1}} for one in sharded.homeservers.all}
+    synapse.client("PUT", "sendToDevice/m.test/1", {"messages": for_devices})
+    sharded.until_heard(texts)
+    for one in sharded.homeservers.all:
+        for kind in ("m.typing", "m.receipt", "m.direct_to_device"):
+            until(partial(one.edus, kind), f"{one.name} hears of {kind}")
+        assert one.events() == texts
+        assert len(one.edus("m.direct_to_device")) == 1
+    sharded.until_written(*(one.name for one in sharded.homeservers.all))
+    until(lambda: not synapse.rows("SELECT 1 FROM device_federation_outbox"), "no device is waited for")
+    for number, sender in enumerate(synapse.senders):
+        served = {one.name for one in sharded.of(number)}
+        assert served
+        until(lambda: sender.sent_to() == served, f"{sender.worker} has sent to its own")  # noqa: B023
