@@ -63,7 +63,9 @@ class Peer:
         self.seen.connections += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                self._over |= await _path(reader) == "/over"
+                # Not `|=` across the wait: another connection's would be forgotten.
+                if await _path(reader) == "/over":
+                    self._over = True
                 self.seen.answered += 1
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2048\r\n\r\n" + b"x" * 2048)
         self.seen.lost += not self._over
