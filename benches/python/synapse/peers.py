@@ -49,7 +49,6 @@ class Peers:
         self._process = context.Process(target=_serve, args=(theirs, folder, count), daemon=True)
         self._process.start()
         self.ca_file = Path(self._ours.recv())
-        self.count = count
 
     def join(self, number: int, port: int, homeserver: str, room: str) -> None:
         """The homeserver of that number joins ``room``."""
