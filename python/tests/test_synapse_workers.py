@@ -10,7 +10,7 @@ import pytest
 
 from . import synapses
 from .databases import Postgres
-from .homeservers import Homeserver, Homeservers
+from .homeservers import Homeserver, Homeservers, Reply
 from .synapses import until
 from .test_synapse import World
 from .workers import Deployment, Redis
@@ -61,11 +61,11 @@ def sharded(tmp_path: Path, postgres: Postgres) -> Iterator[Sharded]:
 
 def test_each_homeserver_is_served_by_its_shard(sharded: Sharded) -> None:
     """Twenty messages, typing, a receipt and a message to a device: everybody has each once and in order, from the process that
-    Synapse has chosen for it. The process that does not send says so, and nothing else."""
+    Synapse has chosen for it. The process that does not send says so."""
     room = sharded.begin({})
     synapse = sharded.synapse
-    [line] = [line for line in synapse.lines() if "southbridge.synapse - " in line]
-    assert "southbridge leaves the process master as it is: it does not send" in line
+    assert synapse.said("southbridge sends nothing in the process master")
+    assert not synapse.said("southbridge sends for Synapse")
     assert all(sender.said("southbridge sends for Synapse") for sender in synapse.senders)
     texts = [f"m{number}" for number in range(20)]
     event = [synapse.say(room, text) for text in texts][-1]
@@ -86,3 +86,23 @@ def test_each_homeserver_is_served_by_its_shard(sharded: Sharded) -> None:
         served = {one.name for one in sharded.of(number)}
         assert served
         until(lambda: sender.sent_to() == served, f"{sender.worker} has sent to its own")  # noqa: B023
+
+
+def test_who_does_not_send_asks_by_the_kernel_all_the_same(sharded: Sharded) -> None:
+    """The process that users speak with asks a homeserver for a profile and for a file: it has a kernel of its own."""
+    sharded.begin({})
+    synapse, one = sharded.synapse, sharded.homeservers.all[0]
+    processes = (synapse, *synapse.senders)
+    assert all(each.said("southbridge asks homeservers for Synapse") for each in processes)
+    profile = "/_matrix/federation/v1/query/profile"
+    assert synapse.answer("GET", f"/_matrix/client/v3/profile/@user:{one.name}")[0] == 200
+    media = "/_matrix/federation/v1/media/download/"
+    parts = b"--b\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\nContent-Type: text/plain\r\n\r\n"
+    file = Reply(parts + b"a file\r\n--b--\r\n", "multipart/mixed; boundary=b")
+    one.answers[media] = lambda _: file
+    path = f"/_matrix/client/v1/media/download/{one.name}/file"
+    assert synapse.answer("GET", path) == (200, b"a file")
+    for target in (profile, media):
+        [asked] = one.heard(target)
+        # The kernel writes the names of fields in small letters.
+        assert b"\r\nuser-agent: " in asked.head

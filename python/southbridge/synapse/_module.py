@@ -26,12 +26,11 @@ class Module:
         if not self._is_taken_over:
             logger.error("%s", self._verdict)
             return
-        if not api._hs.should_send_federation():
+        if api._hs.should_send_federation():
+            logger.info("%s", self._verdict)
+        else:
             # Another process does: `federation_sender_instances`.
-            name = api._hs.get_instance_name()
-            logger.info("southbridge leaves the process %s as it is: it does not send", name)
-            return
-        logger.info("%s", self._verdict)
+            logger.info("southbridge sends nothing in the process %s", api._hs.get_instance_name())
         if config.agent:
             from southbridge.synapse._agent import take_over
 

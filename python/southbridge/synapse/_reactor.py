@@ -62,14 +62,12 @@ _readers: WeakKeyDictionary[Any, BusReader | None] = WeakKeyDictionary()
 
 
 def reader_of(hs: Any, settings: Settings) -> BusReader | None:
-    """The bus of the homeserver ``hs``, opened when it is first asked for; None, and a line in the log, when there can
-    be none. Of several processes, those have one that send."""
-    if not hs.should_send_federation():
-        return None
+    """The bus of the homeserver ``hs`` in this process, opened when it is first asked for; None, and a line in the log,
+    when there can be none."""
     if hs not in _readers:
         try:
             _readers[hs] = BusReader(hs.get_reactor(), open_bus(hs, settings))
         except Exception as error:
-            logger.error("Synapse sends by itself: southbridge cannot be set up: %s", error)
+            logger.error("Synapse is left as it is: southbridge cannot be set up: %s", error)
             _readers[hs] = None
     return _readers[hs]

@@ -65,7 +65,7 @@ class Settings:
 def open_bus(hs: Any, settings: Settings) -> Bus:
     """The bus of the homeserver ``hs``: in its name, with its keys, its trust and its rules for addresses."""
     config = hs.config
-    _check(config)
+    _check(config, hs.get_instance_name())
     with _trust(config) as (ca_files, only_ca_files):
         return Bus(
             hs.hostname,
@@ -126,12 +126,13 @@ def _trust(config: Any) -> Generator[tuple[list[str], bool], None, None]:
         os.unlink(path)
 
 
-def _check(config: Any) -> None:
+def _check(config: Any, process: str) -> None:
     proxy = config.server.proxy_config
+    restricted = config.worker.outbound_federation_restricted_to
     reasons = {
         "federation_verify_certificates: false": not config.tls.federation_verify_certificates,
         "federation_certificate_verification_whitelist": config.tls.federation_certificate_verification_whitelist,
-        "outbound_federation_restricted_to": config.worker.outbound_federation_restricted_to.locations,
+        "outbound_federation_restricted_to": process not in restricted,
         "https_proxy": proxy is not None and proxy.https_proxy,
         "federation_client_minimum_tls_version: 1.3": config.tls.federation_client_minimum_tls_version
         == "1.3",
