@@ -9,6 +9,7 @@ mod gauge;
 mod head_watch;
 mod pace;
 mod request_body;
+mod stowing;
 mod transport;
 
 pub use body::ResponseBody;
@@ -18,6 +19,7 @@ pub use gauge::{Gauge, Gauged};
 pub use head_watch::{HeadFault, HeadWatch};
 pub use pace::{Pace, TooSlow};
 pub use request_body::{BodyStopped, Pieces, RequestBody, StreamedBody};
+pub use stowing::Http1;
 pub(crate) use transport::STREAM_WINDOW;
 pub use transport::{Driver, End, HttpLimits, Loss, SendFailure, Sender, Sent, explain, open};
 

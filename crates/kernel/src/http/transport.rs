@@ -13,13 +13,14 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Gauge, Gauged, RequestBody};
+use super::stowing::open_http1;
+use super::{Gauge, Gauged, Http1, RequestBody};
 
 /// Sends requests on one connection.
 #[derive(Debug)]
 pub enum Sender {
     /// One at a time.
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     /// Many at a time; clones share the connection.
     Http2(http2::SendRequest<RequestBody>),
 }
@@ -39,6 +40,20 @@ pub struct SendFailure {
     pub loss: Loss,
     /// The peer will not speak HTTP/2 for this request.
     pub wants_http1: bool,
+}
+
+impl SendFailure {
+    /// The connection had ended before.
+    fn gone() -> Self {
+        Self {
+            sent: Sent::Nothing,
+            reason: "the connection is gone".to_owned(),
+            misread: false,
+            too_large: false,
+            loss: Loss::Connection,
+            wants_http1: false,
+        }
+    }
 }
 
 /// What is lost with a request or response that failed.
@@ -71,7 +86,7 @@ impl Sender {
     /// Waits until a request can be sent; `false` when the connection is gone.
     pub async fn ready(&mut self) -> bool {
         match self {
-            Self::Http1(sender) => sender.is_ready() || sender.ready().await.is_ok(),
+            Self::Http1(sender) => sender.ready().await.is_some(),
             Self::Http2(sender) => sender.ready().await.is_ok(),
         }
     }
@@ -93,7 +108,10 @@ impl Sender {
         request: ::http::Request<RequestBody>,
     ) -> Result<::http::Response<Incoming>, SendFailure> {
         let failed = match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http1(sender) => match sender.ready().await {
+                Some(sender) => sender.try_send_request(request).await,
+                None => return Err(SendFailure::gone()),
+            },
             Self::Http2(sender) => sender.try_send_request(request).await,
         };
         failed.map_err(|mut error| {
@@ -144,10 +162,10 @@ where
         gauge.expect_http2();
     }
     gauge.allow(u64::from(limits.head_bytes_max));
-    let io = TokioIo::new(Gauged::new(stream, Rc::clone(&gauge)));
+    let stream = Gauged::new(stream, Rc::clone(&gauge));
     if speak_http2 {
         let (sender, mut connection) =
-            http2_builder(limits).handshake(io).await.map_err(|error| explain(&error))?;
+            http2_builder(limits).handshake(TokioIo::new(stream)).await.map_err(|error| explain(&error))?;
         let driver = std::future::poll_fn(move |cx| {
             let ended = Pin::new(&mut connection).poll(cx);
             gauge.allow_streams(connection.current_max_send_streams());
@@ -155,10 +173,8 @@ where
         });
         Ok((Sender::Http2(sender), Box::pin(driver)))
     } else {
-        let (sender, connection) =
-            http1_builder(limits).handshake(io).await.map_err(|error| explain(&error))?;
-        let end = |error: hyper::Error| End { reason: explain(&error), broke_http2: false };
-        Ok((Sender::Http1(sender), Box::pin(async move { connection.await.map_err(end) })))
+        let (sender, driver) = open_http1(stream, limits)?;
+        Ok((Sender::Http1(sender), Box::pin(driver)))
     }
 }
 
@@ -189,7 +205,7 @@ impl Default for HttpLimits {
     }
 }
 
-fn http1_builder(limits: HttpLimits) -> http1::Builder {
+pub(super) fn http1_builder(limits: HttpLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     // Room for a head of the largest size beside the start of its body.
     builder.max_buf_size(limits.head_bytes_max as usize + READ_AHEAD).max_headers(limits.headers_max);

@@ -254,6 +254,7 @@ impl Inner {
                 Some(Action::Refuse { ticket, refusal }) => self.refuse(ticket, refusal),
                 Some(Action::GiveUp { conn }) => self.give_up(conn),
                 Some(Action::Revoke { conn }) => self.close(conn, Closing::AtOnce),
+                Some(Action::Stow { conn }) => self.stow(conn),
                 Some(Action::Close { conn }) => self.close(conn, Closing::InGoodOrder),
             }
         }
@@ -291,6 +292,14 @@ impl Inner {
         if let Some(told) = told {
             // A caller that has just gone drops the answer, and with it the lease goes back.
             let _gone = told.send(Ok(lent));
+        }
+    }
+
+    fn stow(&self, conn: ConnId) {
+        let mut state = self.state.borrow_mut();
+        let held = state.connections.get_mut(&conn).map(|connection| &mut connection.stage);
+        if let Some(Stage::Open(OpenConnection { sender: Some(Sender::Http1(sender)), .. })) = held {
+            sender.stow();
         }
     }
 

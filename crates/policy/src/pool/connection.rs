@@ -46,7 +46,7 @@ pub(super) struct Conn {
     /// How it holds its slot, while it is lent: among all connections, and in the limited lane.
     pub(super) tenures: [Option<Tenure>; 2],
     /// Its place among the idle.
-    pub(super) idle: Option<Key>,
+    pub(super) idle: Option<Idle>,
     /// Its place among those that may be revoked.
     pub(super) revocable: Option<(Lane, Key)>,
 }
@@ -58,6 +58,14 @@ pub(super) struct Tenure {
     pub(super) key: Key,
     /// Whether it has lasted for too long, and nothing more is lent on it.
     pub(super) resting: bool,
+}
+
+/// A place among the idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Idle {
+    pub(super) key: Key,
+    /// Whether it is among those that are stowed.
+    pub(super) stowed: bool,
 }
 
 /// A lease as the pool remembers it.

@@ -39,6 +39,8 @@
 //! - A failed attempt is reported to every request that waits for the peer, unless another connection of the
 //!   peer can serve them; then it is reported only to those which that one cannot serve, and the peer is not
 //!   dialled again for [`PAUSE`]. A connection that closes before it carried anything has failed, too.
+//! - What carries one request at a time and has been idle for [`STOW_AFTER`] is stowed, once; it counts and is lent as
+//!   before. Thousands are idle, and most of what a connection takes only a request needs.
 //! - Who has TCP up and waits for a TLS slot makes its lane stop dialling: at most one round of handshakes waits.
 //! - Who needs a connection of its peer and a slot of the limited lane, and never finds both free, is promised
 //!   the slot: it is kept, one at a time, until such a connection comes back.
@@ -114,8 +116,9 @@ pub struct Pool {
     efforts: Efforts,
     /// Connections that wait for a TLS slot, by class and lane.
     dialled: Rings<ConnId, 2>,
-    /// Idle connections and since when, the longest idle first.
+    /// Idle connections and since when, the longest idle first: those in use until just now, and the stowed.
     idle: List,
+    stowed: List,
     idle_since: Lists<(ConnId, Instant)>,
     /// Connections all of whose leases are overdue, by lane.
     revocable: [List; 2],
@@ -166,6 +169,7 @@ impl Pool {
             efforts: Efforts::default(),
             dialled: Rings::new(strides),
             idle: List::EMPTY,
+            stowed: List::EMPTY,
             idle_since: Lists::new(),
             revocable: [List::EMPTY; 2],
             revocable_conns: Lists::new(),
@@ -194,20 +198,22 @@ impl Pool {
     /// When to tell [`Pool::handle_timeout`], if no fact comes before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let lease = self.leases.front(&self.in_time).map(|held| held.deadline);
-        let idle = self.idle_since.front(&self.idle).map(|(_, since)| *since + self.limits.idle_max);
+        let idle = self.longest_idle().map(|(_, since)| since + self.limits.idle_max);
+        let stow = self.idle_since.front(&self.idle).map(|(_, since)| *since + STOW_AFTER);
         let request = self.deadlines.first().map(|(deadline, _)| *deadline);
         let look = self.looks.first().map(|(at, _)| *at);
         let promise = self.promise.map(|promise| promise.until);
         let (rest, given_up) = (self.next_rest_at(), self.next_given_up_at());
-        [lease, idle, request, look, promise, rest, given_up].into_iter().flatten().min()
+        [lease, idle, stow, request, look, promise, rest, given_up].into_iter().flatten().min()
     }
 
-    /// Time has passed: requests expire, leases become overdue, idle connections are closed.
+    /// Time has passed: requests expire, leases become overdue, idle connections are stowed, and later closed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.expire_requests();
         self.expire_leases();
         self.close_long_idle();
+        self.stow_idle();
         self.expire_promise();
         self.look_again();
         self.settle();
@@ -348,6 +354,9 @@ impl Pool {
 
 /// How long a peer whose protocol is not known may take to connect before a second connection is tried.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a connection is idle before it is stowed: longer than the pauses of whoever uses it all the time, and
+/// short enough that of a thousand opened in a row for one request each, few are unstowed at a time.
+pub const STOW_AFTER: Duration = Duration::from_millis(100);
 /// How long a peer is not dialled after a failure, while another connection of it can serve.
 pub const PAUSE: Duration = Duration::from_secs(1);
 

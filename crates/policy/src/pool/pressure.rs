@@ -6,12 +6,12 @@
 
 use southbridge_words::{ConnId, Instant, PeerId};
 
-use super::Pool;
 use super::census::Census;
 use super::list::List;
 use super::needs::Needs;
 use super::peer::{Peer, Spoken};
 use super::terms::Action;
+use super::{Pool, STOW_AFTER};
 use crate::lane::Lane;
 
 impl Pool {
@@ -43,7 +43,7 @@ impl Pool {
         self.advance(now);
         let idle_before = self.usage.idle;
         for _ in 0..SACRIFICED {
-            let Some(&(conn, _)) = self.idle_since.front(&self.idle) else { break };
+            let Some((conn, _)) = self.longest_idle() else { break };
             self.close_idle(conn);
         }
         self.settle();
@@ -61,7 +61,7 @@ impl Pool {
         if self.usage.connections < self.limits.connections_max {
             return;
         }
-        if let Some(&(conn, _)) = self.idle_since.front(&self.idle) {
+        if let Some((conn, _)) = self.longest_idle() {
             self.close_idle(conn);
         } else if !self.revoke_any(Lane::Limited) {
             self.revoke_any(Lane::Open);
@@ -86,11 +86,33 @@ impl Pool {
     pub(super) fn close_long_idle(&mut self) {
         let idle_max = self.limits.idle_max;
         let is_over = |since: Instant, now: Instant| since + idle_max <= now;
-        while let Some(&(conn, since)) = self.idle_since.front(&self.idle)
+        while let Some((conn, since)) = self.longest_idle()
             && is_over(since, self.now)
         {
             self.close_idle(conn);
         }
+    }
+
+    /// Stows what has been idle for a while. A shared connection has nothing that only a request needs.
+    pub(super) fn stow_idle(&mut self) {
+        while let Some(&(id, since)) = self.idle_since.front(&self.idle)
+            && since + STOW_AFTER <= self.now
+        {
+            let place = self.change(id, |conn| {
+                let idle = conn.idle.as_mut().expect("a connection that is listed knows its place");
+                idle.stowed = true;
+                *idle
+            });
+            self.idle_since.transfer(&mut self.idle, &mut self.stowed, place.key);
+            if !self.conn(id).shared {
+                self.actions.push_back(Action::Stow { conn: id });
+            }
+        }
+    }
+
+    /// What has been idle for longest, and since when. What is stowed has been so for longer than what is not.
+    pub(super) fn longest_idle(&self) -> Option<(ConnId, Instant)> {
+        self.idle_since.front(&self.stowed).or_else(|| self.idle_since.front(&self.idle)).copied()
     }
 
     /// Gives away whatever is free, and closes the oldest idle connections of `peer` if it still has more

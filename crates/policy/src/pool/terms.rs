@@ -97,6 +97,11 @@ pub enum Action {
         /// Which.
         conn: ConnId,
     },
+    /// Let go of what of `conn` only a request needs: it has been idle for a while. It may be lent at any time.
+    Stow {
+        /// Which. It carries one request at a time.
+        conn: ConnId,
+    },
     /// Close `conn`: nobody uses it. The pool counts it as gone from now on; it may be gone already.
     Close {
         /// Which.

@@ -34,6 +34,7 @@ impl Simulation<'_> {
             Action::Refuse { ticket, refusal } => self.refuse(ticket, refusal),
             Action::Revoke { conn } => self.revoke(conn),
             Action::GiveUp { conn } => self.give_up(conn),
+            Action::Stow { .. } => {}
             Action::Close { conn } => {
                 self.trace(9, conn.0, 0);
                 self.forget(conn);

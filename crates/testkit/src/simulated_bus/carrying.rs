@@ -158,6 +158,7 @@ impl Simulation<'_> {
             }
             Action::Lend { ticket, lease } => self.on_lent(ticket, lease),
             Action::Refuse { ticket, refusal } => self.on_no_connection(ticket, refusal),
+            Action::Stow { .. } => {}
             Action::Revoke { conn } | Action::GiveUp { conn } | Action::Close { conn } => {
                 self.lose_conn(conn);
             }

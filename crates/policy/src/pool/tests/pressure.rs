@@ -111,6 +111,44 @@ fn long_idle_connections_are_closed() {
     assert_eq!(world.pool.poll_timeout(), None);
 }
 
+/// What is idle for a while is stowed, once; what is asked for in time is not.
+#[test]
+fn idle_connections_are_stowed() {
+    let mut world = World::new(limits());
+    for peer in 0..2 {
+        world.ask(peer, Class::Live);
+        world.connect(u64::from(peer) + 1);
+        world.give_back(u64::from(peer) + 1);
+    }
+    let stowed = |world: &World| world.lines.values().map(|line| line.stowed).collect::<Vec<_>>();
+    world.pass(STOW_AFTER - Duration::from_nanos(1));
+    assert_eq!(stowed(&world), [false, false]);
+    world.ask(1, Class::Live);
+    world.give_back(2);
+    world.pass(Duration::from_nanos(1));
+    assert_eq!(stowed(&world), [true, false]);
+    world.pass(STOW_AFTER);
+    assert_eq!(stowed(&world), [true, true]);
+    // The one that has been idle for longest is still the first to be closed.
+    world.said();
+    world.ask(0, Class::Live);
+    world.give_back(1);
+    assert!(world.exhausted());
+    assert_eq!(world.said(), ["lend c1 to t4", "close c2", "close c1"]);
+}
+
+/// One that carries many requests at a time has nothing that only a request needs.
+#[test]
+fn shared_connections_are_not_stowed() {
+    let mut world = World::new(limits());
+    world.ask(0, Class::Live);
+    world.connect_with(1, shared(10));
+    world.give_back(1);
+    world.pass(STOW_AFTER * 2);
+    assert!(world.lines.values().all(|line| !line.stowed));
+    assert!(world.pool.poll_timeout().is_some_and(|at| at > world.now + STOW_AFTER));
+}
+
 /// A burst is over. What comes back last is kept, the oldest idle ones are closed.
 #[test]
 fn a_few_idle_connections_are_kept_for_each_peer() {

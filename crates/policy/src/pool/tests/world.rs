@@ -19,6 +19,8 @@ pub(super) struct Line {
     pub(super) leases: Vec<Lease>,
     pub(super) used: bool,
     pub(super) draining: bool,
+    pub(super) stowed: bool,
+    pub(super) idle_since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +147,7 @@ impl World {
 
     pub(super) fn connected(&mut self, conn: ConnId, capacity: Capacity) {
         let line = self.lines.get_mut(&conn).expect("a line");
-        (line.stage, line.capacity) = (LineStage::Open, capacity);
+        (line.stage, line.capacity, line.idle_since) = (LineStage::Open, capacity, self.now);
         self.pool.handle_connected(conn, capacity, self.now);
         self.obey();
     }
@@ -160,6 +162,7 @@ impl World {
         let line = self.lines.get_mut(&conn).expect("a line");
         let lease = line.leases.remove(at);
         line.draining |= returned == Returned::Spent;
+        line.idle_since = self.now;
         self.lent.remove(&lease.ticket);
         self.pool.handle_returned(lease, returned, self.now);
         self.obey();
@@ -221,7 +224,10 @@ impl World {
         let mut revoked = Vec::new();
         let (mut given_up, mut given) = (0, 0);
         while let Some(action) = self.pool.poll() {
-            self.log.push(word(&action));
+            // Said of whatever is idle for a moment, and nobody's affair but the connection's.
+            if !matches!(action, Action::Stow { .. }) {
+                self.log.push(word(&action));
+            }
             match action {
                 Action::GiveUp { .. } => given_up += 1,
                 Action::Dial { .. } | Action::Handshake { .. } | Action::Lend { .. } => given += 1,
@@ -255,6 +261,7 @@ impl World {
                     revoked.push(line);
                 }
                 Action::GiveUp { conn } => self.obey_give_up(conn),
+                Action::Stow { conn } => self.obey_stow(conn),
                 Action::Close { conn } => {
                     if let Some(line) = self.lines.remove(&conn) {
                         assert!(line.leases.is_empty(), "{conn} is in use");
@@ -283,10 +290,28 @@ impl World {
         assert!(waits_for_tls || !self.waiting.is_empty(), "given up for nobody");
     }
 
+    /// Only what has been idle for long enough is stowed, and once.
+    fn obey_stow(&mut self, conn: ConnId) {
+        let line = self.lines.get_mut(&conn).expect("stows what is there");
+        assert!(line.leases.is_empty() && !line.is_shared(), "{conn} is in use, or is for many");
+        assert!(!std::mem::replace(&mut line.stowed, true), "{conn} is stowed already");
+        assert!(line.idle_since + STOW_AFTER <= self.now, "{conn} was stowed before its time");
+    }
+
     fn obey_dial(&mut self, conn: ConnId, peer: PeerId) {
         assert!(self.waiting.values().any(|want| want.peer == peer), "a dial for nobody");
         let (stage, since, capacity) = (LineStage::Dialling, self.now, Capacity::Exclusive);
-        let line = Line { peer, stage, since, capacity, leases: Vec::new(), used: false, draining: false };
+        let line = Line {
+            peer,
+            stage,
+            since,
+            capacity,
+            leases: Vec::new(),
+            used: false,
+            draining: false,
+            idle_since: since,
+            stowed: false,
+        };
         assert!(self.lines.insert(conn, line).is_none(), "{conn} was used twice");
     }
 
@@ -306,6 +331,7 @@ impl World {
         assert!(!(want.fresh && line.used && !line.is_shared()), "a fresh one was asked for");
         assert_eq!(lease.reused, std::mem::replace(&mut line.used, true));
         line.leases.push(lease);
+        line.stowed = false;
         self.lent.insert(ticket, want);
     }
 
@@ -370,6 +396,7 @@ fn word(action: &Action) -> String {
         }
         Action::Revoke { conn } => format!("revoke {conn}"),
         Action::GiveUp { conn } => format!("give up {conn}"),
+        Action::Stow { conn } => format!("stow {conn}"),
         Action::Close { conn } => format!("close {conn}"),
     }
 }
