@@ -26,6 +26,7 @@ pub use southbridge_kernel::stats::publish::{FileConfig, PublishConfig, StatsdCo
 pub use southbridge_kernel::stats::{
     Counter, Gauge, Histogram, KeepLimits, Metric, Place, Region, RegionOptions, RegisterError, Unit,
 };
+use southbridge_kernel::tls::{Reading, TlsConfig};
 use southbridge_kernel::{Kernel, KernelConfig};
 use southbridge_policy::admission::AdmissionLimits;
 use southbridge_policy::pool::PoolLimits;
@@ -154,23 +155,28 @@ pub fn start(
     let admission = AdmissionLimits { per_service_max: PER_SERVICE_MAX, ..AdmissionLimits::default() };
     let pool = PoolLimits { waiting_per_peer_max: PER_SERVICE_MAX, ..PoolLimits::default() };
     let stats = StatsConfig { region: Some(region), ..StatsConfig::default() };
-    KernelThread::start(KernelConfig { admission, pool, stats, ..KernelConfig::default() }, move |kernel| {
-        if let Some(debug) = debug {
-            let told = southbridge_kernel::debug::open(kernel, debug);
-            let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
-        }
-        let desk = Southbridge::on(kernel.clone(), FederationConfig::default());
-        for service in &services {
-            // They could be declared before; what has become of a file since, whoever asks for the service is told.
-            if let Err(error) = southbridge::client::declare_on(&desk, service) {
-                eprintln!(
-                    "southbridge: the service {:?} cannot be declared in this process: {error}",
-                    service.name
-                );
+    // A program that imports us has not said yet that it will speak TLS, and to clients of their own roots it never does.
+    let tls = TlsConfig { reading: Reading::WhenNeeded, ..TlsConfig::default() };
+    KernelThread::start(
+        KernelConfig { admission, pool, stats, tls, ..KernelConfig::default() },
+        move |kernel| {
+            if let Some(debug) = debug {
+                let told = southbridge_kernel::debug::open(kernel, debug);
+                let _first = opened.set(told.map_err(|error| southbridge_kernel::http::explain(&error)));
             }
-        }
-        desk
-    })
+            let desk = Southbridge::on(kernel.clone(), FederationConfig::default());
+            for service in &services {
+                // They could be declared before; what has become of a file since, whoever asks for the service is told.
+                if let Err(error) = southbridge::client::declare_on(&desk, service) {
+                    eprintln!(
+                        "southbridge: the service {:?} cannot be declared in this process: {error}",
+                        service.name
+                    );
+                }
+            }
+            desk
+        },
+    )
 }
 
 /// A program asks as much of one service as it has to; half of all places are left for the others (K14).

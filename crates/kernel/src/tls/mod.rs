@@ -21,7 +21,7 @@ mod stream;
 mod tests;
 
 pub use certificate::CertificateSummary;
-pub use connector::{Alpn, Handshake, Negotiated, TlsConfig, TlsConnector, TlsProfile};
+pub use connector::{Alpn, Handshake, Negotiated, Reading, TlsConfig, TlsConnector, TlsProfile};
 pub use roots::TlsConfigError;
 pub use server::{ServerTls, ServerTlsError};
 pub use stream::TlsStream;

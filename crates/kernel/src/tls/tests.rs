@@ -34,14 +34,14 @@ impl World {
     }
 
     /// A server configuration that shows a certificate of `kind` for `name`.
-    fn server(&self, name: &str, kind: CertificateKind) -> Arc<rustls::ServerConfig> {
+    pub(super) fn server(&self, name: &str, kind: CertificateKind) -> Arc<rustls::ServerConfig> {
         let certificates = CertificatesByName::new(Arc::clone(&self.authority));
         certificates.set(name, kind);
         certificates.server_config(certificates::Alpn::Http2)
     }
 
     /// One handshake with a rustls server, which then sends a byte so that the client sees its tickets.
-    async fn meet(
+    pub(super) async fn meet(
         &self,
         server: Arc<rustls::ServerConfig>,
         name: &str,
