@@ -138,38 +138,32 @@ impl Journey {
         destination: &Destination,
     ) -> Result<http::Response<ResponseBody>, ClientError> {
         let kernel = self.desk.kernel().clone();
-        let body = self.body().await?;
+        let (whole, streamed) = match self.body().await? {
+            Sending::Whole(bytes) => (bytes, None),
+            Sending::Streamed(streamed) => (Bytes::new(), Some(streamed)),
+        };
         let now = self.watch.clock.now();
         let connect_by = self.prepared.connect.map(|connect| now + connect);
         let call = Call {
             service: destination.service.clone(),
             discovery: Rc::clone(&destination.discovery),
-            request: self.head(match &body {
-                Sending::Whole(bytes) => bytes.clone(),
-                Sending::Streamed(_) => Bytes::new(),
-            })?,
+            request: self.head(whole)?,
             class: self.prepared.class,
             demand: destination.demand.unwrap_or(self.prepared.demand),
             deadline: self.watch.deadline(),
             repeat: self.prepared.repeat,
             ranked: true,
         };
-        let streamed = match body {
-            Sending::Streamed(streamed) => Some(streamed),
-            Sending::Whole(_) => None,
-        };
         let manner = Manner {
-            body: streamed.clone(),
+            body: streamed,
             connect_by,
             silence_max: self.watch.read,
             about: Some(self.about()),
             attempts: destination.attempts,
             ..Manner::default()
         };
-        kernel
-            .exchange_as(call, manner)
-            .await
-            .map_err(|error| self.explain(&error, streamed.as_ref(), connect_by))
+        // Whatever is still there while it is under way, thousands have.
+        kernel.exchange_as(call, manner).await.map_err(|error| self.explain(&error, connect_by))
     }
 
     /// What people are told who ask what is under way.
@@ -302,13 +296,8 @@ impl Journey {
         Ok(Arrived { response, incoming: Incoming::new(body, decoder, service, self.watch) })
     }
 
-    fn explain(
-        &self,
-        error: &ExchangeError,
-        streamed: Option<&StreamedBody>,
-        connect_by: Option<Instant>,
-    ) -> ClientError {
-        if let Some(stopped) = streamed.and_then(StreamedBody::stopped) {
+    fn explain(&self, error: &ExchangeError, connect_by: Option<Instant>) -> ClientError {
+        if let Some(stopped) = self.streamed.as_ref().and_then(StreamedBody::stopped) {
             return ClientError::BodyStopped { reason: stopped.reason };
         }
         let now = self.watch.clock.now();

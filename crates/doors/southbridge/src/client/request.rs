@@ -167,6 +167,10 @@ impl Request {
         check_method(&self.method)?;
         add_params(&mut url, config.params.iter().chain(&self.params));
         let mut headers = self.headers;
+        if headers.is_empty() {
+            // Room for those that every request has: a map that is left to grow has it for twice as many.
+            headers.reserve(DEFAULTS + config.headers.len());
+        }
         add_missing(&mut headers, &config.headers);
         check_host(&mut headers, &url)?;
         let own = basic_of(&url);
@@ -184,7 +188,7 @@ impl Request {
             check_cookie(name, value)?;
         }
         let decompress = self.decompress.unwrap_or(config.decompress);
-        let defaults = [
+        let defaults: [_; DEFAULTS] = [
             (ACCEPT, Some("*/*")),
             (USER_AGENT, Some(USER_AGENT_VALUE)),
             (ACCEPT_ENCODING, decompress.then_some(ACCEPTED)),
@@ -341,6 +345,8 @@ fn check_cookie(name: &str, value: &str) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// The headers that are put into a request which has none.
+const DEFAULTS: usize = 3;
 const USER_AGENT_VALUE: &str = concat!("southbridge/", env!("CARGO_PKG_VERSION"));
 /// What common servers take for a whole head.
 const URL_MAX: usize = 64 * 1024;
@@ -390,6 +396,13 @@ mod tests {
         let mut same_host = get("http://a.test/");
         same_host.header("Host", b"A.test:80").unwrap();
         assert!(prepare(same_host).is_ok());
+    }
+
+    /// Ten thousand may wait, each with its headers.
+    #[test]
+    fn a_plain_request_has_room_for_its_headers_and_no_more() {
+        let prepared = prepare(get("http://a.test/")).unwrap();
+        assert_eq!((prepared.headers.len(), prepared.headers.capacity()), (DEFAULTS, DEFAULTS));
     }
 
     #[test]
