@@ -20,6 +20,7 @@ use southbridge_policy::lane::Lane;
 use southbridge_policy::ranker::Advice;
 use southbridge_words::{HostState, Instant, Outcome, ServiceName, Step};
 
+use crate::alarm::TooLate;
 use crate::discovery::Route;
 use crate::exchange::{Call, ExchangeError, Manner};
 use crate::http::{
@@ -58,13 +59,13 @@ impl Shared {
                 match call.deadline {
                     // No timer for what has none.
                     Instant::FAR_FUTURE => Ok(attempts.await),
-                    deadline => tokio::time::timeout_at(self.clock.to_tokio(deadline), attempts).await,
+                    deadline => self.around.alarm.bound(deadline, attempts).await,
                 }
             };
             match outcome {
                 Ok(Ok(answered)) => Ok(self.deliver(&call, passage, answered)),
                 Ok(Err(error)) => Err(passage.fail(error)),
-                Err(_) => {
+                Err(TooLate) => {
                     let waited = self.clock.now().saturating_since(passage.mark.started_at());
                     let (service, step) = (call.service.clone(), self.overdue_step(&passage.mark));
                     Err(passage.fail(ExchangeError::DeadlinePassed { service, step, waited }))
@@ -271,12 +272,13 @@ impl Shared {
         let mut sending = std::pin::pin!(lent.send(request, self.head_bytes_max));
         let (mut seen, mut looks) = ((gauge.read(), gauge.written()), 0);
         while looks < LOOKS {
-            match tokio::time::timeout(silence_max / LOOKS, &mut sending).await {
+            let look_at = self.clock.now() + silence_max / LOOKS;
+            match self.around.alarm.bound(look_at, &mut sending).await {
                 Ok(answer) => return answer.map_err(Unanswered::Failed),
-                Err(_) if is_own && seen != (gauge.read(), gauge.written()) => {
+                Err(TooLate) if is_own && seen != (gauge.read(), gauge.written()) => {
                     (seen, looks) = ((gauge.read(), gauge.written()), 0);
                 }
-                Err(_) => looks += 1,
+                Err(TooLate) => looks += 1,
             }
         }
         Err(Unanswered::Silent { waited: silence_max })

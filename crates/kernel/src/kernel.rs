@@ -17,6 +17,7 @@ use southbridge_policy::pool::{PoolLimits, PoolUse};
 use southbridge_policy::ranker::{HostView, Ranker, RankerLimits};
 use southbridge_words::{HostRecord, HostState, Instant, ServiceName};
 
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::declared::{Declared, ServiceTerms, Told, Watch, declare};
 use crate::discovery::{Discover, DiscoveryError, dns_failed};
@@ -248,6 +249,11 @@ impl Kernel {
     /// The kernel's clock.
     pub fn clock(&self) -> Clock {
         self.shared.clock
+    }
+
+    /// What wakes whoever waits for a time on that clock.
+    pub fn alarm(&self) -> &Alarm {
+        &self.shared.around.alarm
     }
 
     /// The one DNS subsystem (F4).

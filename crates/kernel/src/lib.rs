@@ -10,6 +10,7 @@
 //! - The kernel decides nothing that a machine of `policy` can decide: it tells them facts and does what they say.
 
 pub mod admin;
+pub mod alarm;
 pub mod clock;
 mod corridor;
 pub mod debug;
@@ -28,6 +29,7 @@ pub mod surroundings;
 pub mod tls;
 mod underway;
 
+pub use alarm::Alarm;
 pub use clock::Clock;
 pub use declared::{Declared, ServiceTerms, Told};
 pub use exchange::{Call, ExchangeError, Repeat};

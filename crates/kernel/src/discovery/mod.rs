@@ -16,12 +16,14 @@ mod srv;
 mod tests;
 mod way;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 use southbridge_words::{CertificateName, Endpoint, Instant, ServiceName};
 
+use crate::alarm::{Alarm, TooLate};
 use crate::tls::{Alpn, TlsProfile};
 
 pub use authority::{certificate_name, split_authority};
@@ -59,12 +61,13 @@ impl Route {
 
 /// What `finding` finds, or at `deadline` that it was too late. What others wait for as well goes on.
 async fn until(
-    deadline: tokio::time::Instant,
+    alarm: &Alarm,
+    deadline: Instant,
     service: &ServiceName,
     finding: impl Future<Output = Result<Rc<Route>, DiscoveryError>>,
 ) -> Result<Rc<Route>, DiscoveryError> {
-    let late = |_| DiscoveryError::DeadlinePassed { name: service.to_string() };
-    tokio::time::timeout_at(deadline, finding).await.map_err(late)?
+    let late = |TooLate| DiscoveryError::DeadlinePassed { name: service.to_string() };
+    alarm.bound(deadline, pin!(finding)).await.map_err(late)?
 }
 
 /// How the bytes travel.

@@ -84,7 +84,7 @@ impl Discover for SrvDiscovery {
         service: &'a ServiceName,
         deadline: Instant,
     ) -> LocalBoxFuture<'a, Result<Rc<Route>, DiscoveryError>> {
-        Box::pin(until(self.dns.clock().to_tokio(deadline), service, self.find(service)))
+        Box::pin(until(self.dns.alarm(), deadline, service, self.find(service)))
     }
 }
 

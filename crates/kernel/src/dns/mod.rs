@@ -35,7 +35,7 @@ use self::kept::{Addresses, Asking};
 use self::reading::Found;
 use self::step::Step;
 use self::upstream::Upstream;
-use crate::{Clock, Surroundings};
+use crate::{Alarm, Clock, Surroundings};
 pub use config::{DnsConfig, DnsConfigError};
 pub use reading::read_srv_message;
 
@@ -77,6 +77,7 @@ pub struct DnsCounters {
 
 struct Inner {
     clock: Clock,
+    alarm: Alarm,
     upstream: Upstream,
     hosts: Hosts,
     negative_default: Duration,
@@ -99,6 +100,7 @@ impl Dns {
         Ok(Self {
             inner: Rc::new(Inner {
                 clock: around.clock,
+                alarm: around.alarm.clone(),
                 upstream,
                 hosts,
                 negative_default: config.negative_default,
@@ -169,9 +171,9 @@ impl Dns {
         self.inner.srv.expire(name, now);
     }
 
-    /// The clock by which it waits.
-    pub(crate) fn clock(&self) -> Clock {
-        self.inner.clock
+    /// What ends the patience of whoever asks.
+    pub(crate) fn alarm(&self) -> &Alarm {
+        &self.inner.alarm
     }
 
     /// What it has done so far, and holds.

@@ -76,7 +76,7 @@ pub async fn dial_telling(
     around: &Surroundings,
     mut lost: impl FnMut(SocketAddr),
 ) -> Result<(Stream, SocketAddr), ConnectError> {
-    let Surroundings { clock, network } = around;
+    let Surroundings { clock, network, .. } = around;
     let mut course = Course { started_at: clock.now(), clock: *clock, failures: Vec::new() };
     let addresses = &addresses[..addresses.len().min(options.addresses_max)];
     // One address is the common case, and needs neither a race nor a step.

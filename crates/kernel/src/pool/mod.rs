@@ -361,13 +361,13 @@ async fn run_timer(inner: Weak<Inner>) {
     while let Some(pool) = inner.upgrade() {
         let next = pool.state.borrow().pool.poll_timeout().unwrap_or(Instant::FAR_FUTURE);
         pool.armed.set(next);
-        let (at, rearm) = (pool.clock.to_tokio(next), Rc::clone(&pool.rearm));
+        let (alarm, rearm) = (pool.opener.around.alarm.clone(), Rc::clone(&pool.rearm));
         // While nothing happens, this task must not be what keeps the pool.
         drop(pool);
         let is_due = tokio::select! {
             biased;
             () = rearm.notified() => false,
-            () = tokio::time::sleep_until(at) => true,
+            () = alarm.until(next) => true,
         };
         if let Some(pool) = inner.upgrade().filter(|_| is_due) {
             pool.armed.set(Instant::FAR_FUTURE);

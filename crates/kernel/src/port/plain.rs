@@ -1,5 +1,6 @@
 //! Plain requests: one request, one whole response, and nothing done on the way.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -88,8 +89,8 @@ async fn carry(
     };
     let response = kernel.exchange(call).await.map_err(|error| port_error(&error))?;
     let (parts, body) = response.into_parts();
-    let collecting = body.collect_all(request.body_bytes_max);
-    let collected = tokio::time::timeout_at(kernel.clock().to_tokio(deadline), collecting).await;
+    let collecting = pin!(body.collect_all(request.body_bytes_max));
+    let collected = kernel.alarm().bound(deadline, collecting).await;
     let overdue = ExchangeError::DeadlinePassed { service, step: Step::Body, waited: request.timeout };
     let body = collected.unwrap_or(Err(overdue)).map_err(|error| port_error(&error))?;
     Ok(http::Response::from_parts(parts, body))

@@ -87,8 +87,12 @@ impl PeerRequest {
 
     async fn arrive(self, kernel: Kernel, post: Option<Rc<Post>>) -> Result<Arrived, ClientError> {
         let post = post.ok_or_else(no_bus)?;
-        let clock = kernel.clock();
-        let watch = Watch { clock, started_at: clock.now(), read: None, total: Some(self.timeout) };
+        let watch = Watch {
+            kernel: kernel.clone(),
+            started_at: kernel.clock().now(),
+            read: None,
+            total: Some(self.timeout),
+        };
         let Self { method, server, target, headers, body, url, .. } = self;
         let errand = synapse_door::Errand::of(&method, target.path());
         let about =
@@ -113,7 +117,7 @@ impl PeerRequest {
         let response = kernel.exchange_as(call, manner).await;
         let response = response.map_err(|error| ClientError::of_exchange(&error, Patience::Total))?;
         let (parts, body) = response.into_parts();
-        let head = clock.now().saturating_since(watch.started_at);
+        let head = watch.elapsed();
         let response = Response {
             status: parts.status,
             version: parts.version,

@@ -173,7 +173,7 @@ impl Saving {
         self.progress.set_total(total);
         self.receive(&mut held, &mut incoming, ticking).await?;
         response.trailers = incoming.take_trailers();
-        response.timing.total = watch.clock.now().saturating_since(watch.started_at);
+        response.timing.total = watch.elapsed();
         let (bytes, _) = held.state();
         if total.is_some_and(|total| total != bytes) {
             return Err(self.misbehaved(&response, format!("it announced {total:?} bytes and sent {bytes}")));

@@ -40,7 +40,7 @@ async fn fetch(journey: Box<Journey>, bytes_max: u64) -> Result<Answer, ClientEr
     let Arrived { mut response, mut incoming } = journey.arrive().await?;
     response.body = incoming.collect(bytes_max).await?;
     response.trailers = incoming.take_trailers();
-    response.timing.total = watch.clock.now().saturating_since(watch.started_at);
+    response.timing.total = watch.elapsed();
     Ok(Answer::Response(Box::new(response)))
 }
 

@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
-use southbridge_kernel::Clock;
+use southbridge_kernel::Kernel;
+use southbridge_kernel::alarm::TooLate;
 use southbridge_kernel::exchange::ExchangeError;
 use southbridge_kernel::http::ResponseBody;
 use southbridge_words::{Instant, Step};
@@ -19,15 +20,25 @@ use super::decode::Decoder;
 use super::error::Patience;
 
 /// The bounds on time of one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) struct Watch {
-    pub(crate) clock: Clock,
+    pub(crate) kernel: Kernel,
     pub(crate) started_at: Instant,
     pub(crate) read: Option<Duration>,
     pub(crate) total: Option<Duration>,
 }
 
 impl Watch {
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        self.kernel.clock().now()
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now().saturating_since(self.started_at)
+    }
+
     /// Until when all must be done; the far future where there is no bound.
     pub(crate) fn deadline(&self) -> Instant {
         self.total.map_or(Instant::FAR_FUTURE, |total| self.started_at + total)
@@ -45,12 +56,12 @@ impl Watch {
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
             return Ok(done);
         }
-        let now = self.clock.now();
+        let now = self.now();
         let reading = self.read.map(|read| (now + read, Patience::Read, read));
         let total = self.total.map(|total| (self.started_at + total, Patience::Total, total));
         let first = reading.into_iter().chain(total).min_by_key(|(at, ..)| *at);
         let Some((at, patience, waited)) = first else { return Ok(work.await) };
-        tokio::time::timeout_at(self.clock.to_tokio(at), work).await.map_err(|_| ClientError::TimedOut {
+        self.kernel.alarm().bound(at, work).await.map_err(|TooLate| ClientError::TimedOut {
             service: service.to_owned(),
             patience,
             step,
@@ -111,7 +122,7 @@ impl Incoming {
         step: Step,
         work: impl Future<Output = T>,
     ) -> Result<T, ClientError> {
-        Watch { read: None, ..self.watch }.bound(&self.service, step, work).await
+        Watch { read: None, ..self.watch.clone() }.bound(&self.service, step, work).await
     }
 
     /// The next piece, decoded; `None` when that was all.

@@ -70,10 +70,15 @@ impl Journey {
     /// In a box: it is handed from future to future, and each of them would have room for all of it.
     pub(super) fn new(desk: Rc<Southbridge>, settings: Arc<Settings>, prepared: Prepared) -> Box<Self> {
         let state = desk.clients().state(&settings);
-        let clock = desk.kernel().clock();
+        let kernel = desk.kernel().clone();
         let Prepared { method, url, headers, payload, timeouts, cookies, .. } = prepared;
         Box::new(Self {
-            watch: Watch { clock, started_at: clock.now(), read: timeouts.read, total: timeouts.total },
+            watch: Watch {
+                started_at: kernel.clock().now(),
+                kernel,
+                read: timeouts.read,
+                total: timeouts.total,
+            },
             desk,
             settings,
             state,
@@ -99,7 +104,7 @@ impl Journey {
     }
 
     pub(super) fn watch(&self) -> Watch {
-        self.watch
+        self.watch.clone()
     }
 
     /// Goes from hop to hop until a response is to be delivered.
@@ -119,7 +124,7 @@ impl Journey {
             let Some(turn) = turn else { return self.deliver(&destination, parts, body) };
             self.follow(turn, &parts, body.remote())?;
             let service = shown(&destination.service);
-            Incoming::new(body, None, service, self.watch).discard().await;
+            Incoming::new(body, None, service, self.watch.clone()).discard().await;
         }
     }
 
@@ -142,7 +147,7 @@ impl Journey {
             Sending::Whole(bytes) => (bytes, None),
             Sending::Streamed(streamed) => (Bytes::new(), Some(streamed)),
         };
-        let now = self.watch.clock.now();
+        let now = self.watch.now();
         let connect_by = self.prepared.connect.map(|connect| now + connect);
         let call = Call {
             service: destination.service.clone(),
@@ -280,7 +285,7 @@ impl Journey {
             })?,
             false => None,
         };
-        let head = self.watch.clock.now().saturating_since(self.watch.started_at);
+        let head = self.watch.elapsed();
         let response = Response {
             status: parts.status,
             reason: parts.extensions.get::<ReasonPhrase>().cloned(),
@@ -300,7 +305,7 @@ impl Journey {
         if let Some(stopped) = self.streamed.as_ref().and_then(StreamedBody::stopped) {
             return ClientError::BodyStopped { reason: stopped.reason };
         }
-        let now = self.watch.clock.now();
+        let now = self.watch.now();
         let explained = ClientError::of_exchange(error, Patience::Read);
         let ClientError::TimedOut { service, step, .. } = explained else { return explained };
         let (patience, waited) = if now >= self.watch.deadline() {
