@@ -588,9 +588,11 @@ class Bus:
         headers: _HeaderFields,
         body: bytes | None = None,
         *,
+        waits: bool = False,
         timeout: float = 1260.0,
     ) -> Exchange:
-        """Ask a homeserver for `matrix-federation://name/path`, with these header fields: to be opened and drawn."""
+        """Ask a homeserver for `matrix-federation://name/path`, with these header fields: to be opened and drawn. One that
+        ``waits`` holds the body back until it is finished."""
 
     def progress(self, floor: int) -> int:
         """Ask how far it has come, now that everything up to `floor` was handed in."""
@@ -915,6 +917,14 @@ class Exchange:
     def finish(self) -> None:
         """That was all of the request's body."""
 
+    def keep(self, fd: int, at: int, bytes_max: int, is_part: bool) -> bool:
+        """Of one that waits: have the body go into the file behind ``fd``, from ``at`` on, or of one in parts the content of
+        the second. False when that is no regular file."""
+
+    @property
+    def kept(self) -> tuple[int, int, Sha256, bool] | None:
+        """What has gone into a file: how much was drawn before it, how much it is, its hash, and whether more came than may."""
+
     @property
     def wants(self) -> bool:
         """Whether anything can still be fed."""
@@ -930,6 +940,16 @@ class Exchange:
 
     def close(self) -> None:
         """Give up what is still to come, both ways."""
+
+@final
+class Sha256:
+    """A hash that the kernel has begun."""
+
+    def update(self, data: bytes) -> None:
+        """Go on with ``data``."""
+
+    def hexdigest(self) -> str:
+        """The hash of all that it has seen."""
 
 @final
 class Rehearsal:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
+import os
 import select
 import ssl
 import threading
@@ -13,8 +15,8 @@ from typing import Any
 
 import pytest
 import trustme
-from southbridge import InvalidRequestError, InvalidSettingError, SouthbridgeError
-from southbridge._kernel import Bus
+from southbridge import InvalidRequestError, InvalidSettingError, SouthbridgeError, TooLargeError
+from southbridge._kernel import Bus, Exchange
 
 ANSWER = b"x" * 300_000
 KEY = "ed25519 a_test c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE"
@@ -146,6 +148,83 @@ def test_a_homeserver_is_asked_for_what_was_signed(home: Homeserver) -> None:
     with pytest.raises(SouthbridgeError, match="has been closed"):
         while closed.head() is None:
             closed.wait()
+
+
+def _told(bus: Bus, home: Homeserver) -> Exchange:
+    """A question whose head has come, and whose body waits for a word."""
+    exchange = bus.ask(
+        "GET", f"matrix-federation://{home.name}/_matrix/media/v3/download/a/b", [], waits=True
+    )
+    exchange.open()
+    while exchange.head() is None:
+        exchange.wait()
+    assert exchange.draw() == b""
+    return exchange
+
+
+def _rest(exchange: Exchange) -> bytes:
+    """All that can be drawn."""
+    exchange.finish()
+    drawn = b""
+    while (piece := exchange.draw()) is not None:
+        drawn += piece
+        if not piece:
+            exchange.wait()
+    return drawn
+
+
+def _kept(exchange: Exchange) -> Any:
+    """What has gone into a file; asked anew each time, which a type checker does not know of an attribute."""
+    return exchange.kept
+
+
+def test_a_body_goes_where_it_is_wished_to_go(home: Homeserver, tmp_path: Path) -> None:
+    """Into a file, from its middle on, with a hash that can be gone on with; as far as it may be; or, where nothing or what is
+    no file was said, to whoever draws."""
+    bus = home.bus()
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.write(b"12345")
+        file.flush()
+        exchange = _told(bus, home)
+        assert exchange.keep(file.fileno(), 5, 300_000, False)
+        assert _kept(exchange) is None
+        assert _rest(exchange) == b""
+        begins_at, length, digest, is_too_large = _kept(exchange)
+        assert (begins_at, length, is_too_large) == (0, len(ANSWER), False)
+        assert digest.hexdigest() == hashlib.sha256(ANSWER).hexdigest()
+        digest.update(b"more")
+        assert digest.hexdigest() == hashlib.sha256(ANSWER + b"more").hexdigest()
+        assert path.read_bytes() == b"12345" + ANSWER
+        exchange = _told(bus, home)
+        assert exchange.keep(file.fileno(), 0, 299_999, False)
+        with pytest.raises(TooLargeError):
+            _rest(exchange)
+        assert _kept(exchange)[3]
+        # It is not one in parts.
+        exchange = _told(bus, home)
+        assert exchange.keep(file.fileno(), 0, 300_000, True)
+        assert (_rest(exchange), _kept(exchange)) == (ANSWER, None)
+    reads, writes = os.pipe()
+    exchange = _told(bus, home)
+    assert not exchange.keep(writes, 0, 300_000, False)
+    assert (_rest(exchange), _kept(exchange)) == (ANSWER, None)
+    os.close(reads)
+    os.close(writes)
+    with pytest.raises(RuntimeError, match="not opened for a wish"):
+        bus.ask("GET", f"matrix-federation://{home.name}/", []).keep(1, 0, 1, False)
+
+
+def test_a_body_that_nobody_wants_any_more_is_let_go(home: Homeserver, tmp_path: Path) -> None:
+    """Before it was said where it goes, and while it goes there: what is asked next is answered as ever."""
+    bus = home.bus()
+    _told(bus, home).close()
+    with (tmp_path / "file").open("wb") as file:
+        exchange = _told(bus, home)
+        assert exchange.keep(file.fileno(), 0, 2**63, False)
+        exchange.finish()
+        exchange.close()
+    assert _rest(_told(bus, home)) == ANSWER
 
 
 def test_who_takes_nothing_is_given_back(home: Homeserver) -> None:

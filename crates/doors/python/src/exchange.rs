@@ -9,6 +9,7 @@
 //! # Source
 //! K4, K15, K20; issue 4, item 2.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -22,16 +23,17 @@ use smallvec::SmallVec;
 use southbridge_words::Ticket;
 
 use crate::asyncio::AsyncioWaiter;
+use crate::digest::Sha256;
 use crate::heard::Listening;
 use crate::here::{self, Here};
 use crate::port::Port;
 use crate::process::{self, Own};
 use crate::response::Response;
 use crate::seam::{
-    self, Answer, Draw, Drawn, Ends, Failure, Feed, Progress, Purpose, Pushed, Question, Saved,
+    self, Answer, Draw, Drawn, Ends, Failure, Feed, IntoFile, Progress, Purpose, Pushed, Question, Saved,
 };
 use crate::waiting::{Over, Who};
-use crate::{errors, headers};
+use crate::{errors, ffi, headers};
 
 /// One request and its response, in pieces. Used where it was opened: in one loop, hub or thread.
 #[pyclass(frozen, weakref, module = "southbridge._kernel")]
@@ -327,6 +329,29 @@ impl Exchange {
             feed.finish();
         }
         Ok(())
+    }
+
+    /// Has the body go into the file behind the descriptor `fd`, from `at` on, hashed on the way: all of it, or of one in
+    /// parts the content of the second. At most `bytes_max` may come. `False` when that is no regular file. It goes on
+    /// with that, or without, at `finish`.
+    fn keep(&self, fd: RawFd, at: u64, bytes_max: u64, is_part: bool) -> PyResult<bool> {
+        let What::Response(_, Purpose::Wish(wish)) = &self.what else {
+            return Err(PyRuntimeError::new_err("the exchange was not opened for a wish"));
+        };
+        let file = ffi::duplicate(fd)?;
+        let is_regular = file.metadata().is_ok_and(|meta| meta.is_file());
+        if is_regular {
+            wish.set(IntoFile { file, at, bytes_max, is_part });
+        }
+        Ok(is_regular)
+    }
+
+    /// What has gone into a file: how much was drawn before it, how much it is, its hash, and whether more came than may. It is
+    /// known before what comes after it can be drawn.
+    #[getter]
+    fn kept(&self) -> Option<(u64, u64, Sha256, bool)> {
+        let What::Response(_, Purpose::Wish(wish)) = &self.what else { return None };
+        wish.kept().map(|kept| (kept.begins_at, kept.bytes, Sha256::of(kept.hash.clone()), kept.is_too_large))
     }
 
     /// Whether anything can still be fed.

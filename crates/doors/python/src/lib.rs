@@ -15,6 +15,7 @@ mod bus;
 mod client;
 mod cookies;
 mod debug;
+mod digest;
 mod errors;
 mod exchange;
 mod ffi;
@@ -59,6 +60,8 @@ mod _kernel {
     use crate::client::Client;
     #[pymodule_export]
     use crate::cookies::{clear_cookies, give_cookies, show_cookies};
+    #[pymodule_export]
+    use crate::digest::Sha256;
     #[pymodule_export]
     use crate::exchange::{Exchange, blocks_here};
     #[pymodule_export]

@@ -35,9 +35,10 @@ use url::Url;
 
 pub use southbridge::client::{
     Answer, Attempts, Auth, Beginning, Body, BreakerLimits, Client, ClientConfig, ClientError as Failure,
-    ClientTls, Content, CookieView, Download, Draw, Drawn, FedForm, Feed, GivenCookie, Multipart, OpenFile,
-    Part, Port, Progress, ProxyChoice, ProxyRules, Pushed, Reach, Readiness, Request, Response as Incoming,
-    Saved, Service, ServiceDiscovery, ServiceLimits, Timeouts, WhichCookies, declare, push, withdraw,
+    ClientTls, Content, CookieView, Download, Draw, Drawn, FedForm, Feed, GivenCookie, IntoFile, Multipart,
+    OpenFile, Part, Port, Progress, ProxyChoice, ProxyRules, Pushed, Reach, Readiness, Request,
+    Response as Incoming, RunningHash, Saved, Service, ServiceDiscovery, ServiceLimits, Timeouts,
+    WhichCookies, Wish, declare, push, withdraw,
 };
 
 /// Where ports are attached to a kernel that a test moves.
@@ -102,6 +103,8 @@ pub enum Purpose {
     Upload,
     /// The body of the response goes into a file.
     Download(Download),
+    /// The body of the response goes where the application wishes, once it has seen the head.
+    Wish(Arc<Wish>),
 }
 
 /// What is asked of the kernel itself.
@@ -262,12 +265,18 @@ pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, 
             let Downloading { ticket, progress, ticks } = client.download(port, request, download.clone())?;
             Ok(Ends { ticket, draw: Some(ticks), feed: None, progress: Some(progress) })
         }
+        Purpose::Wish(_) => {
+            Err(Failure::InvalidRequest { reason: "only homeservers are asked so".to_owned() })
+        }
     })
 }
 
 fn ask_homeserver(port: &Port, bus: BusId, request: PeerRequest, purpose: &Purpose) -> Result<Ends, Failure> {
-    let Purpose::Stream = purpose else { return Err(only_in_pieces()) };
-    let Opened { ticket, draw, feed } = bus_port::ask(port, bus, request)?;
+    let Opened { ticket, draw, feed } = match purpose {
+        Purpose::Stream => bus_port::ask(port, bus, request)?,
+        Purpose::Wish(wish) => bus_port::ask_as_wished(port, bus, request, Arc::clone(wish))?,
+        Purpose::Upload | Purpose::Download(_) => return Err(only_in_pieces()),
+    };
     Ok(Ends { ticket, draw: Some(draw), feed, progress: None })
 }
 

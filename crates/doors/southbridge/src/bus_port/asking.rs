@@ -9,6 +9,7 @@
 //! F1, F3, F14, F21 (b); K4; decision 0018.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +28,8 @@ use super::errands::no_bus;
 use super::post::Post;
 use crate::Southbridge;
 use crate::client::{
-    Arrived, BodyLimits, ClientError, Flow, Incoming, Opened, Patience, Port, Response, Timing, Watch,
-    answer_in_pieces,
+    Arrived, BodyLimits, ClientError, Fed, Flow, Incoming, OpenPart, Opened, Patience, Port, Response,
+    Timing, Watch, Wish, Wishing, answer_as_wished, answer_in_pieces,
 };
 use crate::synapse_door::{self, Boundary, Kind, PartHeads};
 
@@ -85,7 +86,11 @@ impl PeerRequest {
         &self.url
     }
 
-    async fn arrive(self, kernel: Kernel, post: Option<Rc<Post>>) -> Result<Arrived, ClientError> {
+    async fn arrive(
+        self,
+        kernel: Kernel,
+        post: Option<Rc<Post>>,
+    ) -> Result<(Arrived, Option<OpenPart>), ClientError> {
         let post = post.ok_or_else(no_bus)?;
         let watch = Watch {
             kernel: kernel.clone(),
@@ -131,12 +136,22 @@ impl PeerRequest {
             timing: Timing { head, total: head },
         };
         let mut incoming = Incoming::new(body, None, server.as_str().to_owned(), watch);
+        let mut part = None;
         if errand.kind == Kind::FederationMedia
             && let Some(boundary) = boundary(&response)
         {
-            incoming.gather(|bytes| boundary.find_heads(bytes) != Ok(PartHeads::Incomplete)).await;
+            let mut heads = Ok(PartHeads::Incomplete);
+            incoming
+                .gather(|bytes| {
+                    heads = boundary.find_heads(bytes);
+                    heads != Ok(PartHeads::Incomplete)
+                })
+                .await;
+            if let Ok(PartHeads::Complete { content_at, location: None }) = heads {
+                part = Some(OpenPart { content_at, delimiter: boundary.delimiter().into() });
+            }
         }
-        Ok(Arrived { response, incoming })
+        Ok((Arrived { response, incoming }, part))
     }
 }
 
@@ -150,6 +165,26 @@ pub fn ask(port: &Port, bus: BusId, request: PeerRequest) -> Result<Opened, Clie
         Ok((Ask { bus, request: Box::new(request), flow }, draw))
     })?;
     Ok(Opened { ticket, draw, feed: None })
+}
+
+/// The same; when the head has come, nothing of the body flows but the heads of parts until the feed is finished, and then
+/// it goes where `wish` says. What is fed is for nobody. Takes three places at the port.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_as_wished(
+    port: &Port,
+    bus: BusId,
+    request: PeerRequest,
+    wish: Arc<Wish>,
+) -> Result<Opened, ClientError> {
+    let room = BodyLimits::default().buffer_bytes;
+    let (ticket, (draw, feed)) = port.open(|opening| {
+        let (flow, draw) = opening.downward(room)?;
+        let (feed, fed) = opening.upward(room)?;
+        Ok((Wished { ask: Ask { bus, request: Box::new(request), flow }, fed, wish }, (draw, feed)))
+    })?;
+    Ok(Opened { ticket, draw, feed: Some(feed) })
 }
 
 /// The boundary between the parts of media. What comes of parts that are none is for Synapse to say.
@@ -169,7 +204,25 @@ impl Errand<Southbridge> for Ask {
         let Self { bus, request, flow } = *self;
         let (kernel, post) = (desk.kernel().clone(), desk.buses().get(bus));
         line.carry(move |reply| async move {
-            answer_in_pieces(reply, flow, request.arrive(kernel, post)).await;
+            let arriving = async { request.arrive(kernel, post).await.map(|(arrived, _part)| arrived) };
+            answer_in_pieces(reply, flow, arriving).await;
+        })
+    }
+}
+
+struct Wished {
+    ask: Ask,
+    fed: Fed,
+    wish: Arc<Wish>,
+}
+
+impl Errand<Southbridge> for Wished {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let Self { ask: Ask { bus, request, flow }, fed, wish } = *self;
+        let (kernel, post) = (desk.kernel().clone(), desk.buses().get(bus));
+        let wishing = Wishing { fed, wish, files: Rc::clone(desk.files()) };
+        line.carry(move |reply| async move {
+            answer_as_wished(reply, flow, wishing, request.arrive(kernel, post)).await;
         })
     }
 }

@@ -26,7 +26,7 @@ use southbridge_words::{ServerName, Ticket, WallTime};
 
 use crate::bus::Traffic;
 use crate::client::{ClientError, Port};
-pub use asking::{PeerRequest, ask};
+pub use asking::{PeerRequest, ask, ask_as_wished};
 use errands::{Carry, Close, GiveBack, Open, Progress, SendEdu, SendPdu, Wake};
 pub(crate) use post::Buses;
 pub use setup::{BusSetup, PreparedBus, addresses};

@@ -80,10 +80,10 @@ pub(crate) async fn answer_in_pieces(
     }
 }
 
-type Ended = Result<Option<http::HeaderMap>, ClientError>;
+pub(super) type Ended = Result<Option<http::HeaderMap>, ClientError>;
 
 /// Lets `incoming` flow until its end; [`Gone`] when nobody draws any more.
-async fn pump(mut incoming: Incoming, flow: &mut Flow) -> Result<Ended, Gone> {
+pub(super) async fn pump(mut incoming: Incoming, flow: &mut Flow) -> Result<Ended, Gone> {
     loop {
         let room = incoming.in_time(Step::Body, poll_fn(|cx| flow.poll_room(cx))).await;
         match room {
@@ -99,7 +99,7 @@ async fn pump(mut incoming: Incoming, flow: &mut Flow) -> Result<Ended, Gone> {
 }
 
 /// Does `work` for as long as somebody draws.
-async fn unless_gone<T>(flow: &Flow, work: impl Future<Output = T>) -> Result<T, Gone> {
+pub(super) async fn unless_gone<T>(flow: &Flow, work: impl Future<Output = T>) -> Result<T, Gone> {
     let mut work = pin!(work);
     poll_fn(|cx| {
         if flow.poll_gone(cx).is_ready() {

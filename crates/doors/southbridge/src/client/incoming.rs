@@ -125,6 +125,24 @@ impl Incoming {
         Watch { read: None, ..self.watch.clone() }.bound(&self.service, step, work).await
     }
 
+    /// The first `at` bytes of what was gathered; the rest of it comes next.
+    pub(super) fn split_beginning(&mut self, at: usize) -> Bytes {
+        let Some(beginning) = &mut self.beginning else { return Bytes::new() };
+        beginning.split_to(at.min(beginning.len()))
+    }
+
+    /// Has `piece` come next, again. What was gathered has been taken by then.
+    pub(super) fn put_back(&mut self, piece: Option<Bytes>) {
+        if piece.is_some() {
+            self.beginning = piece;
+        }
+    }
+
+    /// Whose body it is.
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
     /// The next piece, decoded; `None` when that was all.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         if let Some(beginning) = self.beginning.take().filter(|beginning| !beginning.is_empty()) {

@@ -7,8 +7,8 @@
 //! | file | what is there |
 //! | --- | --- |
 //! | `client`, `request`, `multipart`, `config`, `settings` | what a program says |
-//! | `errands`, `journey`, `incoming`, `uploading`, `download`, `partial` | what the I/O thread does |
-//! | `redirect`, `cookies`, `given`, `decode`, `proxy`, `urls` | rules, without a socket |
+//! | `errands`, `journey`, `incoming`, `uploading`, `download`, `partial`, `keeping` | what the I/O thread does |
+//! | `redirect`, `cutter`, `cookies`, `given`, `decode`, `proxy`, `urls` | rules, without a socket |
 //! | `routes`, `services`, `declaration`, `finding`, `readiness` | where requests go |
 //! | `response`, `error` | what a program is told |
 //!
@@ -20,6 +20,7 @@ mod client;
 mod clients;
 mod config;
 mod cookies;
+mod cutter;
 mod declaration;
 mod decode;
 mod download;
@@ -30,6 +31,7 @@ mod finding;
 mod given;
 mod incoming;
 mod journey;
+mod keeping;
 mod multipart;
 mod partial;
 mod proxy;
@@ -58,6 +60,8 @@ pub(crate) use files::Files;
 pub use given::GivenCookie;
 pub(crate) use incoming::{Incoming, Watch};
 pub(crate) use journey::Arrived;
+pub use keeping::{IntoFile, Kept, RunningHash, Wish};
+pub(crate) use keeping::{OpenPart, Wishing, answer_as_wished};
 pub use multipart::{Content, FedForm, Multipart, OpenFile, Part};
 pub use proxy::{ProxyRules, ProxyServer};
 pub use readiness::{Readiness, ServiceState, ServiceView};
@@ -82,4 +86,4 @@ pub use southbridge_kernel::port::Pushed;
 pub use southbridge_policy::ranker::BreakerLimits;
 
 pub(crate) type Flow = southbridge_kernel::port::Flow<Southbridge>;
-type Fed = southbridge_kernel::port::Fed<Southbridge>;
+pub(crate) type Fed = southbridge_kernel::port::Fed<Southbridge>;

@@ -110,7 +110,7 @@ impl Boundary {
     }
 
     /// What stands before every part but perhaps the first.
-    pub(super) fn delimiter(&self) -> Vec<u8> {
+    pub(crate) fn delimiter(&self) -> Vec<u8> {
         [b"\r\n--", &self.0[..]].concat()
     }
 
