@@ -50,7 +50,8 @@ class Asked:
 @dataclass
 class Reply:
     """What is answered. One that is ``cut`` ends after so many bytes of its body; one that is ``torn`` comes in pieces that
-    end there, with a moment between them."""
+    end there, with a moment between them; one that ``stands`` still after so many does not end. What is ``chunked`` does not
+    say beforehand how long it is."""
 
     body: bytes
     content_type: str = "application/json"
@@ -58,6 +59,8 @@ class Reply:
     fields: str = ""
     cut: int | None = None
     torn: tuple[int, ...] = ()
+    stands: int | None = None
+    chunked: bool = False
 
 
 @dataclass
@@ -217,7 +220,15 @@ class _Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> None:
         head = f"HTTP/1.1 {reply.status}\r\nContent-Type: {reply.content_type}\r\n{reply.fields}"
+        if reply.chunked:
+            size = f"{len(reply.body):x}".encode()
+            self._transport.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+            self._transport.write(size + b"\r\n" + reply.body + b"\r\n0\r\n\r\n")
+            return
         self._transport.write(f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode())
+        if reply.stands is not None:
+            self._transport.write(reply.body[: reply.stands])
+            return
         begin = 0
         for number, end in enumerate(reply.torn):
             piece, begin = reply.body[begin:end], end

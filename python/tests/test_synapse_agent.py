@@ -90,6 +90,26 @@ def test_what_is_asked_of_homeservers(world: World) -> None:
     until(lambda: world.by_address.events() == ["hello"], "the room is told")
 
 
+def test_what_is_asked_is_counted_as_by_synapse(world: World) -> None:
+    """Two profiles, one of which is not there, and a homeserver that does not listen: which was asked, and has not answered."""
+    world.by_name.answers[PROFILE] = lambda _: Reply(b'{"errcode": "M_NOT_FOUND"}', status="404 Not Found")
+    before = world.synapse.figures()
+    assert world.profile(world.by_address)[0] == 200
+    assert world.profile(world.by_name)[0] == 404
+    assert world.profile(Homeserver("127.1.0.1:9"))[0] == 502
+    now = world.synapse.figures()
+    name, get = "synapse_http_matrixfederationclient", f'method="GET",server_name="{world.synapse.name}"'
+    counted = {
+        key: now[key] - before[key]
+        for key in now
+        if key.startswith((f"{name}_requests_total", f"{name}_responses_total")) and now[key] != before[key]
+    }
+    asked = counted.pop(f"{name}_requests_total{{{get}}}")
+    # Who does not listen is asked again, by Synapse.
+    assert asked >= 3
+    assert counted == {f'{name}_responses_total{{code="{code}",{get}}}': 1 for code in (200, 404)}
+
+
 def test_media_come_whole_or_not_at_all(world: World) -> None:
     """Nineteen megabytes; the same, cut off in the middle; and a file that is elsewhere."""
     file, cut = _media(FILE), _media(FILE, cut=10_000_000)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -142,7 +143,7 @@ class Asked:
 
 
 @implementer(IResponse)  # pyright: ignore[reportUntypedClassDecorator]
-class _Response:
+class AgentResponse:
     """A response whose head is here; its body comes when it is asked for."""
 
     def __init__(self, head: Response, request: Asked, exchanging: Exchanging) -> None:
@@ -183,12 +184,17 @@ class _Response:
         protocol.connectionLost(Failure(reason))
 
 
-def answered(exchange: Exchange, asked: Asked, upload: Upload | None = None) -> Deferred[Any]:
+def answered(
+    exchange: Exchange,
+    asked: Asked,
+    upload: Upload | None = None,
+    respond: Callable[..., AgentResponse] = AgentResponse,
+) -> Deferred[Any]:
     """Send what ``exchange`` is to send; fires with an `IResponse`, or fails as the kernel does."""
     exchanging = Exchanging(exchange, upload)
     answer: Deferred[Any] = exchanging.answered
     exchanging.begin()
-    return answer.addCallback(_Response, asked, exchanging)
+    return answer.addCallback(respond, asked, exchanging)
 
 
 def _split(head: Response, asked_for_head: bool) -> tuple[Headers, dict[bytes, bytes]]:

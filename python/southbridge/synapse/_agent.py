@@ -10,6 +10,7 @@ for: a profile is not behind a thousand transactions, and backfill is behind eve
 from __future__ import annotations
 
 import logging
+import re
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,8 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from southbridge._kernel import Bus
-from southbridge.adapters.twisted import Asked, KernelAgent, answered, lines, translated
+from southbridge.adapters.twisted import AgentResponse, Asked, KernelAgent, answered, lines, translated
+from southbridge.synapse._media import MediaResponse
 from southbridge.synapse._reactor import reader_of
 from southbridge.synapse._settings import Settings, open_web_client
 from southbridge.synapse._web import WebAgent, as_unknown
@@ -66,14 +68,17 @@ class FederationAgent:
         return gather(bodyProducer).addCallback(partial(self._ask, asked))
 
     def _ask(self, asked: Asked, body: bytes) -> Deferred[Any]:
+        waits = asked.method == b"GET" and MEDIA.match(asked.absoluteURI) is not None
         try:
             exchange = self._bus.ask(
                 asked.method.decode("ascii"),
                 asked.absoluteURI.decode("ascii"),
                 lines(asked.headers),
                 body or None,
+                waits=waits,
             )
-            answer = answered(exchange, asked)
+            respond = partial(MediaResponse, exchange) if waits else AgentResponse
+            answer = answered(exchange, asked, respond=respond)
         except Exception:
             answer = fail()
         return answer.addErrback(partial(translated, None)).addErrback(as_unknown)
@@ -122,3 +127,4 @@ def gather(producer: Any) -> Deferred[bytes]:
 
 
 SCHEME = b"matrix-federation://"
+MEDIA = re.compile(SCHEME + rb"[^/]+/_matrix/(?:federation/[^/]+/)?media/")

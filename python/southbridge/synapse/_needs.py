@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -157,11 +158,37 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     f"{_SENDER}.transaction_manager:TransactionManager.__init__": ("_is_shutdown", "_store", "clock"),
 }
 
+# What writes media into files. Where it is otherwise, they pass through Python.
+MEDIA: dict[str, tuple[str, ...]] = {
+    "synapse.http.client:_ReadBodyWithMaxSizeProtocol.__init__": (
+        "stream",
+        "deferred",
+        "length",
+        "max_size",
+    ),
+    "synapse.http.client:_ReadBodyWithMaxSizeProtocol.dataReceived": ("length", "max_size"),
+    "synapse.http.client:_MultipartParserProtocol.__init__": (
+        "stream",
+        "deferred",
+        "max_length",
+        "file_length",
+        "total_length",
+    ),
+    "synapse.http.client:_MultipartParserProtocol.dataReceived": ("max_length", "total_length"),
+    "synapse.media.media_storage:SHA256TransparentIOWriter.__init__": ("_hash", "_source"),
+    "synapse.media.media_storage:SHA256TransparentIOWriter.hexdigest": ("_hash",),
+}
+
 
 def missing() -> list[str]:
     """What this Synapse lacks, or calls otherwise; nothing when the module can work with it."""
+    return lacking({**_CALLS, **nearest(version()).calls}, _ATTRIBUTES)
+
+
+def lacking(calls: Calls, all_attributes: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """What of these ``calls`` and attributes is not as it is said to be."""
     found: list[str] = []
-    for name, parameters in {**_CALLS, **nearest(version()).calls}.items():
+    for name, parameters in calls.items():
         try:
             thing = _find(name)
             is_as_known = parameters is None or _parameters(thing) == parameters
@@ -170,7 +197,7 @@ def missing() -> list[str]:
             continue
         if not is_as_known:
             found.append(f"{name} (other parameters)")
-    for name, attributes in _ATTRIBUTES.items():
+    for name, attributes in all_attributes.items():
         try:
             known = _find(name).__code__.co_names
         except (ImportError, AttributeError):
