@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tests.homeservers import Homeserver, Homeservers
+from tests.homeservers import Homeserver, Homeservers, Reply
 
 from .cores import OTHER_CORE
 
@@ -62,6 +62,11 @@ class Peers:
         """These answer after ``seconds`` from now on; never, when that is infinite."""
         self._ask("dawdle", numbers, seconds)
 
+    def offer(self, numbers: range, size: int) -> list[str]:
+        """From now on each of these has a file of so many bytes, whatever it is called; their names."""
+        names: list[str] = self._ask("offer", numbers, size)
+        return names
+
     def transactions(self) -> int:
         """How many have come, to all of them."""
         return int(self._ask("transactions"))
@@ -95,6 +100,15 @@ class _Serving:
     def dawdle(self, numbers: range, seconds: float) -> None:
         for number in numbers:
             self.homeservers[number].answers_after = seconds
+
+    def offer(self, numbers: range, size: int) -> list[str]:
+        kind = b"Content-Type: application/json\r\n\r\n{}\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\n"
+        body = b"--b\r\n" + kind + os.urandom(1000) * (size // 1000) + b"\r\n--b--\r\n"
+        reply = Reply(body, "multipart/mixed; boundary=b")
+        offering = [self.homeservers[number] for number in numbers]
+        for one in offering:
+            one.answers["/_matrix/federation/v1/media/download/"] = lambda _: reply
+        return [one.name for one in offering]
 
     def transactions(self) -> int:
         return sum(len(one.homeserver.sent) for one in self.ledgers)

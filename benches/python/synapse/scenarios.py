@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import multiprocessing
 import os
 import time
 import urllib.parse
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from .cores import OTHER_CORE
@@ -16,6 +18,8 @@ from .watching import Seen, Watching, cpu_of, memory_of, voice
 
 SETTLED = 10.0
 """Seconds without any transaction after which what has not come is missing."""
+FILE_BYTES = 50_000_000
+"""Of a file of a homeserver: as large as Synapse takes by default."""
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Run:
     idle_memory: int = 0
     seen: Seen = field(default_factory=Seen)
     began: float = 0.0
+    fetched: int = 0
+    took: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,23 @@ def typing(stage: Stage, scenario: Scenario, way: Way) -> Run:
         return run
 
 
+def media(stage: Stage, scenario: Scenario, way: Way) -> Run:
+    """Users fetch a file of each homeserver, all at once, while a local user asks twenty times a second. A file is fetched
+    when its user has the first of it; the rest nobody takes, for it costs the same in both ways."""
+    with stage.running(way, scenario.share) as synapse:
+        warm_up(stage, scenario, way)
+        names = stage.peers.offer(range(scenario.servers), FILE_BYTES)
+        watching = Watching(synapse)
+        run = Run(began=time.monotonic(), fetched=FILE_BYTES * len(names))
+        before = cpu_of(synapse.pid)
+        times = _apart(_fetch, synapse.port, synapse.token, names, f"{way.name}{time.monotonic_ns()}")
+        run.seen = watching.end()
+        stage.until_idle()
+        run.cpu = cpu_of(synapse.pid) - before
+        run.took = max(at + took for at, took in times) - min(at for at, _took in times)
+        return run
+
+
 def warm_up(stage: Stage, scenario: Scenario, way: Way) -> None:
     """Open the connections."""
     text = f"{way.name} {scenario.name} warm {time.monotonic_ns()}"
@@ -183,6 +206,25 @@ def _type(port: int, token: str, room: str, count: int, rate: float) -> Times:
     return _at_rate([lambda number=number: toggle(number) for number in range(count)], rate)
 
 
+def _fetch(port: int, token: str, names: list[str], file: str) -> Times:
+    os.sched_setaffinity(0, {OTHER_CORE})
+
+    def fetch(name: str) -> tuple[float, float]:
+        at = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        path = f"/_matrix/client/v1/media/download/{name}/{file}"
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        took = time.monotonic() - at
+        connection.close()
+        if response.status != 200:
+            raise RuntimeError(f"a file of {name}: {response.status}")
+        return at, took
+
+    with ThreadPoolExecutor(len(names)) as users:
+        return list(users.map(fetch, names))
+
+
 def _at_rate(calls: list[Callable[[], object]], rate: float) -> Times:
     os.sched_setaffinity(0, {OTHER_CORE})
     begin, times = time.monotonic(), []
@@ -214,6 +256,10 @@ def _cpu(run: Run) -> float:
 
 def _probe(run: Run) -> float:
     return 1000 * quantile([took for _at, took in run.seen.requests], 0.5)
+
+
+def _cpu_of_file(run: Run) -> float:
+    return 1e9 * run.cpu / max(run.fetched, 1)
 
 
 def _missing(run: Run) -> float:
@@ -287,6 +333,18 @@ SCENARIOS = {
             1000,
             with_holes,
             _steady(0.6, None, None),
+        ),
+        Scenario(
+            "media",
+            "four users fetch 50 MB each of four servers at once",
+            4,
+            media,
+            (
+                Figure("all fetched, MB/s", lambda run: run.fetched / run.took / 1e6),
+                Figure("CPU per MB, ms", _cpu_of_file),
+                Figure("local request p50, ms", _probe),
+                Figure("longest stall of a local request, ms", lambda run: 1000 * run.seen.longest()),
+            ),
         ),
     )
 }
