@@ -6,7 +6,7 @@
 //! # Architecture Invariants
 //! - No Python object reaches the I/O thread: requests are copied out of the interpreter, and what waits for an
 //!   answer stays here, under its ticket (K1).
-//! - `pyo3` is named in this door only; `unsafe` in `ffi` and `ffi_context` only.
+//! - `pyo3` is named in this door only; `unsafe` in `ffi`, `ffi_context` and `ffi_pages` only.
 //! - No lock of ours is held while Python code runs.
 
 mod arguments;
@@ -20,6 +20,7 @@ mod errors;
 mod exchange;
 mod ffi;
 mod ffi_context;
+mod ffi_pages;
 #[cfg(feature = "watch-interpreter")]
 mod ffi_watch;
 mod figures;
@@ -98,6 +99,7 @@ mod _kernel {
             ));
         }
         crate::ffi::watch_forks();
+        crate::ffi_pages::let_go_of_relocations();
         crate::stacks::note(module.py());
         #[cfg(feature = "watch-interpreter")]
         module.as_any().setattr(
