@@ -9,10 +9,11 @@
 //! # Source
 //! K2, K3; DESIGN decision 2.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -247,11 +248,18 @@ impl Port {
         loop {
             let port = self.ours(py)?;
             // It is a port of threads: all who wait at it look at flags of their own.
-            while self.take_batch(port, BATCH, &mut Vec::new()) > 0 {}
-            if done.load(Ordering::Relaxed) {
+            let mut ready = Vec::new();
+            while self.take_batch(port, BATCH, &mut ready) > 0 {}
+            if ready.iter().any(|who| who.is_another_thread(done)) {
+                // It may be on its way to sleep, with nothing left to wake it.
+                port.rouse();
+            }
+            if done.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            py.detach(|| port.wait(NAP_MAX));
+            let work = WOKEN_AT.get().map_or(Duration::MAX, |woken_at| woken_at.elapsed());
+            py.detach(|| port.wait_in_turn(NAP_MAX, work, || done.load(Ordering::SeqCst)));
+            WOKEN_AT.set(Some(Instant::now()));
             py.check_signals()?;
         }
     }
@@ -291,7 +299,7 @@ impl Port {
         }
         for who in &ready[before..] {
             if let Who::Thread(flag) = who {
-                flag.store(true, Ordering::Relaxed);
+                flag.store(true, Ordering::SeqCst);
             }
         }
         taken
@@ -300,6 +308,11 @@ impl Port {
 
 /// Who may wait. Whoever else does is another.
 const FRONTENDS: [&str; 5] = ["asyncio", "gevent", "threads", "trio", "twisted"];
+
+thread_local! {
+    /// When this thread last had the interpreter's lock again after it was blocked here.
+    static WOKEN_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// How many completions are taken off the queue at a time.
 const BATCH: usize = 16;

@@ -37,6 +37,11 @@ impl Who {
         }
     }
 
+    /// Whether it is a thread, and not the one that looks at `flag`.
+    pub fn is_another_thread(&self, flag: &AtomicBool) -> bool {
+        matches!(self, Self::Thread(other) if !std::ptr::eq(&**other, flag))
+    }
+
     /// Shows the garbage collector what is held.
     pub fn traverse(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {

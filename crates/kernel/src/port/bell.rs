@@ -7,12 +7,14 @@
 //! K3; the word and the count of sleepers are an event count, as in `futex(2)`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::Timespec;
 use rustix::thread::futex;
+
+use super::turns::QUICK;
 
 /// Rung by the I/O thread, heard by whoever waits at the port.
 pub(super) struct Bell {
@@ -22,6 +24,11 @@ pub(super) struct Bell {
     sleepers: AtomicU32,
     /// How often it was rung for sleepers; what they sleep on.
     rings: AtomicU32,
+    /// Whether whoever sleeps here was back soon, the last time it was woken; see [`super::turns`].
+    quick: AtomicBool,
+    stands_in_line: AtomicBool,
+    /// The number of the turn that it has; 0 for none.
+    turn: AtomicU64,
 }
 
 impl Bell {
@@ -31,6 +38,9 @@ impl Bell {
             armed: AtomicBool::new(false),
             sleepers: AtomicU32::new(0),
             rings: AtomicU32::new(0),
+            quick: AtomicBool::new(false),
+            stands_in_line: AtomicBool::new(false),
+            turn: AtomicU64::new(0),
         })
     }
 
@@ -74,22 +84,74 @@ impl Bell {
         self.sleepers.load(Ordering::SeqCst) > 0
     }
 
+    /// Makes the descriptor readable, if that was asked for.
     pub(super) fn ring(&self) {
         if self.armed.load(Ordering::SeqCst) && self.armed.swap(false, Ordering::SeqCst) {
             // The counter of an eventfd overflows after 2^64 - 2 rings; a full one wakes as well.
             let _woken = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
         }
+    }
+
+    /// Wakes the threads that sleep.
+    pub(super) fn wake(&self) {
         if self.has_sleepers() {
             self.rings.fetch_add(1, Ordering::SeqCst);
             // All of them: which one waits for what was said is for them to see.
             let _woken = futex::wake(&self.rings, futex::Flags::PRIVATE, u32::MAX >> 1);
         }
     }
+
+    /// A thread that was woken here has been at work for `time`, and waits again.
+    pub(super) fn note_work(&self, time: Duration) {
+        self.quick.store(time <= QUICK, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    /// Whether it did not stand in line before.
+    pub(super) fn stand_in_line(&self) -> bool {
+        !self.stands_in_line.swap(true, Ordering::SeqCst)
+    }
+
+    pub(super) fn leave_line(&self) {
+        self.stands_in_line.store(false, Ordering::SeqCst);
+    }
+
+    /// Its turn has come; `false` when nobody sleeps here.
+    pub(super) fn give_turn(&self, turn: u64) -> bool {
+        self.leave_line();
+        // Before somebody is woken, who may be back at once.
+        self.turn.store(turn, Ordering::SeqCst);
+        self.has_sleepers()
+    }
+
+    /// The turn that it had.
+    pub(super) fn take_turn(&self) -> u64 {
+        self.turn.swap(0, Ordering::SeqCst)
+    }
 }
 
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+impl Bell {
+    pub(super) fn pretend_sleeper(&self) {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn pretend_awake(&self) {
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// How often whoever sleeps here was woken.
+    pub(super) fn rings(&self) -> u32 {
+        self.rings.load(Ordering::SeqCst)
     }
 }
 
@@ -108,7 +170,7 @@ mod tests {
                 std::thread::yield_now();
             }
             ready.store(true, Ordering::SeqCst);
-            bell.ring();
+            bell.wake();
             assert!(sleepers.into_iter().all(|one| one.join().expect("it does not panic")));
         });
         assert!(!bell.has_sleepers() && !bell.is_wanted());

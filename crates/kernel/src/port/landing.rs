@@ -4,6 +4,8 @@
 //! K2, K3, T4; DESIGN decision 2.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,11 +18,13 @@ use super::Port;
 use super::desk::{Desk, Errand, Line, Task, Tasks, Unanswered};
 use super::doorstep::Doorstep;
 use super::queue::{Shared, Submission};
+use super::turns::Turns;
 use super::view::PortFacts;
 
 /// Attaches ports to a kernel, from any thread. Cheap to clone; all clones are one.
 pub struct Landing<D: Desk> {
     doorstep: Arc<Doorstep>,
+    turns: Arc<Turns>,
     attaching: Attaching<D>,
     heard: Option<Arc<Notify>>,
 }
@@ -33,9 +37,13 @@ impl<D: Desk> Landing<D> {
     /// something: whoever moves the clock then knows that it is the application's turn.
     pub fn new(heard: Option<Arc<Notify>>) -> (Self, KernelSide<D>) {
         let doorstep = Arc::<Doorstep>::default();
-        let attaching = Attaching::default();
-        let side = KernelSide { doorstep: Arc::clone(&doorstep), attaching: Arc::clone(&attaching) };
-        (Self { doorstep, attaching, heard }, side)
+        let (turns, attaching) = (Arc::<Turns>::default(), Attaching::default());
+        let side = KernelSide {
+            doorstep: Arc::clone(&doorstep),
+            turns: Arc::clone(&turns),
+            attaching: Arc::clone(&attaching),
+        };
+        (Self { doorstep, turns, attaching, heard }, side)
     }
 
     /// Attaches a port that holds at most `held_max` submissions.
@@ -51,8 +59,8 @@ impl<D: Desk> Landing<D> {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn attach_for(&self, frontend: &'static str, held_max: usize) -> std::io::Result<Port<D>> {
-        let (doorstep, heard) = (Arc::clone(&self.doorstep), self.heard.clone());
-        let shared = Arc::new(Shared::new(held_max, frontend, doorstep, heard)?);
+        let (doorstep, turns) = (Arc::clone(&self.doorstep), Arc::clone(&self.turns));
+        let shared = Arc::new(Shared::new(held_max, frontend, doorstep, turns, self.heard.clone())?);
         self.attaching.lock().expect("no holder of this lock panics").push(Arc::clone(&shared));
         self.doorstep.ring();
         Ok(Port { shared })
@@ -69,6 +77,7 @@ impl<D: Desk> Clone for Landing<D> {
     fn clone(&self) -> Self {
         Self {
             doorstep: Arc::clone(&self.doorstep),
+            turns: Arc::clone(&self.turns),
             attaching: Arc::clone(&self.attaching),
             heard: self.heard.clone(),
         }
@@ -84,6 +93,7 @@ impl<D: Desk> fmt::Debug for Landing<D> {
 /// The kernel's side of all ports of a landing. Dropped, whoever waits is told that the kernel has stopped.
 pub struct KernelSide<D: Desk> {
     doorstep: Arc<Doorstep>,
+    turns: Arc<Turns>,
     attaching: Attaching<D>,
 }
 
@@ -104,6 +114,18 @@ impl<D: Desk> KernelSide<D> {
     /// Takes what comes in at the ports and has it done, until the landing is stopped. Must be run within a tokio
     /// `LocalSet`.
     pub async fn serve(&self, desk: &Rc<D>) {
+        let (clock, alarm) = (desk.kernel().clock(), desk.kernel().alarm());
+        let mut watching = pin!(self.turns.watch(clock, alarm));
+        let mut serving = pin!(self.serve_ports(desk));
+        poll_fn(|cx| {
+            // It has no end.
+            let _watches = watching.as_mut().poll(cx);
+            serving.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    async fn serve_ports(&self, desk: &Rc<D>) {
         let mut ports = Ports::default();
         loop {
             self.welcome(&mut ports, desk);

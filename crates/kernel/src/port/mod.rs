@@ -23,6 +23,7 @@ mod plain;
 mod queue;
 mod stream;
 mod thread;
+mod turns;
 mod view;
 
 use std::fmt;
@@ -156,6 +157,18 @@ impl<D: Desk> Port<D> {
     /// `true` when there is something to drain.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.shared.wait(timeout)
+    }
+
+    /// The same for threads of which only one can go on at a time, as those of an interpreter with a lock: who is quick
+    /// is woken when the one before waits again. Back as well when it `is_over` for another reason, which
+    /// [`rouse`](Self::rouse) has it look at. `work` is how long the thread was at work since it last came from here.
+    pub fn wait_in_turn(&self, timeout: Duration, work: Duration, is_over: impl Fn() -> bool) -> bool {
+        self.shared.wait_in_turn(timeout, work, is_over)
+    }
+
+    /// Wakes all threads that block here, to look whether their wait is over: another has taken what is theirs.
+    pub fn rouse(&self) {
+        self.shared.rouse();
     }
 
     /// Places taken: by submissions whose answer has not been drained, and by streams.

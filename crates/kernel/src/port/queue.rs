@@ -19,6 +19,7 @@ use super::bell::Bell;
 use super::desk::{Desk, Errand, Unanswered};
 use super::doorstep::{Caller, Doorstep};
 use super::stream::Pipe;
+use super::turns::Turns;
 use super::{Completion, News, SubmitError};
 
 /// What goes into the kernel.
@@ -41,7 +42,9 @@ pub(super) struct Shared<D: Desk> {
     held: AtomicUsize,
     held_max: usize,
     ticket_next: AtomicU64,
-    bell: Bell,
+    bell: Arc<Bell>,
+    /// In which order threads are woken; one for all ports of a kernel.
+    turns: Arc<Turns>,
     /// Wakes whoever rings the bell on the kernel's side, once all that is ready has had its turn.
     ringer: Notify,
     /// Where it calls when it has something for the kernel; one for all ports of a kernel.
@@ -62,6 +65,7 @@ impl<D: Desk> Shared<D> {
         held_max: usize,
         frontend: &'static str,
         doorstep: Arc<Doorstep>,
+        turns: Arc<Turns>,
         heard: Option<Arc<Notify>>,
     ) -> std::io::Result<Self> {
         let held_max = held_max.max(1);
@@ -71,7 +75,8 @@ impl<D: Desk> Shared<D> {
             held: AtomicUsize::new(0),
             held_max,
             ticket_next: AtomicU64::new(0),
-            bell: Bell::new()?,
+            bell: Arc::new(Bell::new()?),
+            turns,
             ringer: Notify::new(),
             caller: doorstep.caller(),
             doorstep,
@@ -159,6 +164,23 @@ impl<D: Desk> Shared<D> {
         self.bell.sleep(timeout, || self.is_ready())
     }
 
+    pub(super) fn wait_in_turn(&self, timeout: Duration, work: Duration, is_over: impl Fn() -> bool) -> bool {
+        self.bell.note_work(work);
+        self.turns.hand_on(&self.bell);
+        self.bell.sleep(timeout, || is_over() || self.is_ready())
+    }
+
+    pub(super) fn rouse(&self) {
+        self.bell.wake();
+    }
+
+    fn ring(&self) {
+        self.bell.ring();
+        if self.bell.has_sleepers() {
+            self.turns.wake(&self.bell);
+        }
+    }
+
     /// Whether there is something to be taken.
     fn is_ready(&self) -> bool {
         let orphaned = || self.finished.load(Ordering::SeqCst) && !self.submissions.is_empty();
@@ -171,6 +193,7 @@ impl<D: Desk> Shared<D> {
 
     pub(super) fn detach(&self) {
         self.detached.store(true, Ordering::SeqCst);
+        self.turns.hand_on(&self.bell);
         self.clear();
         self.doorstep.call(&self.caller);
     }
@@ -222,7 +245,7 @@ impl<D: Desk> Shared<D> {
                 }
                 tokio::task::yield_now().await;
             }
-            self.bell.ring();
+            self.ring();
         }
     }
 
@@ -233,6 +256,7 @@ impl<D: Desk> Shared<D> {
             self.clear();
         }
         self.bell.ring();
+        self.bell.wake();
     }
 
     /// Nobody drains any more. What lies in the queues may hold the port itself, and would keep it for ever.

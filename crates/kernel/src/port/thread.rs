@@ -111,6 +111,7 @@ fn run<D: Desk>(
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use futures_util::future::LocalBoxFuture;
@@ -192,6 +193,27 @@ mod tests {
             assert!(port.wait(Duration::from_secs(30)), "it completes");
         }
         result.expect("one was drained")
+    }
+
+    /// Longer than anybody waits for a test.
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+
+    /// Bob waits for what Alice takes off the port for him: while he sleeps, or is on his way to sleep. Nothing else would
+    /// wake him.
+    #[test]
+    fn whoever_sleeps_looks_when_another_took_what_is_theirs() {
+        let kernel = start();
+        let port = kernel.attach(4).unwrap();
+        for _ in 0..100 {
+            let taken = AtomicBool::new(false);
+            let is_over = || taken.load(Ordering::SeqCst);
+            std::thread::scope(|scope| {
+                let bob = scope.spawn(|| port.wait_in_turn(AN_HOUR, Duration::ZERO, is_over));
+                taken.store(true, Ordering::SeqCst);
+                port.rouse();
+                assert!(bob.join().expect("it does not panic"));
+            });
+        }
     }
 
     /// The kernel has a bug. Whoever waits for a request that meets it is told so, and others are served on.
