@@ -11,7 +11,6 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -36,20 +35,14 @@ DRAIN_MAX = 64
 
 def is_here(loop: asyncio.AbstractEventLoop | None) -> bool:
     """Whether this is the thread of the reactor, on whose asyncio ``loop`` it may lie."""
-    reactor: Any = sys.modules["twisted.internet.reactor"]
     if loop is not None:
-        return getattr(reactor, "_asyncioEventloop", None) is loop
+        return getattr(sys.modules["twisted.internet.reactor"], "_asyncioEventloop", None) is loop
     if (kernel := rehearsed.current()) is not None:
         return kernel.is_twisted_here()
     if threadable.ioThread is None:
         # It has not run yet. It will in the main thread, where signals come.
         return threading.current_thread() is threading.main_thread()
-    return bool(threadable.isInIOThread())
-
-
-def begin(response: Response) -> DeferredResponse:
-    """Sends what ``response`` is to answer."""
-    return DeferredResponse(response)
+    return threadable.ioThread == threading.get_ident() or bool(threadable.isInIOThread())
 
 
 def wait(response: Response) -> Generator[Any, Any, Response]:
@@ -84,13 +77,14 @@ class Promise(Deferred[T]):
     """
 
     _asyncio_future_blocking = False
+    _looping: asyncio.AbstractEventLoop | None = None
+    _tasks: tuple[tuple[Callable[[Any], object], contextvars.Context | None], ...] = ()
 
     def __init__(self) -> None:
-        Deferred.__init__(self, self._give_up)
+        # Not by a method of its own: that would make a circle of each, for the garbage collector to find.
+        Deferred.__init__(self, _give_up)
         self._log_context = context.get(ILogContext)
         self._context = contextvars.copy_context()
-        self._looping: asyncio.AbstractEventLoop | None = None
-        self._tasks: list[tuple[Callable[[Any], object], contextvars.Context | None]] = []
 
     def _is_over(self) -> bool:
         raise NotImplementedError
@@ -102,11 +96,24 @@ class Promise(Deferred[T]):
         raise NotImplementedError
 
     def _settled(self) -> None:
-        for callback, in_context in self._take_tasks():
-            (in_context or self._context).run(callback, self)
-        if self._looping is None:
+        if self._log_context is not _delivered_in[0]:
             # In the log context of the caller, and not in that of the descriptor that was read.
-            self._context.run(context.call, {ILogContext: self._log_context}, self._fire)
+            context.call({ILogContext: self._log_context}, self._tell)
+        elif self._looping is None:
+            self._context.run(self._fire)
+        else:
+            self._tell()
+
+    def deliver(self, ready: list[Callable[[], object]]) -> None:
+        """Settles all of ``ready``, in the log context of this one where that is theirs as well."""
+        context.call({ILogContext: self._log_context}, _deliver, ready, self._log_context)
+
+    def _tell(self) -> None:
+        if self._looping is None:
+            self._context.run(self._fire)
+        else:
+            for callback, in_context in self._take_tasks():
+                (in_context or self._context).run(callback, self)
 
     def _fire(self) -> None:
         if self.called:
@@ -118,14 +125,15 @@ class Promise(Deferred[T]):
         else:
             self.callback(value)
 
-    def _give_up(self, _me: Deferred[Any]) -> None:
-        self._stop()
-
     def __await__(self) -> Generator[Any, Any, T]:
         if not self._is_over():
             yield self
         if self._looping is not None:
             return self._outcome()
+        if self.called and not self.paused and not isinstance(self.result, Failure):
+            # What a Deferred would come to by itself, with a generator less.
+            result: Any = self.result
+            return result
         return (yield from Deferred.__iter__(self))
 
     __iter__ = __await__
@@ -141,7 +149,7 @@ class Promise(Deferred[T]):
     ) -> None:
         """Called by the task that waits: from here on this is a future, and no Deferred."""
         self._looping = asyncio.get_running_loop()
-        self._tasks.append((callback, context))
+        self._tasks += ((callback, context),)
         # A Deferred has its result there; a future, the way to it.
         self.result = self._outcome
 
@@ -165,29 +173,32 @@ class Promise(Deferred[T]):
 
     _cancelled_with: tuple[object, ...] | None = None
 
-    def _take_tasks(self) -> list[tuple[Callable[[Any], object], contextvars.Context | None]]:
-        tasks, self._tasks = self._tasks, []
+    def _take_tasks(self) -> tuple[tuple[Callable[[Any], object], contextvars.Context | None], ...]:
+        tasks, self._tasks = self._tasks, ()
         return tasks
+
+
+def _give_up(promise: Any) -> None:
+    promise._stop()
 
 
 class DeferredResponse(Response, Promise[Response]):
     """A response under Twisted: a Deferred that fires with the response. Sent when it is made."""
 
-    def __new__(cls, of: Response) -> DeferredResponse:
-        return Response.__new__(cls, of)
-
     def __init__(self, of: Response) -> None:
         Promise.__init__(self)
         # A Deferred must not fire with itself: it is another view of the same response.
         self._answer = of
-        self._failure: BaseException | None = None
         if not of.is_fed:
-            ticket = _reader().start(of, self._settled)
-            self._cancel: Callable[[], None] = partial(_reader().cancel, ticket)
+            self._port = reader = _reader()
+            self._ticket: int = reader.start(of, self._settled)
         else:
-            sending = Deferred.fromCoroutine(fetch(of))
-            self._cancel = sending.cancel
+            self._sending = sending = Deferred.fromCoroutine(fetch(of))
             sending.addErrback(self._failed).addBoth(lambda _: self._settled())
+
+    _failure: BaseException | None = None
+    _sending: Deferred[Any] | None = None
+    _port: Any
 
     def __await__(self) -> Generator[Any, Any, Response]:
         return Promise.__await__(self)
@@ -207,7 +218,10 @@ class DeferredResponse(Response, Promise[Response]):
         return self._answer
 
     def _stop(self) -> None:
-        self._cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+        else:
+            self._port.cancel(self._ticket)
 
 
 class DeferredNews(Promise[None]):
@@ -292,11 +306,12 @@ class _Reader:
     def __init__(self, reactor: Any) -> None:
         self.port = Port("twisted")
         self._reactor = reactor
+        self._watches = False
 
     def start(self, answer: Response, settled: Callable[[], None]) -> int:
         ticket = self.port.start(answer, settled)
-        if len(self.port) == 1:
-            self._reactor.addReader(self)
+        if not self._watches:
+            self._watch()
         return ticket
 
     def cancel(self, ticket: int) -> None:
@@ -305,8 +320,8 @@ class _Reader:
 
     def listen(self, exchange: Exchange, heard: Callable[[], None]) -> bool:
         listens = exchange.listen(heard)
-        if listens and len(self.port) == 1:
-            self._reactor.addReader(self)
+        if listens and not self._watches:
+            self._watch()
         return listens
 
     def unlisten(self, exchange: Exchange) -> None:
@@ -318,16 +333,23 @@ class _Reader:
 
     def doRead(self) -> None:
         ready = self.port.drain(DRAIN_MAX)
-        for settled in ready:
-            settled()
+        if ready:
+            # Most have asked in the same log context, which is entered once for all of them.
+            promise: Promise[Any] = ready[0].__self__  # type: ignore[attr-defined]
+            promise.deliver(ready)
         if len(ready) == DRAIN_MAX:
             self._reactor.callLater(0, self.doRead)
         else:
             self._rest()
 
+    def _watch(self) -> None:
+        self._reactor.addReader(self)
+        self._watches = True
+
     def _rest(self) -> None:
         if len(self.port) == 0:
             self._reactor.removeReader(self)
+            self._watches = False
 
     def connectionLost(self, reason: object) -> None:
         """The reactor has ended."""
@@ -335,6 +357,18 @@ class _Reader:
     def logPrefix(self) -> str:
         return "southbridge"
 
+
+def _deliver(ready: list[Callable[[], object]], log_context: object) -> None:
+    before, _delivered_in[0] = _delivered_in[0], log_context
+    try:
+        for settled in ready:
+            settled()
+    finally:
+        _delivered_in[0] = before
+
+
+# The log context in which promises are settled just now, and otherwise none that anybody has.
+_delivered_in: list[object] = [object()]
 
 _readers: list[_Reader] = []
 

@@ -12,6 +12,7 @@ use http::Method;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyString};
 use url::Url;
 
@@ -310,7 +311,8 @@ fn begin(py: Python<'_>, response: Response) -> PyResult<Bound<'_, PyAny>> {
     match here::here(py)? {
         Here::Asyncio(_) | Here::Trio => {}
         Here::Twisted => {
-            return here::frontend(py, "twisted")?.call_method1(intern!(py, "begin"), (response,));
+            static BEGIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            return here::once(py, &BEGIN, "twisted", "DeferredResponse")?.call1((response,));
         }
         here => Response::wait_here(&response, &here)?,
     }

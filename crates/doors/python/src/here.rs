@@ -40,7 +40,7 @@ pub fn here(py: Python<'_>) -> PyResult<Here<'_>> {
     }
     let looping = running_loop(py)?;
     if imported(py, intern!(py, "twisted.internet.reactor"))? {
-        let here = frontend(py, "twisted")?.call_method1(intern!(py, "is_here"), (looping.as_ref(),))?;
+        let here = once(py, &IS_TWISTED_HERE, "twisted", "is_here")?.call1((looping.as_ref(),))?;
         if here.is_truthy()? {
             return Ok(Here::Twisted);
         }
@@ -49,7 +49,7 @@ pub fn here(py: Python<'_>) -> PyResult<Here<'_>> {
         return Ok(Here::Asyncio(looping));
     }
     if imported(py, intern!(py, "gevent.hub"))?
-        && frontend(py, "gevent")?.call_method0(intern!(py, "is_here"))?.is_truthy()?
+        && once(py, &IS_GEVENT_HERE, "gevent", "is_here")?.call0()?.is_truthy()?
     {
         return Ok(Here::Gevent);
     }
@@ -60,6 +60,22 @@ pub fn here(py: Python<'_>) -> PyResult<Here<'_>> {
 pub fn frontend<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyModule>> {
     py.import(format!("southbridge._frontends.{name}"))
 }
+
+/// What is called `thing` in the frontend `name`, looked up once for all: asking for a module costs as much as a hundredth
+/// of a request.
+pub fn once<'py>(
+    py: Python<'py>,
+    known: &'static PyOnceLock<Py<PyAny>>,
+    name: &'static str,
+    thing: &'static str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let found: &'py Py<PyAny> =
+        known.get_or_try_init(py, || frontend(py, name)?.getattr(thing).map(Bound::unbind))?;
+    Ok(found.bind(py))
+}
+
+static IS_TWISTED_HERE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static IS_GEVENT_HERE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The port of where this is, attached on first use.
 pub fn port<'py>(py: Python<'py>, here: &Here<'py>) -> PyResult<Bound<'py, Port>> {

@@ -107,7 +107,8 @@ impl Response {
                 here::frontend(py, "rehearsed")?.call_method1(intern!(py, "wait"), (this, parks))?;
             }
             Here::Gevent => {
-                here::frontend(py, "gevent")?.call_method1(intern!(py, "wait"), (this,))?;
+                static PARK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                here::once(py, &PARK, "gevent", "wait")?.call1((this,))?;
             }
             _ => here::thread_port(py)?.get().block(py, this)?,
         }
@@ -175,7 +176,10 @@ impl Response {
                 let waiter = AsyncioWaiter::new(this.clone().unbind(), port.unbind(), looping.unbind());
                 Ok(Bound::new(py, waiter)?.into_any())
             }
-            Here::Trio => here::frontend(py, "trio")?.call_method1(intern!(py, "wait"), (this,)),
+            Here::Trio => {
+                static WAIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                here::once(py, &WAIT, "trio", "wait")?.call1((this,))
+            }
             Here::Twisted => here::frontend(py, "twisted")?.call_method1(intern!(py, "wait"), (this,)),
             here => {
                 Self::wait_here(this, &here)?;
