@@ -588,11 +588,9 @@ class Bus:
         headers: _HeaderFields,
         body: bytes | None = None,
         *,
-        waits: bool = False,
         timeout: float = 1260.0,
     ) -> Exchange:
-        """Ask a homeserver for `matrix-federation://name/path`, with these header fields: to be opened and drawn. One that
-        ``waits`` holds the body back until it is finished."""
+        """Ask a homeserver for `matrix-federation://name/path`, with these header fields: to be opened and drawn."""
 
     def progress(self, floor: int) -> int:
         """Ask how far it has come, now that everything up to `floor` was handed in."""
@@ -916,6 +914,9 @@ class Exchange:
 
     def finish(self) -> None:
         """That was all of the request's body."""
+
+    def waiting(self) -> Exchange:
+        """In its place, one that holds the body back until it is finished."""
 
     def keep(self, fd: int, at: int, bytes_max: int, is_part: bool) -> bool:
         """Of one that waits: have the body go into the file behind ``fd``, from ``at`` on, or of one in parts the content of

@@ -152,9 +152,7 @@ def test_a_homeserver_is_asked_for_what_was_signed(home: Homeserver) -> None:
 
 def _told(bus: Bus, home: Homeserver) -> Exchange:
     """A question whose head has come, and whose body waits for a word."""
-    exchange = bus.ask(
-        "GET", f"matrix-federation://{home.name}/_matrix/media/v3/download/a/b", [], waits=True
-    )
+    exchange = bus.ask("GET", f"matrix-federation://{home.name}/_matrix/media/v3/download/a/b", []).waiting()
     exchange.open()
     while exchange.head() is None:
         exchange.wait()

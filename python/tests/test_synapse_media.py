@@ -60,6 +60,11 @@ def parted(content: bytes, boundary: bytes = b"b", kind: bytes = b"application/x
     return Reply(body, f"multipart/mixed; boundary={boundary.decode()}", **more)
 
 
+def redirect(place: str) -> Reply:
+    """Elsewhere."""
+    return Reply(b"", status="307 Temporary Redirect", fields=f"Location: {place}\r\n")
+
+
 def fetch(world: World, name: str) -> tuple[int, Any]:
     """The file of that name, of the first homeserver, as a user of Synapse has it."""
     return world.synapse.answer("GET", f"/_matrix/client/v1/media/download/{world.by_address.name}/{name}")
@@ -81,15 +86,18 @@ def by_python(world: World) -> int:
 
 
 def test_files_lie_on_the_disk_as_they_were_sent(world: World) -> None:
-    """A large one, one of a byte, one of nothing, one that comes without its length, and one of a homeserver of before, which
-    has no parts: with their lengths, types and hashes. The kernel hands none of it to Python."""
+    """A large one, one of a byte, one of nothing, one that comes without its length, one of a homeserver of before, which has no
+    parts, and one that this sends elsewhere for: with their lengths, types and hashes. The kernel hands none of it to Python."""
+    place = f"https://{world.by_name.name}/file"
     files = {
         "large": (MEDIA, FILE, parted(FILE)),
         "small": (MEDIA, b"x", parted(b"x")),
         "empty": (MEDIA, b"", parted(b"")),
         "unsaid": (MEDIA, FILE[:3_000_000], parted(FILE[:3_000_000], chunked=True)),
         "before": (LEGACY + world.by_address.name + "/", FILE, Reply(FILE, "application/x-test")),
+        "moved": (LEGACY + world.by_address.name + "/", FILE[:2_000_000], redirect(place)),
     }
+    world.by_name.answers["/file"] = lambda _: Reply(FILE[:2_000_000], "application/x-test")
     for name, (path, content, reply) in files.items():
         world.by_address.answers[path + name] = lambda _, reply=reply: reply  # type: ignore[misc]
         assert fetch(world, name) == (200, content), name

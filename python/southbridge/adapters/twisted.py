@@ -129,7 +129,10 @@ class KernelAgent:
             redirects_max=0,
             decompress=False,
         )
-        return answered(stream.exchange, asked, upload if whole is None else None)
+        return self._answered(stream.exchange, asked, upload if whole is None else None)
+
+    def _answered(self, exchange: Exchange, asked: Asked, upload: Upload | None) -> Deferred[Any]:
+        return answered(exchange, asked, upload)
 
 
 @implementer(IClientRequest)  # pyright: ignore[reportUntypedClassDecorator]

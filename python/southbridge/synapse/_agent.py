@@ -23,8 +23,8 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from southbridge._kernel import Bus
-from southbridge.adapters.twisted import AgentResponse, Asked, KernelAgent, answered, lines, translated
-from southbridge.synapse._media import MediaResponse
+from southbridge.adapters.twisted import Asked, answered, lines, translated
+from southbridge.synapse._media import FileAgent, answered_into_file
 from southbridge.synapse._reactor import reader_of
 from southbridge.synapse._settings import Settings, open_web_client
 from southbridge.synapse._web import WebAgent, as_unknown
@@ -37,7 +37,7 @@ def take_over(hs: Any, settings: Settings) -> None:
     reader = reader_of(hs, settings)
     if reader is None:
         return
-    agent = FederationAgent(reader.bus, WebAgent(KernelAgent(open_web_client(hs))))
+    agent = FederationAgent(reader.bus, WebAgent(FileAgent(open_web_client(hs))))
     # As Synapse wraps its own: addresses that are server names are refused before anybody is asked.
     hs.get_federation_http_client().agent = BlocklistingAgentWrapper(
         agent, ip_blocklist=hs.config.server.federation_ip_range_blocklist
@@ -75,10 +75,8 @@ class FederationAgent:
                 asked.absoluteURI.decode("ascii"),
                 lines(asked.headers),
                 body or None,
-                waits=waits,
             )
-            respond = partial(MediaResponse, exchange) if waits else AgentResponse
-            answer = answered(exchange, asked, respond=respond)
+            answer = answered_into_file(exchange, asked) if waits else answered(exchange, asked)
         except Exception:
             answer = fail()
         return answer.addErrback(partial(translated, None)).addErrback(as_unknown)

@@ -1,6 +1,6 @@
 # Synapse is not in the venv of the checks.
 # pyright: reportMissingImports=false
-"""Files that homeservers send, written by the kernel into what Synapse has opened for them.
+"""Files that homeservers and others send, written by the kernel into what Synapse has opened for them.
 
 Synapse hands the body of a response to a protocol that writes into a file, by way of a hash. Where the two are those that
 are known, the kernel is told the file, writes and hashes the content beside the interpreter, and the protocol is told how
@@ -13,18 +13,35 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from southbridge import Response
 from southbridge._kernel import Exchange
-from southbridge.adapters._twisted_bodies import Exchanging
-from southbridge.adapters.twisted import AgentResponse, Asked
+from southbridge.adapters._twisted_bodies import Exchanging, Upload
+from southbridge.adapters.twisted import AgentResponse, Asked, KernelAgent, answered
 from southbridge.synapse import _needs
 
 logger = logging.getLogger("southbridge.synapse")
+
+
+class FileAgent(KernelAgent):
+    """As `KernelAgent`; whatever is got may go into a file."""
+
+    def _answered(self, exchange: Exchange, asked: Asked, upload: Upload | None) -> Deferred[Any]:
+        if asked.method != b"GET" or upload is not None:
+            return super()._answered(exchange, asked, upload)
+        return answered_into_file(exchange, asked)
+
+
+def answered_into_file(exchange: Exchange, asked: Asked) -> Deferred[Any]:
+    """As `answered`, for what may go into a file."""
+    waiting = exchange.waiting()
+    return answered(waiting, asked, respond=partial(MediaResponse, waiting))
 
 
 class MediaResponse(AgentResponse):

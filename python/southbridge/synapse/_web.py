@@ -20,7 +20,7 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from southbridge import AddressDeniedError, Timeout
-from southbridge.adapters.twisted import KernelAgent
+from southbridge.synapse._media import FileAgent
 from southbridge.synapse._reactor import reader_of
 from southbridge.synapse._settings import Settings, web_client
 
@@ -39,7 +39,7 @@ def take_over(settings: Settings) -> None:
         if reader_of(hs, settings) is None or why_not(hs.config) is not None:
             return
         blocked, allowed = self._ip_blocklist, self._ip_allowlist
-        self.agent = WebAgent(KernelAgent(web_client(blocked, allowed), timeout=PATIENCE))
+        self.agent = WebAgent(FileAgent(web_client(blocked, allowed), timeout=PATIENCE))
         if blocked:
             # As Synapse wraps its own: what is asked for by a blocked address is refused before anything is done.
             self.agent = BlocklistingAgentWrapper(self.agent, ip_blocklist=blocked, ip_allowlist=allowed)

@@ -156,10 +156,8 @@ impl Bus {
 
     /// Asks a homeserver for `uri` (`matrix-federation://name/path`), with these header fields and nothing added to them:
     /// by this bus's rules for names, addresses and certificates, and on its connections. All of it takes `timeout` at
-    /// most. What it gives is opened, fed nothing, and drawn. One that `waits` for a wish holds the body back until it is
-    /// finished, and may be told before that into which file it goes.
-    #[pyo3(signature = (method, uri, headers, body=None, *, waits=false, timeout=1260.0))]
-    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
+    /// most. What it gives is opened, fed nothing, and drawn.
+    #[pyo3(signature = (method, uri, headers, body=None, *, timeout=1260.0))]
     fn ask(
         &self,
         py: Python<'_>,
@@ -167,7 +165,6 @@ impl Bus {
         uri: &str,
         headers: &Bound<'_, PyAny>,
         body: Option<&Bound<'_, PyBytes>>,
-        waits: bool,
         timeout: f64,
     ) -> PyResult<Exchange> {
         let method = Method::from_bytes(method.as_bytes())
@@ -176,8 +173,7 @@ impl Bus {
         let request = PeerRequest::new(method, uri, values::headers(headers)?, body, seconds(timeout)?)
             .map_err(|failure| errors::of_failure(py, &failure))?;
         let response = Response::new(Outgoing::Bus { bus: self.id, request }, None);
-        let purpose = if waits { Purpose::Wish(Arc::default()) } else { Purpose::Stream };
-        Ok(Exchange::new(Py::new(py, response)?, purpose))
+        Ok(Exchange::new(Py::new(py, response)?, Purpose::Stream))
     }
 
     /// Asks how far it has come, now that everything up to `floor` was handed in; its ticket is drained with the answer.

@@ -331,6 +331,12 @@ impl Exchange {
         Ok(())
     }
 
+    /// In its place, one that has not been opened either: when the head of its response has come, the body is held back until
+    /// it is finished, and may be told before that into which file it goes.
+    fn waiting(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(Self::new(self.response()?.clone_ref(py), Purpose::Wish(Arc::default())))
+    }
+
     /// Has the body go into the file behind the descriptor `fd`, from `at` on, hashed on the way: all of it, or of one in
     /// parts the content of the second. At most `bytes_max` may come. `False` when that is no regular file. It goes on
     /// with that, or without, at `finish`.

@@ -265,8 +265,9 @@ pub fn open(port: &Port, outgoing: Outgoing, purpose: &Purpose) -> Result<Ends, 
             let Downloading { ticket, progress, ticks } = client.download(port, request, download.clone())?;
             Ok(Ends { ticket, draw: Some(ticks), feed: None, progress: Some(progress) })
         }
-        Purpose::Wish(_) => {
-            Err(Failure::InvalidRequest { reason: "only homeservers are asked so".to_owned() })
+        Purpose::Wish(wish) => {
+            let Opened { ticket, draw, feed } = client.open_as_wished(port, request, Arc::clone(wish))?;
+            Ok(Ends { ticket, draw: Some(draw), feed, progress: None })
         }
     })
 }

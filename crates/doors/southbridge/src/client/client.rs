@@ -10,8 +10,9 @@ use url::Url;
 use super::config::ClientConfig;
 use super::cookies::WhichCookies;
 use super::download::{Download, Progress, Save};
-use super::errands::{Cookies, Fetch, Stream, WithCookies};
+use super::errands::{Cookies, Fetch, Stream, Wished, WithCookies};
 use super::given::GivenCookie;
+use super::keeping::Wish;
 use super::request::{Body, Request};
 use super::settings::Settings;
 use super::{ClientError, Draw, Feed, Port};
@@ -98,6 +99,28 @@ impl Client {
             Ok((Stream { settings, prepared, flow }, (draw, feed)))
         })?;
         Ok(Opened { ticket, draw, feed })
+    }
+
+    /// The same for a request whose body is not fed. When the head of the response has come, its body is held back until the
+    /// feed is finished, and then goes where `wish` says; what is fed is for nobody. Takes three places at the port.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub fn open_as_wished(
+        &self,
+        port: &Port,
+        request: Request,
+        wish: Arc<Wish>,
+    ) -> Result<Opened, ClientError> {
+        let room = self.settings.config.limits.buffer_bytes;
+        let settings = Arc::clone(&self.settings);
+        let (ticket, (draw, feed)) = open(port, |opening| {
+            let (flow, draw) = opening.downward(room)?;
+            let (feed, fed) = opening.upward(room)?;
+            let prepared = Box::new(request.prepare(&settings.config, None)?);
+            Ok((Wished { stream: Stream { settings, prepared, flow }, fed, wish }, (draw, feed)))
+        })?;
+        Ok(Opened { ticket, draw, feed: Some(feed) })
     }
 
     /// Hands `request` in at `port`, whose body is fed (`Body::Stream`); the answer is `Answer::Response`. Takes two

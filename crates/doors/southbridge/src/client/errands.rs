@@ -14,10 +14,11 @@ use super::cookies::{Jar, WhichCookies};
 use super::given::GivenCookie;
 use super::incoming::Incoming;
 use super::journey::{Arrived, Journey};
+use super::keeping::{Wish, Wishing, answer_as_wished};
 use super::request::Prepared;
 use super::response::Answer;
 use super::settings::Settings;
-use super::{ClientError, Flow};
+use super::{ClientError, Fed, Flow};
 use crate::Southbridge;
 
 /// Asks, and brings the whole response.
@@ -56,6 +57,25 @@ impl Errand<Southbridge> for Stream {
         let Self { settings, prepared, flow } = *self;
         let journey = Journey::new(Rc::clone(desk), settings, *prepared);
         line.carry(move |reply| async move { answer_in_pieces(reply, flow, journey.arrive()).await })
+    }
+}
+
+/// Asks, answers with the head, and does with the body what is then wished for.
+pub(super) struct Wished {
+    pub(super) stream: Stream,
+    pub(super) fed: Fed,
+    pub(super) wish: Arc<Wish>,
+}
+
+impl Errand<Southbridge> for Wished {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let Self { stream: Stream { settings, prepared, flow }, fed, wish } = *self;
+        let wishing = Wishing { fed, wish, files: Rc::clone(desk.files()) };
+        let journey = Journey::new(Rc::clone(desk), settings, *prepared);
+        line.carry(move |reply| async move {
+            let arriving = async { journey.arrive().await.map(|arrived| (arrived, None)) };
+            answer_as_wished(reply, flow, wishing, arriving).await;
+        })
     }
 }
 
