@@ -578,8 +578,11 @@ class Bus:
         pdus: Sequence[tuple[bytes, str]],
         edus: Sequence[tuple[str, bytes]],
         now_ms: int,
+        *,
+        patience: float | None = None,
     ) -> int:
-        """Carry this to one destination, after whatever waits for it. The ticket is drained when it is there."""
+        """Carry this to one destination, after whatever waits for it. The ticket is drained when it is there, or when it
+        was tried for ``patience`` seconds (by default ``give_back_after``), and once more then."""
 
     def ask(
         self,
@@ -595,8 +598,11 @@ class Bus:
     def progress(self, floor: int) -> int:
         """Ask how far it has come, now that everything up to `floor` was handed in."""
 
+    def heard(self, destination: str) -> int:
+        """``destination`` has said something: what waits for it, if it could not be reached, is tried at once."""
+
     def wake(self, destination: str) -> int:
-        """Something was heard from it."""
+        """``destination`` is back: what waits for it is tried at once, and whatever is handed in next."""
 
     def give_back(self, destination: str) -> int:
         """Give it back at once."""

@@ -9,6 +9,7 @@ import os
 import select
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class Homeserver:
         self.sent: list[dict[str, Any]] = []
         self.asked: list[tuple[str, list[tuple[str, str]]]] = []
         self.is_shut = False
+        # Counts what came while it was shut.
+        self.refused = threading.Semaphore(0)
         home = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,6 +51,8 @@ class Homeserver:
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+                if home.is_shut:
+                    home.refused.release()
 
             def do_GET(self) -> None:
                 home.asked.append((self.path, self.headers.items()))
@@ -235,6 +240,42 @@ def test_who_takes_nothing_is_given_back(home: Homeserver) -> None:
     assert answer(bus, bus.carry(home.name, [(b'{"n":1}', "$one")], [], 1)) is not None
     assert [pdu["n"] for body in home.sent for pdu in body["pdus"]] == [1]
     answer(bus, bus.close(20))
+
+
+def test_nobody_is_given_back_untried(home: Homeserver) -> None:
+    """What is carried was refused at once and after about a second, and would be tried again two seconds after that. Before it
+    is given up, it is tried once more; and once is all that a patience of zero gives."""
+    bus = home.bus(give_back_after=1.9)
+    home.is_shut = True
+    carrying = bus.carry(home.name, [(b'{"n":1}', "$one")], [], 1)
+    assert home.refused.acquire(timeout=10)
+    assert home.refused.acquire(timeout=10)
+    home.is_shut = False
+    assert isinstance(answer(bus, carrying), list)
+    assert [pdu["n"] for body in home.sent for pdu in body["pdus"]] == [1]
+    home.is_shut = True
+    once = answer(bus, bus.carry(home.name, [(b'{"n":2}', "$two")], [], 1, patience=0))
+    assert isinstance(once, SouthbridgeError)
+    assert home.refused.acquire(timeout=10)
+    assert not home.refused.acquire(blocking=False)
+    answer(bus, bus.close(0))
+
+
+def test_who_says_something_is_tried_at_once(home: Homeserver) -> None:
+    """It was refused at once, and after one, two and four seconds more; the next attempt is five seconds away, or more. It is made
+    as soon as the homeserver has said something."""
+    bus = home.bus()
+    home.is_shut = True
+    bus.send_pdu(b'{"n":1}', "$one", [home.name], 12)
+    for _ in range(4):
+        assert home.refused.acquire(timeout=20)
+    home.is_shut = False
+    began = time.monotonic()
+    assert answer(bus, bus.heard("other.example")) is None
+    assert answer(bus, bus.heard(home.name)) is None
+    assert until_settled(bus, 12).told == [(home.name, 12, False)]
+    assert time.monotonic() - began < 4
+    answer(bus, bus.close(12))
 
 
 def test_what_cannot_be_used_is_named(home: Homeserver) -> None:

@@ -153,8 +153,9 @@ impl Owed {
         self.changed.insert(destination.clone());
     }
 
-    /// Who is to be given back now: has waited too long, or for too much.
-    pub fn overdue(&self, now: Instant) -> Vec<ServerName> {
+    /// Who is to be given back now: has waited too long, or for too much. Whoever `is_spared` may wait longer, but not for
+    /// more.
+    pub fn overdue(&self, now: Instant, is_spared: impl Fn(&ServerName) -> bool) -> Vec<ServerName> {
         let OwedLimits { age_max, items_max, bytes_max } = self.limits;
         let mut waiting: Vec<(Instant, &ServerName, &Line)> = self
             .lines
@@ -168,10 +169,10 @@ impl Owed {
             waiting.truncate(quarter);
             return waiting.into_iter().map(|(_, name, _)| name.clone()).collect();
         }
-        let is_late = |since: Instant, line: &Line| {
-            now.saturating_since(since) >= age_max || line.waiting.len() > items_max
-        };
-        waiting.retain(|(since, _, line)| is_late(*since, line));
+        waiting.retain(|(since, name, line)| {
+            let is_late = now.saturating_since(*since) >= age_max && !is_spared(name);
+            is_late || line.waiting.len() > items_max
+        });
         waiting.into_iter().map(|(_, name, _)| name.clone()).collect()
     }
 
@@ -286,7 +287,8 @@ mod tests {
         owed.handle_delivered(&name("a.test"), Seq(1));
         owed.handle_delivered(&name("b.test"), Seq(2));
         let late = T0 + OwedLimits::default().age_max;
-        assert_eq!(owed.overdue(late), [name("a.test")]);
+        assert_eq!(owed.overdue(late, |one| *one == name("a.test")), [], "it is spared");
+        assert_eq!(owed.overdue(late, |_| false), [name("a.test")]);
         owed.give_back(&name("a.test"));
         assert_eq!(hand_in(&mut owed, 12, 3, &["a.test", "b.test"], late), 1);
         let mut all = owed.take(12);
@@ -302,9 +304,9 @@ mod tests {
         let at = |seconds| T0 + Duration::from_secs(seconds);
         hand_in(&mut owed, 1, 1, &["a.test", "b.test"], at(0));
         hand_in(&mut owed, 2, 2, &["b.test", "c.test"], at(1));
-        assert_eq!(owed.overdue(at(2)), []);
+        assert_eq!(owed.overdue(at(2), |_| false), []);
         hand_in(&mut owed, 3, 3, &["d.test"], at(2));
-        assert_eq!((owed.bytes(), owed.overdue(at(2))), (300, vec![name("a.test")]));
+        assert_eq!((owed.bytes(), owed.overdue(at(2), |_| false)), (300, vec![name("a.test")]));
         owed.give_back(&name("a.test"));
         owed.give_back(&name("b.test"));
         assert_eq!((owed.bytes(), owed.destinations()), (200, 2));
@@ -315,6 +317,6 @@ mod tests {
     fn a_line_has_a_bound() {
         let mut owed = Owed::new(OwedLimits { items_max: 3, ..OwedLimits::default() });
         (1..=4).for_each(|at| assert_eq!(hand_in(&mut owed, at, at, &["a.test"], T0), 1));
-        assert_eq!(owed.overdue(T0), [name("a.test")]);
+        assert_eq!(owed.overdue(T0, |_| true), [name("a.test")], "nobody is spared from it");
     }
 }

@@ -133,7 +133,9 @@ impl Bus {
     }
 
     /// Carries PDUs and EDUs to one destination, after whatever waits for it; its ticket is drained when all of it is
-    /// there, or will not get there from here.
+    /// there, or will not get there from here. It is tried again for `patience` seconds (`give_back_after`, when none are
+    /// given), and once more then.
+    #[pyo3(signature = (destination, pdus, edus, now_ms, *, patience=None))]
     fn carry(
         &self,
         py: Python<'_>,
@@ -141,7 +143,9 @@ impl Bus {
         pdus: Vec<Pdu<'_>>,
         edus: Vec<Edu<'_>>,
         now_ms: u64,
+        patience: Option<f64>,
     ) -> PyResult<u64> {
+        let patience = patience.map_or(Ok(self.carry_timeout), seconds)?;
         let pdu = |(pdu, event_id): Pdu<'_>| PduParts {
             bytes: Bytes::copy_from_slice(pdu.as_bytes()),
             event_id: event_id.into(),
@@ -151,7 +155,7 @@ impl Bus {
             edus.into_iter().map(|(edu_type, content)| edu_parts(&edu_type, &content, now_ms)).collect();
         let destination = name(destination)?;
         let port = self.ours(py)?;
-        self.told(py, bus_port::carry(port, self.id, destination, pdus, edus, self.carry_timeout))
+        self.told(py, bus_port::carry(port, self.id, destination, pdus, edus, patience))
     }
 
     /// Asks a homeserver for `uri` (`matrix-federation://name/path`), with these header fields and nothing added to them:
@@ -181,7 +185,12 @@ impl Bus {
         self.told(py, bus_port::progress(self.ours(py)?, self.id, floor))
     }
 
-    /// Something was heard from `destination`.
+    /// `destination` has said something: what waits for it, if it could not be reached, is tried at once.
+    fn heard(&self, py: Python<'_>, destination: &str) -> PyResult<u64> {
+        self.told(py, bus_port::heard(self.ours(py)?, self.id, name(destination)?))
+    }
+
+    /// `destination` is back.
     fn wake(&self, py: Python<'_>, destination: &str) -> PyResult<u64> {
         self.told(py, bus_port::wake(self.ours(py)?, self.id, name(destination)?))
     }

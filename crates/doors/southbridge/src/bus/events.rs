@@ -18,6 +18,9 @@ impl Inner {
             event => {
                 log(&event);
                 self.counters.happened(&event);
+                if let Event::Held { destination, why, .. } = &event {
+                    self.attempts.held(destination, *why);
+                }
                 if is_result(&event) {
                     self.ring.write(Rc::new(event));
                 }

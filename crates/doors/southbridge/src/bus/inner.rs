@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::answers::Held;
+use super::attempts::Attempts;
 use super::canonicals::Canonicals;
 use super::counters::Counters;
 use super::ending::Silent;
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) desk: Desk,
     pub(super) ring: Rc<Ring>,
     pub(super) waiting: Waiting,
+    pub(super) attempts: Attempts,
     pub(super) counters: Counters,
     pub(super) timing: Timing,
     pub(super) canonical: Canonicals,
@@ -75,6 +77,7 @@ impl Inner {
             desk,
             ring,
             waiting: Waiting::default(),
+            attempts: Attempts::default(),
             counters: Counters::default(),
             timing,
             canonical: Canonicals::default(),

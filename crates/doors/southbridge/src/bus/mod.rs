@@ -12,6 +12,7 @@
 
 mod answers;
 mod asking;
+mod attempts;
 mod canonicals;
 mod config;
 mod counters;
@@ -119,6 +120,15 @@ impl SideBus {
     /// kernel as in its queue.
     pub fn wake(&self, destination: &ServerName) {
         self.inner.wake(destination);
+    }
+
+    /// Has what is queued for `destination` tried now, as [`wake`](Self::wake) does, and ends when an attempt has come to
+    /// nothing. One that comes to something does not end it.
+    pub async fn until_in_vain(&self, destination: &ServerName) {
+        let place = self.inner.attempts.watch(destination);
+        let in_vain = place.news.notified();
+        self.inner.wake(destination);
+        in_vain.await;
     }
 
     /// The keys of other homeservers, and checking what they signed.

@@ -132,19 +132,15 @@ impl Carry {
         let carried = post.carrying(&destination);
         let place = Place { post, destination, carried: Rc::clone(&carried) };
         let only: Arc<[ServerName]> = [place.destination.clone()].into();
-        let deadline = post.clock.to_tokio(post.clock.now() + timeout);
-        let Some(last) = hand_in(post, pdus, edus, &only).await.map_err(|error| refused(&error))? else {
-            return Ok(Answer::Carried(Vec::new()));
+        let carrying = async {
+            let last = hand_in(post, pdus, edus, &only).await.map_err(|error| refused(&error))?;
+            let Some(last) = last else { return Ok(Some(Vec::new())) };
+            carried.accepted(last);
+            Ok::<_, ClientError>(carried.ended().await)
         };
-        carried.accepted(last);
-        match tokio::time::timeout_at(deadline, carried.ended()).await {
-            Ok(Some(refused)) => Ok(Answer::Carried(refused)),
-            Ok(None) => Err(untaken(&place.destination)),
-            Err(_late) => {
-                post.give_back(&place.destination).await;
-                Err(untaken(&place.destination))
-            }
-        }
+        let ended = post.tried(&place.destination, carrying, timeout).await;
+        let said = ended.unwrap_or(Ok(None))?;
+        said.map(Answer::Carried).ok_or_else(|| untaken(&place.destination))
     }
 }
 
@@ -212,6 +208,22 @@ impl Errand<Southbridge> for Wake {
         line.carry(move |reply| async move {
             let woken = post.map(|post| post.bus.wake(&self.destination));
             reply.give(woken.map(|()| Answer::Done).ok_or_else(no_bus));
+        })
+    }
+}
+
+/// Ends the back-off of a destination for which something waits.
+pub(super) struct Heard {
+    pub(super) bus: BusId,
+    pub(super) destination: ServerName,
+}
+
+impl Errand<Southbridge> for Heard {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let post = desk.buses().get(self.bus);
+        line.carry(move |reply| async move {
+            let heard = post.map(|post| post.heard(&self.destination));
+            reply.give(heard.map(|()| Answer::Done).ok_or_else(no_bus));
         })
     }
 }

@@ -27,7 +27,7 @@ use southbridge_words::{ServerName, Ticket, WallTime};
 use crate::bus::Traffic;
 use crate::client::{ClientError, Port};
 pub use asking::{PeerRequest, ask, ask_as_wished};
-use errands::{Carry, Close, GiveBack, Open, Progress, SendEdu, SendPdu, Wake};
+use errands::{Carry, Close, GiveBack, Heard, Open, Progress, SendEdu, SendPdu, Wake};
 pub(crate) use post::Buses;
 pub use setup::{BusSetup, PreparedBus, addresses};
 pub use southbridge_bus::edus::Along;
@@ -116,7 +116,8 @@ pub fn send_edu(
 }
 
 /// Carries `pdus` and `edus` to `destination`, after whatever waits for it; the answer, `Answer::Carried`, comes when all of
-/// it was delivered. After `timeout` the destination is given back, with all that waits for it.
+/// it was delivered. It is tried again for as long as `timeout`, and once more then; if nothing comes of that either, the
+/// destination is given back, with all that waits for it.
 ///
 /// # Errors
 /// As [`send_edu`].
@@ -141,12 +142,21 @@ pub fn progress(port: &Port, bus: BusId, floor: u64) -> Result<Ticket, ClientErr
     Ok(port.submit(Progress { bus, floor })?)
 }
 
-/// Something was heard from `destination`: what waits for it is tried at once.
+/// `destination` is back: what waits for it is tried at once, and whatever is handed in next.
 ///
 /// # Errors
 /// As [`progress`].
 pub fn wake(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket, ClientError> {
     Ok(port.submit(Wake { bus, destination })?)
+}
+
+/// `destination` has said something: if something waits for it because it could not be reached, that is tried at once. This
+/// costs little, and may be told of whoever says anything.
+///
+/// # Errors
+/// As [`progress`].
+pub fn heard(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket, ClientError> {
+    Ok(port.submit(Heard { bus, destination })?)
 }
 
 /// Gives `destination` back at once.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use southbridge_bus::edus::Along;
-use southbridge_bus::externaliser::{Event, GivenUp};
+use southbridge_bus::externaliser::{Event, GivenUp, QueueState};
 use southbridge_bus::owed::Owed;
 use southbridge_kernel::Clock;
 use southbridge_kernel::discovery::Discover;
@@ -118,6 +118,38 @@ impl Post {
                 all.remove(destination);
             }
         }
+    }
+
+    /// `destination` has said something.
+    pub(super) fn heard(&self, destination: &ServerName) {
+        if self.bus.queue(destination).is_some_and(|queue| queue.state == QueueState::Waiting) {
+            self.bus.wake(destination);
+        }
+    }
+
+    /// Waits for what is `carrying` something to `destination`; none when it has not come to an end. After `timeout` there is
+    /// one more attempt: the destination may be back since the last, which may be minutes ago. Then it is given back.
+    pub(super) async fn tried<T>(
+        &self,
+        destination: &ServerName,
+        carrying: impl Future<Output = T>,
+        timeout: Duration,
+    ) -> Option<T> {
+        let mut carrying = std::pin::pin!(carrying);
+        let deadline = self.clock.now() + timeout;
+        if !timeout.is_zero()
+            && let Ok(done) = tokio::time::timeout_at(self.clock.to_tokio(deadline), &mut carrying).await
+        {
+            return Some(done);
+        }
+        tokio::select! {
+            biased;
+            done = &mut carrying => return Some(done),
+            () = self.bus.until_in_vain(destination) => {}
+            () = tokio::time::sleep_until(self.clock.to_tokio(deadline + LAST_ATTEMPT_MAX)) => {}
+        }
+        self.give_back(destination).await;
+        None
     }
 
     /// Gives up whatever waits for `destination`, and stops what is under way to it.
@@ -239,7 +271,9 @@ impl Post {
 
     /// Gives back whoever has taken nothing for too long.
     async fn look_after(&self) {
-        let overdue = self.owed.borrow().overdue(self.clock.now());
+        // Of those whose turn in Synapse's database it is: that has a deadline of its own.
+        let is_carried = |destination: &ServerName| self.carried.borrow().contains_key(destination);
+        let overdue = self.owed.borrow().overdue(self.clock.now(), is_carried);
         for destination in overdue {
             info!(%destination, "destination given back to the homeserver");
             self.give_back(&destination).await;
@@ -278,5 +312,7 @@ async fn listen(post: Weak<Post>, mut results: Results, clock: Clock) {
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+// As long as an attempt may take, and the five seconds that lie between two times that a host is woken.
+const LAST_ATTEMPT_MAX: Duration = Duration::from_secs(75);
 /// What is refused beyond that since it was asked for last is only counted.
 const REFUSED_MAX: usize = 1000;
