@@ -41,6 +41,14 @@ def has(module: str) -> bool:
     return found is not None and subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
+def has_any(*releases: str) -> bool:
+    """Whether Synapse is one of these."""
+    found = python()
+    asked = [str(found), "-c", "from importlib import metadata; print(metadata.version('matrix-synapse'))"]
+    said = subprocess.run(asked, capture_output=True, check=False, text=True).stdout if found else ""
+    return said.strip() in releases
+
+
 class Synapse:
     """One of them, on SQLite or another database. ``start``, and ``end`` or ``kill``, as often as is wanted."""
 

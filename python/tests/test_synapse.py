@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from southbridge.synapse._releases import RELEASES
 
 from . import synapses
 from .databases import Database
-from .homeservers import Homeserver, Homeservers
+from .homeservers import Asked, Homeserver, Homeservers, Reply, ask
 from .synapses import Synapse, until
 
 pytestmark = [
@@ -154,6 +155,68 @@ def test_who_is_back_is_tried_at_once(world: World) -> None:
     assert home.log.read_text().count("Failed to send transaction") == failures
 
 
+def test_who_speaks_is_tried_at_once(world: World) -> None:
+    """One refuses four times, and the kernel waits for five seconds and more before it tries again; but it asks for something
+    itself, and is tried at once. Synapse has not noticed that there was anything with it."""
+    room = world.begin({})
+    busy, home = world.homeservers[0], world.synapse
+    send = "/_matrix/federation/v1/send/"
+    refused: list[Asked] = []
+
+    def refuse(asked: Asked) -> Reply:
+        refused.append(asked)
+        return Reply(b"{}", status="503 Service Unavailable")
+
+    busy.answers[send] = refuse
+    home.say(room, "waits")
+    until(lambda: len(refused) == 4, "it has refused four times")
+    del busy.answers[send]
+    path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{home.name}"
+    ask(busy, home.port, home.name, ("GET", path))
+    until(lambda: busy.events() == ["waits"], "it is tried", 4)
+
+
+# That somebody was given back is heard of, and written down when the test says so.
+SLOWLY = """
+from pathlib import Path
+from synapse.logging.context import make_deferred_yieldable
+from southbridge.synapse._progress import Progress
+
+write_places = Progress._write_places
+
+async def slowly(self):
+    if self._given_back:
+        Path("heard").touch()
+    while self._given_back and not Path("go on").exists():
+        from twisted.internet import reactor, task
+        await make_deferred_yieldable(task.deferLater(reactor, 0.05, lambda: None))
+    await write_places(self)
+
+Progress._write_places = slowly
+"""
+
+
+def test_who_is_back_meanwhile_is_not_backed_off_from(world: World) -> None:
+    """One is given back, and is there again and asks for something before that has been written down. Nobody backs off from it:
+    it hears of the latest at once."""
+    (world.folder / "sitecustomize.py").write_text(SLOWLY)
+    room = world.begin({"give_back_after": 1.0})
+    away, home = world.homeservers[0], world.synapse
+    home.say(room, "before")
+    world.until_heard(["before"])
+    world.until_written(away.name)
+    world.homeservers.close(away)
+    home.say(room, "lost")
+    until((world.folder / "heard").exists, "it is given back")
+    world.homeservers.open(away)
+    path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{home.name}"
+    ask(away, home.port, home.name, ("GET", path))
+    (world.folder / "go on").touch()
+    world.until_heard(["lost"], away)
+    world.until_written(away.name)
+    assert not home.rows("SELECT 1 FROM destinations WHERE retry_interval > 0")
+
+
 @on_each
 def test_a_crash_loses_nothing(world: World) -> None:
     """Two are away when Synapse is killed in the middle of a storm, one of which it has never reached. After the start
@@ -220,6 +283,17 @@ def test_a_synapse_that_lacks_something_is_left_alone(world: World) -> None:
     assert "ERROR" in line
     assert "sends by itself: southbridge does not know it: " in line
     assert "LaterGauge.unregister_hooks_for_homeserver_instance_id (not there)" in line
+    world.synapse.say(room, "by itself")
+    world.until_heard(["by itself"])
+
+
+@pytest.mark.skipif(synapses.has_any(*RELEASES), reason="this release is known")
+def test_an_old_release_is_left_alone(world: World) -> None:
+    """A release as it is, which has not what the module needs: one line says what is missing, and Synapse sends by itself."""
+    room = world.begin({})
+    [line] = [line for line in world.synapse.lines() if "southbridge.synapse - " in line]
+    assert "sends by itself: southbridge does not know it: " in line
+    assert line.endswith((" (not there)", " (other parameters)")) or " has no " in line
     world.synapse.say(room, "by itself")
     world.until_heard(["by itself"])
 

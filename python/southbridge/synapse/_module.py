@@ -57,9 +57,11 @@ def _take_over(settings: Settings) -> tuple[bool, str]:
         )
     import synapse.server
 
+    from southbridge.synapse import _hearing
     from southbridge.synapse._sender import make_sender
 
     synapse.server.FederationSender = make_sender(settings, nearest(version))
+    _hearing.take_over()
     if settings.clients:
         from southbridge.synapse import _web
 

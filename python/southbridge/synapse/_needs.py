@@ -21,6 +21,7 @@ _QUEUE = "synapse.federation.sender.per_destination_queue"
 _ASKING = "synapse.http.matrixfederationclient:MatrixFederationHttpClient"
 _SENDER = "synapse.federation.sender"
 _DELIVERED = "synapse.module_api.callbacks.federation"
+_HEARING = "synapse.federation.transport.server._base"
 _STORE = "synapse.storage.databases.main"
 
 _CALLS: Calls = {
@@ -83,6 +84,7 @@ _CALLS: Calls = {
     "synapse.federation.units:serialize_and_filter_pdus": ("pdus", "time_now"),
     "synapse.notifier:Notifier.notify_remote_server_up": ("self", "server"),
     "synapse.util.retryutils:get_retry_limiter": None,
+    f"{_HEARING}:Authenticator.authenticate_request": ("self", "request", "content"),
     "synapse.logging.context:make_deferred_yieldable": None,
     "synapse.logging.context:run_in_background": None,
     "synapse.storage.database:DatabasePool.runInteraction": None,
@@ -134,6 +136,8 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     f"{_ASKING}.__init__": ("agent",),
     f"{_ASKING}._send_request": ("agent",),
     "synapse.http.client:BaseHttpClient.request": ("agent",),
+    f"{_HEARING}:Authenticator.__init__": ("notifier",),
+    "synapse.notifier:Notifier.__init__": ("federation_sender",),
     "synapse.http.client:SimpleHttpClient.__init__": ("_ip_allowlist", "_ip_blocklist", "agent"),
     "synapse.module_api:ModuleApi.__init__": ("_hs",),
     f"{_QUEUE}:PerDestinationQueue.__init__": (

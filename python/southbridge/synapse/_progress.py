@@ -35,7 +35,7 @@ class Progress:
         # How often there is still to be asked. Twice once all is quiet: what ended in the moment of the answer is in the next.
         self._turns = 0
         self._is_closed = False
-        # Places that are to be written, and who is to be backed off from once his is.
+        # Places that are to be written, and who is to be caught up once his is.
         self._unwritten: dict[str, int] = {}
         self._given_back: set[str] = set()
 
@@ -120,12 +120,12 @@ class Progress:
             if self._unwritten.get(destination) == position:
                 del self._unwritten[destination]
         self._given_back -= given_back
-        for destination in given_back:
+        for number, destination in enumerate(given_back):
             logger.info(
                 "TX [%s] has taken nothing for too long: it will be caught up",
                 destination,
             )
-            await self._sender.transactions.mark_failing(destination)
+            self._hs.get_reactor().callLater(number * TRIED_EVERY, self._sender.try_once, destination)
 
     async def _store_positions(self, positions: dict[str, int]) -> None:
         if positions:
@@ -149,3 +149,5 @@ class Progress:
 
 
 TURNS = 2
+# Seconds between two of those who are given back at the same time: each is looked for in the database.
+TRIED_EVERY = 0.01

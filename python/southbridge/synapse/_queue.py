@@ -102,7 +102,10 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
 
     async def _transaction_transmission_loop(self) -> None:
         self._is_asked = self._is_carried = False
-        await super()._transaction_transmission_loop()
+        try:
+            await super()._transaction_transmission_loop()
+        finally:
+            self._sender.transactions.once.discard(self._destination)
         if self._is_carried:
             # It lies in the database still.
             self.ask()

@@ -20,6 +20,7 @@ from synapse.metrics import SERVER_NAME_LABEL
 from synapse.util.async_helpers import ObservableDeferred
 from synapse.util.duration import Duration
 
+from southbridge import SouthbridgeError
 from southbridge.synapse._deliveries import Deliveries
 from southbridge.synapse._figures import Figures
 from southbridge.synapse._progress import Progress
@@ -185,6 +186,23 @@ class KernelSender(StockSender):  # type: ignore[misc]
             if queue is not None:
                 queue.ask()
         super().wake_destination(destination)
+
+    def heard_of(self, destination: str) -> None:
+        """``destination`` has asked Synapse for something, or told it."""
+        if self.figures.is_quiet or not self._is_of_this_shard(destination):
+            return
+        if destination in self.live or destination in self.transactions.carrying:
+            # Whoever asks is answered, whatever becomes of this.
+            with contextlib.suppress(ValueError, SouthbridgeError):
+                self._bus.heard(destination)
+
+    def try_once(self, destination: str) -> None:
+        """Try at once to catch up ``destination``, which was given back: it may have been back before that was heard of. If it
+        is not, Synapse backs off from it, and whatever is heard from it after that ends the back-off."""
+        queue = self.queue(destination)
+        if queue is not None and not queue.is_live:
+            self.transactions.once.add(destination)
+            queue.attempt_new_transaction()
 
     async def _wake_destinations_needing_catchup(self) -> None:
         """Wakes those for whom something lies in the database: a page of them at a time, and not one every five seconds."""

@@ -24,7 +24,7 @@ from synapse.logging.opentracing import (
     tags,
     whitelisted_homeserver,
 )
-from synapse.util.retryutils import NotRetryingDestination, get_retry_limiter
+from synapse.util.retryutils import get_retry_limiter
 
 from southbridge.synapse._deliveries import Deliveries
 from southbridge.synapse._reactor import BusReader
@@ -44,6 +44,8 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
         self._deliveries = deliveries
         self.carrying: set[str] = set()
         """To whom something is carried just now."""
+        self.once: set[str] = set()
+        """Those of whom a single attempt says enough."""
 
     async def send_new_transaction(self, destination: str, pdus: list[Any], edus: list[Any]) -> None:
         """Wait until ``destination`` has all of it. Raises when it does not get it from here, and backs off."""
@@ -78,31 +80,18 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
         bodies = [(body, event.event_id) for event in pdus if (body := pdu_body(event)) is not None]
         contents = [(edu.edu_type, encode_canonical_json(edu.content)) for edu in edus]
         bus = self._reader.bus
+        patience = 0.0 if destination in self.once else None
         self.carrying.add(destination)
         try:
-            carrying = self._reader.answer(lambda: bus.carry(destination, bodies, contents, now))
+            carrying = self._reader.answer(
+                lambda: bus.carry(destination, bodies, contents, now, patience=patience)
+            )
             refused: list[tuple[str, str, str]] = await make_deferred_yieldable(carrying)
         except Exception as error:
             raise RequestSendFailed(error, can_retry=True) from error
         finally:
             self.carrying.discard(destination)
         return refused
-
-    async def mark_failing(self, destination: str) -> None:
-        """Back off from ``destination``, which has taken nothing for too long."""
-        try:
-            limiter = await get_retry_limiter(
-                destination=destination,
-                our_server_name=self.server_name,
-                hs=self._hs,
-                clock=self.clock,
-                store=self._store,
-            )
-            with limiter:
-                raise RequestSendFailed(TimeoutError("it has taken nothing in time"), can_retry=True)
-        except (NotRetryingDestination, RequestSendFailed):
-            # What was to be written down has been.
-            pass
 
 
 def _contexts(destination: str, edus: list[Any]) -> list[Any]:
