@@ -152,6 +152,7 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     f"{_SENDER}:FederationSender.__init__": (
         "_federation_shard_config",
         "_instance_name",
+        "_is_processing",
         "_is_shutdown",
         "_per_destination_queues",
         "_transaction_manager",

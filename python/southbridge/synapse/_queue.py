@@ -64,7 +64,7 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
     def send_pdu(self, pdu: Any) -> None:
         if self.is_live:
             self._sender.hand_in(pdu, [self._destination])
-        else:
+        elif not (self._sender.holds(self) and self._sender.can_catch_up(self._destination)):
             super().send_pdu(pdu)
 
     def send_presence(self, states: Iterable[Any], start_loop: bool = True) -> None:
@@ -92,7 +92,7 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
 
     def attempt_new_transaction(self) -> None:
         # What is live is on its way already.
-        if not self.is_live or self._is_asked:
+        if self._is_asked if self.is_live else not self._sender.holds(self):
             super().attempt_new_transaction()
 
     def _start_catching_up(self) -> None:

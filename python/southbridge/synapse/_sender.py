@@ -49,6 +49,8 @@ class KernelSender(StockSender):  # type: ignore[misc]
         self.live: set[str] = set()
         # Those without a queue yet, for whom there may be something in the database.
         self._asked: set[str] = set()
+        # Those who wait until what was on record at the start has been handed in; None once it has.
+        self._held: set[LiveQueue] | None = set()
         self.figures = Figures(hs.hostname)
         self.deliveries = Deliveries(hs)
         self.transactions = KernelTransactions(hs, reader, self.deliveries)
@@ -73,9 +75,32 @@ class KernelSender(StockSender):  # type: ignore[misc]
         hs.get_reactor().addSystemEventTrigger("before", "shutdown", self._end)
 
     async def _begin(self) -> None:
-        """Send what was on record when the process before this one ended. Synapse by itself leaves it until the next event."""
-        await make_deferred_yieldable(self._started.observe())
-        self.notify_new_events(self.store.get_room_max_token())
+        """Send what was on record when the process before this one ended. Synapse by itself leaves it until the next event.
+
+        Whoever lags behind is caught up after that: he is sent the latest of a room, and what is on record before it would
+        follow it otherwise.
+        """
+        try:
+            await make_deferred_yieldable(self._started.observe())
+            self.notify_new_events(self.store.get_room_max_token())
+            latest = self.clock.time_msec() + BEGIN_MAX_MS
+            while self._is_processing and self.clock.time_msec() < latest:
+                await self.clock.sleep(BEGIN_LOOK_EVERY)
+        finally:
+            held, self._held = self._held or set(), None
+            for queue in held:
+                queue.attempt_new_transaction()
+
+    def holds(self, queue: LiveQueue) -> bool:
+        """Whether ``queue`` has to wait; it is told when it has not any more."""
+        if self._held is None:
+            return False
+        self._held.add(queue)
+        return True
+
+    def can_catch_up(self, destination: str) -> bool:
+        """Whether Synapse can, by what was on record at the start."""
+        return self._start.was_reached(destination)
 
     def queues(self) -> Iterable[LiveQueue]:
         """All queues that there are."""
@@ -250,3 +275,6 @@ def make_sender(settings: Settings, release: Release) -> Callable[[Any], Any]:
 
 
 WAKE_PAGE_EVERY = Duration(milliseconds=500)
+BEGIN_LOOK_EVERY = Duration(milliseconds=50)
+# Where events never cease to come, nobody waits longer than this for those that were on record.
+BEGIN_MAX_MS = 30_000
