@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::programs::run;
-use crate::shell::{Done, Failure, announce, cargo, checkout, command, step, target_dir};
+use crate::shell::{Done, Failure, announce, cargo, checkout, command, step, step_within, target_dir};
 use crate::suite::Extent;
 use crate::synapse;
 use crate::wheel::HOSTILE_VARIABLE;
@@ -68,19 +69,26 @@ pub fn test(extent: Extent, filter: Option<&str>, synapse: Option<&Path>) -> Don
     Ok(())
 }
 
-/// The tests that tell whether the module works in the Synapse of the interpreter `synapse` at all, or those of them whose
-/// name contains `filter`; `name` is what it is called while they run.
+/// `tests` of `python/tests` in the Synapse of the interpreter `synapse`, or those of them whose name contains `filter`; each is
+/// said when it has ended, and all of them end within `limit`. `name` is what it is called while they run.
 ///
 /// # Errors
-/// One of them failed.
-pub fn smoke(synapse: &Path, filter: Option<&str>, name: &str) -> Done {
+/// One of them failed, or it took too long.
+pub fn with_synapse(
+    synapse: &Path,
+    tests: &[&str],
+    filter: Option<&str>,
+    name: &str,
+    limit: Duration,
+) -> Done {
     venv()?;
     let mut pytest = python();
-    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests/test_synapse.py"]);
+    pytest.args(["-m", "pytest", "-v", "--no-header", "-p", "no:cacheprovider"]);
+    pytest.args(tests.iter().map(|test| format!("python/tests/{test}")));
     if let Some(filter) = filter {
         pytest.args(["-k", filter]);
     }
-    step(name, pytest.env(synapse::PYTHON_VARIABLE, synapse))
+    step_within(name, pytest.env(synapse::PYTHON_VARIABLE, synapse), limit)
 }
 
 /// Builds the program with the hostile peers; where it is.
@@ -187,7 +195,8 @@ fn venv() -> Done {
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == groups) {
         return Ok(());
     }
-    let dir = venv_dir();
+    // Somebody may have it elsewhere, and a link to it here; Python makes none of a link.
+    let dir = fs::canonicalize(venv_dir()).unwrap_or_else(|_| venv_dir());
     step("make target/venv", command("python3").args(["-m", "venv"]).arg(&dir)).map_err(|failure| {
         failure.remedy("install Python with its venv module; on Debian: apt-get install python3 python3-venv")
     })?;

@@ -2,9 +2,11 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Why a chore was not done.
 #[derive(Debug)]
@@ -81,6 +83,36 @@ pub fn step(name: &str, command: &mut Command) -> Done {
     Ok(())
 }
 
+/// As [`step`], and it is stopped, with whatever it started, when it takes longer than `limit`.
+///
+/// # Errors
+/// As [`step`]; or it took too long.
+pub fn step_within(name: &str, command: &mut Command, limit: Duration) -> Done {
+    announce(name);
+    let started = Instant::now();
+    let mut child = command.process_group(0).spawn().map_err(|error| {
+        Failure::new(format!("{name}: {} cannot be started: {error}", command.get_program().display()))
+    })?;
+    let failed = |error: std::io::Error| Failure::new(format!("{name}: cannot be waited for: {error}"));
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if started.elapsed() > limit {
+            let group = format!("-{}", child.id());
+            let _gone_by_itself = succeeds(Command::new("kill").args(["-KILL", "--"]).arg(group));
+            child.wait().map_err(failed)?;
+            return Err(Failure::new(format!("{name}: stopped after {} s", limit.as_secs())));
+        }
+        sleep(LOOK_EVERY);
+    };
+    if !status.success() {
+        return Err(Failure::new(format!("{name}: failed ({status}), see above")));
+    }
+    eprintln!("    {name}: done in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
 /// Whether a program runs at all and ends with status 0; its output is not shown.
 pub fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -118,3 +150,6 @@ pub fn tracked(endings: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     files.dedup();
     Ok(files)
 }
+
+/// How often it is looked whether a program has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -43,7 +43,7 @@ pub fn run(extent: Extent, filter: Option<&str>) -> Done {
     if extent == Extent::Quick {
         return python::test(extent, filter, None);
     }
-    packages(&PEER_PROGRAMS)?;
+    peers()?;
     let synapse = synapse::python()?;
     python::test(extent, filter, Some(&synapse))?;
     let mut peers = runner.command(runner.ignored_only(), filter);
@@ -119,6 +119,15 @@ const PYTHON_PROGRAMS: [Needed; 2] =
 
 const PEER_PROGRAMS: [Needed; 2] =
     [(&["ip", "-V"], "iproute2"), (&["redis-server", "--version"], "redis-server")];
+
+/// Makes sure that there is what tests with real peers need besides Synapse.
+///
+/// # Errors
+/// Something is missing and cannot be installed; the remedy says what to install.
+pub fn peers() -> Done {
+    packages(&PEER_PROGRAMS)?;
+    path_with_postgresql().map(drop)
+}
 
 /// Where programs are looked for, PostgreSQL's own included: Debian puts them aside.
 fn path_with_postgresql() -> Result<OsString, Failure> {

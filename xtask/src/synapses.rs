@@ -1,14 +1,15 @@
 //! `cargo xtask synapses`: the module in each release of Synapse that it says it was tested with.
 //!
-//! Each has an environment of its own under `target/synapses`, made when it is first asked for. One more release, older than
-//! what the module needs, must be left as it is.
+//! Each has an environment of its own under `target/synapses`, or in the folder that [`FOLDER_VARIABLE`] names, made when it is
+//! first asked for. One more release, older than what the module needs, must be left as it is.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use crate::python;
 use crate::shell::{self, Done, Failure, checkout, command, step, target_dir};
-use crate::synapse;
+use crate::{suite, synapse};
 
 /// The table of the module. It is read, so that there is one.
 const TABLE: &str = "python/southbridge/synapse/_releases.py";
@@ -16,16 +17,51 @@ const TABLE: &str = "python/southbridge/synapse/_releases.py";
 /// A release that lacks what the module needs.
 const LEFT_ALONE: &str = "1.150.0";
 
-/// Runs the smoke tests with each release, or with the one `only` names, and prints what came of it.
+/// Names a folder that has an environment for each release, called as it is.
+const FOLDER_VARIABLE: &str = "SOUTHBRIDGE_SYNAPSES";
+
+/// What is run with each release that is taken over: messages on both databases, what is asked of homeservers, what is counted, and
+/// three Synapses with each other.
+const TESTS: [&str; 4] =
+    ["test_synapse.py", "test_synapse_agent.py", "test_synapse_figures.py", "test_federated.py"];
+
+/// How long that may take with one release.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// What is expected of a release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    TakenOver,
+    LeftAlone,
+}
+
+impl Expected {
+    fn words(self) -> &'static str {
+        match self {
+            Self::TakenOver => "taken over",
+            Self::LeftAlone => "left alone",
+        }
+    }
+}
+
+/// What came of the tests with a release.
+struct Row {
+    release: String,
+    expected: Expected,
+    tested: Done,
+    took: Duration,
+}
+
+/// Runs the tests with each release, or with the one `only` names, and prints what came of it.
 ///
 /// # Errors
 /// An environment cannot be made, or a test failed with one of them; the table is printed all the same.
 pub fn run(only: Option<&str>) -> Done {
     let releases = releases()?;
-    let wanted: Vec<(&str, &str)> = releases
+    let wanted: Vec<(&str, Expected)> = releases
         .iter()
-        .map(|release| (release.as_str(), ""))
-        .chain([(LEFT_ALONE, LEFT_ALONE_TEST)])
+        .map(|release| (release.as_str(), Expected::TakenOver))
+        .chain([(LEFT_ALONE, Expected::LeftAlone)])
         .filter(|(release, _)| only.is_none_or(|only| only == *release))
         .collect();
     if wanted.is_empty() {
@@ -33,24 +69,40 @@ pub fn run(only: Option<&str>) -> Done {
         return Err(Failure::new(format!("{} is not in {TABLE}", only.unwrap_or_default()))
             .remedy(format!("one of {known}, {LEFT_ALONE}")));
     }
+    suite::peers()?;
     python::module()?;
     let mut rows = Vec::new();
-    for (release, test) in wanted {
-        let interpreter = environment(release)?;
-        let filter = Some(test).filter(|test| !test.is_empty());
-        let tested = python::smoke(&interpreter, filter, &format!("Synapse {release}"));
-        rows.push((release, test, tested.is_ok()));
+    for (number, (release, expected)) in wanted.iter().enumerate() {
+        let name = format!("Synapse {release} ({} of {})", number + 1, wanted.len());
+        let began = Instant::now();
+        let tested = test(release, *expected, &name);
+        if let Err(failure) = &tested {
+            eprintln!("    {}", failure.what);
+        }
+        let (release, took) = ((*release).to_owned(), began.elapsed());
+        rows.push(Row { release, expected: *expected, tested, took });
     }
     report(&rows)
 }
 
-fn report(rows: &[(&str, &str, bool)]) -> Done {
-    println!("{:<10} {:<12} result", "Synapse", "expected");
-    for (release, test, is_good) in rows {
-        let expected = if test.is_empty() { "taken over" } else { "left alone" };
-        println!("{release:<10} {expected:<12} {}", if *is_good { "passed" } else { "FAILED" });
+fn test(release: &str, expected: Expected, name: &str) -> Done {
+    let interpreter = environment(release)?;
+    match expected {
+        Expected::TakenOver => python::with_synapse(&interpreter, &TESTS, None, name, LIMIT),
+        Expected::LeftAlone => {
+            python::with_synapse(&interpreter, &TESTS[..1], Some(LEFT_ALONE_TEST), name, LIMIT)
+        }
     }
-    let failed: Vec<&str> = rows.iter().filter(|row| !row.2).map(|row| row.0).collect();
+}
+
+fn report(rows: &[Row]) -> Done {
+    println!("{:<10} {:<12} {:<8} minutes", "Synapse", "expected", "result");
+    for Row { release, expected, tested, took } in rows {
+        let result = if tested.is_ok() { "passed" } else { "FAILED" };
+        println!("{release:<10} {:<12} {result:<8} {:.1}", expected.words(), took.as_secs_f64() / 60.0);
+    }
+    let failed = rows.iter().filter(|row| row.tested.is_err()).map(|row| row.release.as_str());
+    let failed: Vec<&str> = failed.collect();
     if failed.is_empty() {
         return Ok(());
     }
@@ -76,7 +128,8 @@ fn versions(table: &str) -> Vec<String> {
 
 /// The interpreter of an environment that has `release`.
 fn environment(release: &str) -> Result<PathBuf, Failure> {
-    let folder = target_dir().join("synapses").join(release);
+    let all = env::var_os(FOLDER_VARIABLE).map_or_else(|| target_dir().join("synapses"), PathBuf::from);
+    let folder = all.join(release);
     let interpreter = folder.join("bin/python");
     if !synapse::is_ready(&interpreter) {
         step(&format!("make {}", folder.display()), command("python3").args(["-m", "venv"]).arg(&folder))?;
@@ -97,7 +150,7 @@ fn install(interpreter: &Path, release: &str) -> Done {
     Err(shown.err().unwrap_or_else(|| Failure::new(format!("Synapse {release} cannot be imported"))))
 }
 
-const LEFT_ALONE_TEST: &str = "test_a_synapse_that_lacks_something_is_left_alone";
+const LEFT_ALONE_TEST: &str = "test_an_old_release_is_left_alone";
 
 #[cfg(test)]
 mod tests {
