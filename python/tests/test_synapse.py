@@ -217,6 +217,47 @@ def test_who_is_back_meanwhile_is_not_backed_off_from(world: World) -> None:
     assert not home.rows("SELECT 1 FROM destinations WHERE retry_interval > 0")
 
 
+# That somebody was given back is heard of while his queue looks for what there is in the database.
+LOOKING = """
+from pathlib import Path
+from southbridge.synapse._progress import Progress
+from southbridge.synapse._queue import LiveQueue
+from southbridge.synapse._sender import KernelSender
+
+give_back, let_go, told = Progress.give_back, LiveQueue.let_go, []
+
+def later(*given_back):
+    told.append(given_back)
+    Path("told").touch()
+
+def meanwhile(self, edus, *, is_of_database):
+    while told:
+        give_back(*told.pop())
+    return let_go(self, edus, is_of_database=is_of_database)
+
+Progress.give_back, LiveQueue.let_go = later, meanwhile
+KernelSender.heard_of = KernelSender.wake_destination
+"""
+
+
+def test_who_is_given_back_while_his_queue_looks_is_caught_up(world: World) -> None:
+    """The queue of one looks whether there is something for it in the database, which there is not, and then the kernel takes over
+    again: but meanwhile it was given back. It is caught up nevertheless."""
+    (world.folder / "sitecustomize.py").write_text(LOOKING)
+    room = world.begin({"give_back_after": 1.0})
+    away, home = world.homeservers[0], world.synapse
+    home.say(room, "before")
+    world.until_heard(["before"])
+    world.homeservers.close(away)
+    home.say(room, "lost")
+    until((world.folder / "told").exists, "it is given back")
+    world.homeservers.open(away)
+    path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{home.name}"
+    ask(away, home.port, home.name, ("GET", path))
+    world.until_heard(["lost"], away)
+    world.until_written(away.name)
+
+
 @on_each
 def test_a_crash_loses_nothing(world: World) -> None:
     """Two are away when Synapse is killed in the middle of a storm, one of which it has never reached. After the start

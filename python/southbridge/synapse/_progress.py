@@ -125,7 +125,10 @@ class Progress:
                 "TX [%s] has taken nothing for too long: it will be caught up",
                 destination,
             )
-            self._hs.get_reactor().callLater(number * TRIED_EVERY, self._sender.try_once, destination)
+            queue = self._sender.queue(destination)
+            if queue is not None:
+                # It may have been back before this was heard of. If not, Synapse backs off from it, and hears of it after that.
+                self._hs.get_reactor().callLater(number * TRIED_EVERY, queue.try_once)
 
     async def _store_positions(self, positions: dict[str, int]) -> None:
         if positions:

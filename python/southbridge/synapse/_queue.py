@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
     """The queue of one homeserver."""
 
-    # Beside the attributes of Synapse's: with three more, objects no longer share the names of them, and weigh fivefold.
-    __slots__ = ("_is_asked", "_is_carried", "_sender")
+    # Beside the attributes of Synapse's: with four more, objects no longer share the names of them, and weigh fivefold.
+    __slots__ = ("_is_asked", "_is_carried", "_is_due", "_sender")
     _pending_pdus: Any
 
     def __init__(self, hs: Any, sender: KernelSender, destination: str) -> None:
@@ -31,6 +31,7 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         self._sender = sender
         self._is_asked = False
         self._is_carried = False
+        self._is_due = False
 
     @property
     def destination(self) -> str:
@@ -60,6 +61,15 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         self._sender.live.discard(self._destination)
         self._start_catching_up()
         self._last_successful_stream_ordering = position  # type: ignore[misc]
+
+    def try_once(self) -> None:
+        """Try at once, and a single time, to catch it up after it was given back."""
+        if self.transmission_loop_running:
+            # That loop may be past where it would catch up.
+            self._is_due = True
+        elif not self.is_live:
+            self._sender.transactions.once.add(self._destination)
+            self.attempt_new_transaction()
 
     def send_pdu(self, pdu: Any) -> None:
         if self.is_live:
@@ -109,6 +119,9 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         if self._is_carried:
             # It lies in the database still.
             self.ask()
+        if self._is_due:
+            self._is_due = False
+            self.try_once()
 
     def let_go(self, edus: list[Any], *, is_of_database: bool) -> list[Any] | None:
         """What of ``edus`` Synapse must wait for, together with the events it would send now. None if there is nothing to be
@@ -118,6 +131,10 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
             self._is_carried = True
             self._hand_in_volatile(edus)
             return lasting
+        if self._catching_up:
+            # It was given back while it was looked for in the database.
+            self._hand_in_volatile(edus)
+            return None
         self._sender.go_live(self._destination, self._last_successful_stream_ordering, self._take_pending())
         self._hand_in_volatile(edus)
         return None

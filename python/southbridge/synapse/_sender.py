@@ -221,14 +221,6 @@ class KernelSender(StockSender):  # type: ignore[misc]
             with contextlib.suppress(ValueError, SouthbridgeError):
                 self._bus.heard(destination)
 
-    def try_once(self, destination: str) -> None:
-        """Try at once to catch up ``destination``, which was given back: it may have been back before that was heard of. If it
-        is not, Synapse backs off from it, and whatever is heard from it after that ends the back-off."""
-        queue = self.queue(destination)
-        if queue is not None and not queue.is_live:
-            self.transactions.once.add(destination)
-            queue.attempt_new_transaction()
-
     async def _wake_destinations_needing_catchup(self) -> None:
         """Wakes those for whom something lies in the database: a page of them at a time, and not one every five seconds."""
         last: str | None = None
