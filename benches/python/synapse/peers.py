@@ -58,6 +58,10 @@ class Peers:
         """Forget what was heard."""
         self._ask("clear")
 
+    def name(self, number: int) -> str:
+        """What the homeserver of that number is called."""
+        return str(self._ask("name", number))
+
     def dawdle(self, numbers: range, seconds: float) -> None:
         """These answer after ``seconds`` from now on; never, when that is infinite."""
         self._ask("dawdle", numbers, seconds)
@@ -96,6 +100,9 @@ class _Serving:
     def clear(self) -> None:
         for one in self.ledgers:
             one.clear()
+
+    def name(self, number: int) -> str:
+        return self.homeservers[number].name
 
     def dawdle(self, numbers: range, seconds: float) -> None:
         for number in numbers:

@@ -20,6 +20,8 @@ SETTLED = 10.0
 """Seconds without any transaction after which what has not come is missing."""
 FILE_BYTES = 50_000_000
 """Of a file of a homeserver: as large as Synapse takes by default."""
+ANSWERED_AFTER = 1.0
+"""Seconds after which transactions are answered, where they are to be under way."""
 
 
 @dataclass
@@ -95,6 +97,24 @@ def one_message(stage: Stage, scenario: Scenario, way: Way) -> Run:
         return run
 
 
+def a_profile(stage: Stage, scenario: Scenario, way: Way) -> Run:
+    """One message, of which a transaction is under way to everybody else for `ANSWERED_AFTER`, while a local user looks up who
+    somebody is at one of them, twenty times a second."""
+    others = range(1, scenario.servers)
+    with stage.running(way, scenario.share) as synapse:
+        warm_up(stage, scenario, way)
+        stage.peers.dawdle(others, ANSWERED_AFTER)
+        watching = Watching(synapse, question=f"profile/@user:{stage.peers.name(0)}")
+        try:
+            time.sleep(1)
+            run = speaking(stage, scenario, others, texts_of(scenario, way)[:1], is_watched=True)
+            time.sleep(ANSWERED_AFTER)
+        finally:
+            stage.peers.dawdle(others, 0.0)
+        run.seen = watching.end()
+        return run
+
+
 def cold_start(stage: Stage, scenario: Scenario, way: Way) -> Run:
     """The first message after a start: nothing is known, no connection is open."""
     with stage.running(way, scenario.share):
@@ -159,7 +179,7 @@ def speaking(
     synapse, peers = stage.synapse, stage.peers
     peers.clear()
     run = Run(idle_memory=memory_of(synapse.pid))
-    watching = None if is_watched else Watching(synapse, is_asking=False)
+    watching = None if is_watched else Watching(synapse, question=None)
     before = cpu_of(synapse.pid)
     room = stage.rooms[scenario.servers]
     run.began = time.monotonic()
@@ -262,6 +282,12 @@ def _cpu_of_file(run: Run) -> float:
     return 1e9 * run.cpu / max(run.fetched, 1)
 
 
+def _lookups(run: Run) -> list[float]:
+    """Milliseconds of those that began while transactions were under way."""
+    until = run.began + max(run.deliveries, default=0) + ANSWERED_AFTER
+    return [1000 * took for at, took in run.seen.requests if run.began <= at <= until]
+
+
 def _missing(run: Run) -> float:
     return run.missing
 
@@ -300,6 +326,17 @@ SCENARIOS = {
             (
                 Figure("all delivered, s", _delivery(1.0), 0.25),
                 Figure("longest stall of a local request, ms", lambda run: 1000 * run.seen.longest(), 100),
+                Figure("missing", _missing, 0),
+            ),
+        ),
+        Scenario(
+            "profile",
+            "somebody's profile, looked up at one of 1,000 servers to which transactions are under way",
+            1000,
+            a_profile,
+            (
+                Figure("lookup p50, ms", lambda run: quantile(_lookups(run), 0.5)),
+                Figure("longest lookup, ms", lambda run: quantile(_lookups(run), 1.0), 250),
                 Figure("missing", _missing, 0),
             ),
         ),

@@ -33,12 +33,12 @@ class Seen:
 
 
 class Watching:
-    """A process that looks twenty times a second, and if ``is_asking`` asks who it is each time, until it is told to end."""
+    """A process that looks twenty times a second, and asks a client's ``question`` each time, if there is one, until it is told to end."""
 
-    def __init__(self, synapse: Synapse, *, is_asking: bool = True) -> None:
+    def __init__(self, synapse: Synapse, *, question: str | None = "account/whoami") -> None:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
-        asked = (theirs, synapse.port, synapse.token, synapse.pid, is_asking)
+        asked = (theirs, synapse.port, synapse.token, synapse.pid, question)
         self._process = context.Process(target=_watch, args=asked, daemon=True)
         self._process.start()
         self._ours.recv()
@@ -51,14 +51,14 @@ class Watching:
         return seen
 
 
-def _watch(told: Connection, port: int, token: str, pid: int, is_asking: bool) -> None:
+def _watch(told: Connection, port: int, token: str, pid: int, question: str | None) -> None:
     os.sched_setaffinity(0, {OTHER_CORE})
     synapse, seen = voice(port, token), Seen()
     told.send(None)
     while not told.poll():
         at = time.monotonic()
-        if is_asking:
-            synapse.client("GET", "account/whoami")
+        if question is not None:
+            synapse.client("GET", question)
             seen.requests.append((at, time.monotonic() - at))
         seen.memory.append((at, memory_of(pid)))
         time.sleep(max(0.0, at + EVERY - time.monotonic()))
