@@ -1,12 +1,15 @@
-//! What a homeserver has done on the I/O thread.
+//! What a homeserver has done on the I/O thread: at a port of this process, or at a door of the daemon.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture, try_join_all};
 use southbridge_bus::outgoing::{OutgoingEdu, OutgoingPdu};
-use southbridge_bus::owed::Owed;
+use southbridge_bus::owed::{Owed, OwedLimits};
+use southbridge_bus::signing::Signer;
+use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::Discover;
 use southbridge_kernel::http::explain;
 use southbridge_kernel::port::{Errand, Line, Started};
@@ -17,9 +20,41 @@ use tracing::warn;
 use super::post::{Carried, Post};
 use super::{BusId, PreparedBus};
 use crate::Southbridge;
-use crate::bus::{Acknowledgement, SendError, SideBus};
+use crate::bus::{Acknowledgement, BusConfig, SendError, SideBus};
 use crate::client::{Answer, ClientError};
 use crate::federation::FederationDiscovery;
+
+/// Something that is done with one bus.
+pub(crate) trait Deed: Send + 'static {
+    /// Begins it. Called in the order in which things were handed in: what counts from then on is counted in the call, and
+    /// all else is done by what it gives.
+    fn begin(self, post: Rc<Post>) -> impl Future<Output = Result<Answer, ClientError>> + 'static;
+}
+
+/// A deed, and with which bus it is done.
+pub(super) struct At<D> {
+    pub(super) bus: BusId,
+    pub(super) deed: D,
+}
+
+impl<D: Deed> Errand<Southbridge> for At<D> {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let Self { bus, deed } = *self;
+        carry_out(desk.buses().get(bus).map(|post| deed.begin(post)), line)
+    }
+}
+
+fn carry_out(
+    begun: Option<impl Future<Output = Result<Answer, ClientError>> + 'static>,
+    line: Line<Southbridge>,
+) -> Started {
+    line.carry(move |reply| async move {
+        reply.give(match begun {
+            Some(begun) => begun.await,
+            None => Err(no_bus()),
+        });
+    })
+}
 
 /// Opens a bus.
 pub(super) struct Open {
@@ -38,38 +73,42 @@ impl Open {
         let PreparedBus { id, signer, bus, federation, owed } = self.bus;
         let kernel = desk.kernel();
         let matrix: Rc<dyn Discover> = Rc::new(FederationDiscovery::new(kernel.clone(), federation));
-        // What is taken out at last has been counted in what is owed all along.
-        let outbox = BorrowedOutbox::new(owed.bytes_max.saturating_mul(2));
-        let opened = SideBus::open_on(kernel, Rc::clone(&matrix), Box::new(outbox), signer, bus).await;
-        let bus = opened.map_err(|error| failed(explain(&error)))?;
-        desk.buses().insert(id, Post::new(bus, matrix, Owed::new(owed), kernel.clock()));
+        desk.buses().insert(id, open_post(kernel, matrix, signer, bus, owed).await?);
         Ok(Answer::Done)
     }
 }
 
-/// Hands in a live event.
-pub(super) struct SendPdu {
-    pub(super) bus: BusId,
-    pub(super) pdu: OutgoingPdu,
-    pub(super) destinations: Vec<ServerName>,
-    pub(super) position: u64,
+/// Opens a bus whose outbox is borrowed.
+pub(crate) async fn open_post(
+    kernel: &Kernel,
+    matrix: Rc<dyn Discover>,
+    signer: Signer,
+    bus: BusConfig,
+    owed: OwedLimits,
+) -> Result<Rc<Post>, ClientError> {
+    // What is taken out at last has been counted in what is owed all along.
+    let outbox = BorrowedOutbox::new(owed.bytes_max.saturating_mul(2));
+    let opened = SideBus::open_on(kernel, Rc::clone(&matrix), Box::new(outbox), signer, bus).await;
+    let bus = opened.map_err(|error| failed(explain(&error)))?;
+    Ok(Post::new(bus, matrix, Owed::new(owed), kernel.clock()))
 }
 
-impl Errand<Southbridge> for SendPdu {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let Self { bus, pdu, destinations, position } = *self;
-        let post = desk.buses().get(bus);
+/// Hands in a live event.
+pub(crate) struct SendPdu {
+    pub(crate) pdu: OutgoingPdu,
+    pub(crate) destinations: Vec<ServerName>,
+    pub(crate) position: u64,
+}
+
+impl Deed for SendPdu {
+    fn begin(self, post: Rc<Post>) -> impl Future<Output = Result<Answer, ClientError>> + 'static {
+        let Self { pdu, destinations, position } = self;
         // Counted now: whoever asks for progress after this at the same port hears of it.
-        let handed = post.as_ref().map(|post| {
-            let (bytes, now) = (pdu.bytes().len(), post.clock.now());
-            post.owed.borrow_mut().hand_in(position, bytes, destinations, now)
-        });
-        line.carry(move |reply| async move {
-            let (Some(post), Some((handed, destinations))) = (post, handed) else {
-                return reply.give(Err(no_bus()));
-            };
+        let (bytes, now) = (pdu.bytes().len(), post.clock.now());
+        let (handed, destinations) = post.owed.borrow_mut().hand_in(position, bytes, destinations, now);
+        async move {
             if destinations.is_empty() {
-                return reply.give(Ok(Answer::Done));
+                return Ok(Answer::Done);
             }
             let destinations: Arc<[ServerName]> = destinations.into();
             match post.bus.send_pdu(pdu, Arc::clone(&destinations), None).await {
@@ -82,53 +121,41 @@ impl Errand<Southbridge> for SendPdu {
                     }
                 }
             }
-            reply.give(Ok(Answer::Done));
-        })
+            Ok(Answer::Done)
+        }
     }
 }
 
 /// Hands in an EDU that may be lost.
-pub(super) struct SendEdu {
-    pub(super) bus: BusId,
-    pub(super) edu: OutgoingEdu,
-    pub(super) destinations: Arc<[ServerName]>,
+pub(crate) struct SendEdu {
+    pub(crate) edu: OutgoingEdu,
+    pub(crate) destinations: Arc<[ServerName]>,
 }
 
-impl Errand<Southbridge> for SendEdu {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let post = desk.buses().get(self.bus);
-        line.carry(move |reply| async move {
-            let Some(post) = post else { return reply.give(Err(no_bus())) };
-            let sent = post.bus.send_edu(self.edu, self.destinations, None).await;
-            reply.give(sent.map(|_| Answer::Done).map_err(|error| refused(&error)));
-        })
+impl Deed for SendEdu {
+    async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
+        let sent = post.bus.send_edu(self.edu, self.destinations, None).await;
+        sent.map(|_| Answer::Done).map_err(|error| refused(&error))
     }
 }
 
 /// Carries what is waited for.
-pub(super) struct Carry {
-    pub(super) bus: BusId,
-    pub(super) destination: ServerName,
-    pub(super) pdus: Vec<OutgoingPdu>,
-    pub(super) edus: Vec<OutgoingEdu>,
-    pub(super) timeout: Duration,
+pub(crate) struct Carry {
+    pub(crate) destination: ServerName,
+    pub(crate) pdus: Vec<OutgoingPdu>,
+    pub(crate) edus: Vec<OutgoingEdu>,
+    pub(crate) timeout: Duration,
 }
 
-impl Errand<Southbridge> for Carry {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let post = desk.buses().get(self.bus);
-        line.carry(move |reply| async move {
-            reply.give(match post {
-                Some(post) => self.with(&post).await,
-                None => Err(no_bus()),
-            });
-        })
+impl Deed for Carry {
+    async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
+        self.with(&post).await
     }
 }
 
 impl Carry {
     async fn with(self, post: &Rc<Post>) -> Result<Answer, ClientError> {
-        let Self { destination, pdus, edus, timeout, .. } = self;
+        let Self { destination, pdus, edus, timeout } = self;
         let carried = post.carrying(&destination);
         let place = Place { post, destination, carried: Rc::clone(&carried) };
         let only: Arc<[ServerName]> = [place.destination.clone()].into();
@@ -181,86 +208,78 @@ impl Drop for Place<'_> {
 }
 
 /// Asks how far it has come.
-pub(super) struct Progress {
-    pub(super) bus: BusId,
-    pub(super) floor: u64,
+pub(crate) struct Progress {
+    pub(crate) floor: u64,
 }
 
-impl Errand<Southbridge> for Progress {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+impl Deed for Progress {
+    fn begin(self, post: Rc<Post>) -> impl Future<Output = Result<Answer, ClientError>> + 'static {
         // Now, and not when the task has its turn: what is handed in after it is above the floor.
-        let progress = desk.buses().get(self.bus).map(|post| post.progress(self.floor));
-        line.carry(move |reply| async move {
-            reply.give(progress.map(|it| Answer::Progress(Box::new(it))).ok_or_else(no_bus));
-        })
+        let progress = post.progress(self.floor);
+        async move { Ok(Answer::Progress(Box::new(progress))) }
     }
 }
 
 /// Ends back-offs.
-pub(super) struct Wake {
-    pub(super) bus: BusId,
-    pub(super) destination: ServerName,
+pub(crate) struct Wake {
+    pub(crate) destination: ServerName,
 }
 
-impl Errand<Southbridge> for Wake {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let post = desk.buses().get(self.bus);
-        line.carry(move |reply| async move {
-            let woken = post.map(|post| post.bus.wake(&self.destination));
-            reply.give(woken.map(|()| Answer::Done).ok_or_else(no_bus));
-        })
+impl Deed for Wake {
+    async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
+        post.bus.wake(&self.destination);
+        Ok(Answer::Done)
     }
 }
 
 /// Ends the back-off of a destination for which something waits.
-pub(super) struct Heard {
-    pub(super) bus: BusId,
-    pub(super) destination: ServerName,
+pub(crate) struct Heard {
+    pub(crate) destination: ServerName,
 }
 
-impl Errand<Southbridge> for Heard {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let post = desk.buses().get(self.bus);
-        line.carry(move |reply| async move {
-            let heard = post.map(|post| post.heard(&self.destination));
-            reply.give(heard.map(|()| Answer::Done).ok_or_else(no_bus));
-        })
+impl Deed for Heard {
+    async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
+        post.heard(&self.destination);
+        Ok(Answer::Done)
     }
 }
 
 /// Gives a destination back.
-pub(super) struct GiveBack {
-    pub(super) bus: BusId,
-    pub(super) destination: ServerName,
+pub(crate) struct GiveBack {
+    pub(crate) destination: ServerName,
 }
 
-impl Errand<Southbridge> for GiveBack {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let post = desk.buses().get(self.bus);
-        line.carry(move |reply| async move {
-            let Some(post) = post else { return reply.give(Err(no_bus())) };
-            post.give_back(&self.destination).await;
-            reply.give(Ok(Answer::Done));
-        })
+impl Deed for GiveBack {
+    async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
+        post.give_back(&self.destination).await;
+        Ok(Answer::Done)
     }
 }
 
-/// Closes a bus.
-pub(super) struct Close {
+/// Closes a bus; nobody else uses it any more.
+pub(crate) struct Close {
+    pub(crate) floor: u64,
+}
+
+impl Deed for Close {
+    async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
+        post.bus.clone().close().await;
+        post.all_heard().await;
+        Ok(Answer::Progress(Box::new(post.progress(self.floor))))
+    }
+}
+
+impl Errand<Southbridge> for Closing {
+    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
+        let Self { bus, floor } = *self;
+        carry_out(desk.buses().remove(bus).map(|post| Close { floor }.begin(post)), line)
+    }
+}
+
+/// Closes one of the buses of a process.
+pub(super) struct Closing {
     pub(super) bus: BusId,
     pub(super) floor: u64,
-}
-
-impl Errand<Southbridge> for Close {
-    fn start(self: Box<Self>, desk: &Rc<Southbridge>, line: Line<Southbridge>) -> Started {
-        let post = desk.buses().remove(self.bus);
-        line.carry(move |reply| async move {
-            let Some(post) = post else { return reply.give(Err(no_bus())) };
-            post.bus.clone().close().await;
-            post.all_heard().await;
-            reply.give(Ok(Answer::Progress(Box::new(post.progress(self.floor)))));
-        })
-    }
 }
 
 pub(super) fn no_bus() -> ClientError {

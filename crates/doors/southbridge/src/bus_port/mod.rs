@@ -27,8 +27,10 @@ use southbridge_words::{ServerName, Ticket, WallTime};
 use crate::bus::Traffic;
 use crate::client::{ClientError, Port};
 pub use asking::{PeerRequest, ask, ask_as_wished};
-use errands::{Carry, Close, GiveBack, Heard, Open, Progress, SendEdu, SendPdu, Wake};
-pub(crate) use post::Buses;
+use errands::{At, Closing, Open};
+pub(crate) use errands::{Carry, Close, Deed, GiveBack, Heard, Progress, SendEdu, SendPdu, Wake, open_post};
+pub(crate) use post::{Buses, Post};
+pub(crate) use setup::bus_config;
 pub use setup::{BusSetup, PreparedBus, addresses};
 pub use southbridge_bus::edus::Along;
 pub use southbridge_bus::owed::{OwedLimits, Told};
@@ -93,7 +95,7 @@ pub fn send_pdu(
     position: u64,
 ) -> Result<Ticket, ClientError> {
     let pdu = pdu.outgoing()?;
-    Ok(port.submit(SendPdu { bus, pdu, destinations, position })?)
+    Ok(port.submit(At { bus, deed: SendPdu { pdu, destinations, position } })?)
 }
 
 /// Hands in an EDU that may be lost (typing, presence, receipts) for `destinations`, each of them once.
@@ -107,12 +109,8 @@ pub fn send_edu(
     edu: EduParts,
     destinations: Arc<[ServerName]>,
 ) -> Result<Ticket, ClientError> {
-    let edu = edu.outgoing()?;
-    if edu.kind().is_durable() {
-        let reason = format!("{} must not be lost: it is carried, and waited for", edu.edu_type());
-        return Err(ClientError::InvalidRequest { reason });
-    }
-    Ok(port.submit(SendEdu { bus, edu, destinations })?)
+    let edu = edu.volatile()?;
+    Ok(port.submit(At { bus, deed: SendEdu { edu, destinations } })?)
 }
 
 /// Carries `pdus` and `edus` to `destination`, after whatever waits for it; the answer, `Answer::Carried`, comes when all of
@@ -131,7 +129,7 @@ pub fn carry(
 ) -> Result<Ticket, ClientError> {
     let pdus = pdus.into_iter().map(PduParts::outgoing).collect::<Result<_, _>>()?;
     let edus = edus.into_iter().map(EduParts::outgoing).collect::<Result<_, _>>()?;
-    Ok(port.submit(Carry { bus, destination, pdus, edus, timeout })?)
+    Ok(port.submit(At { bus, deed: Carry { destination, pdus, edus, timeout } })?)
 }
 
 /// Asks how far it has come, now that everything up to `floor` was handed in; the answer is `Answer::Progress`.
@@ -139,7 +137,7 @@ pub fn carry(
 /// # Errors
 /// [`ClientError::Overloaded`] when the port is full.
 pub fn progress(port: &Port, bus: BusId, floor: u64) -> Result<Ticket, ClientError> {
-    Ok(port.submit(Progress { bus, floor })?)
+    Ok(port.submit(At { bus, deed: Progress { floor } })?)
 }
 
 /// `destination` is back: what waits for it is tried at once, and whatever is handed in next.
@@ -147,7 +145,7 @@ pub fn progress(port: &Port, bus: BusId, floor: u64) -> Result<Ticket, ClientErr
 /// # Errors
 /// As [`progress`].
 pub fn wake(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket, ClientError> {
-    Ok(port.submit(Wake { bus, destination })?)
+    Ok(port.submit(At { bus, deed: Wake { destination } })?)
 }
 
 /// `destination` has said something: if something waits for it because it could not be reached, that is tried at once. This
@@ -156,7 +154,7 @@ pub fn wake(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket, 
 /// # Errors
 /// As [`progress`].
 pub fn heard(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket, ClientError> {
-    Ok(port.submit(Heard { bus, destination })?)
+    Ok(port.submit(At { bus, deed: Heard { destination } })?)
 }
 
 /// Gives `destination` back at once.
@@ -164,7 +162,7 @@ pub fn heard(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket,
 /// # Errors
 /// As [`progress`].
 pub fn give_back(port: &Port, bus: BusId, destination: ServerName) -> Result<Ticket, ClientError> {
-    Ok(port.submit(GiveBack { bus, destination })?)
+    Ok(port.submit(At { bus, deed: GiveBack { destination } })?)
 }
 
 /// Closes the bus: what is under way may end for a while; the answer is the last `Answer::Progress`.
@@ -172,7 +170,7 @@ pub fn give_back(port: &Port, bus: BusId, destination: ServerName) -> Result<Tic
 /// # Errors
 /// As [`progress`].
 pub fn close(port: &Port, bus: BusId, floor: u64) -> Result<Ticket, ClientError> {
-    Ok(port.submit(Close { bus, floor })?)
+    Ok(port.submit(Closing { bus, floor })?)
 }
 
 /// A PDU, as a program says it.
@@ -185,7 +183,7 @@ pub struct PduParts {
 }
 
 impl PduParts {
-    fn outgoing(self) -> Result<OutgoingPdu, ClientError> {
+    pub(crate) fn outgoing(self) -> Result<OutgoingPdu, ClientError> {
         let pdu = OutgoingPdu::new(self.bytes).map(|pdu| pdu.with_event_id(self.event_id));
         pdu.map_err(|error| ClientError::InvalidRequest { reason: error.to_string() })
     }
@@ -203,8 +201,18 @@ pub struct EduParts {
 }
 
 impl EduParts {
-    fn outgoing(self) -> Result<OutgoingEdu, ClientError> {
+    pub(crate) fn outgoing(self) -> Result<OutgoingEdu, ClientError> {
         OutgoingEdu::new(self.edu_type, self.content, self.created_at)
             .map_err(|error| ClientError::InvalidRequest { reason: error.to_string() })
+    }
+
+    /// The same, of one that may be lost.
+    pub(crate) fn volatile(self) -> Result<OutgoingEdu, ClientError> {
+        let edu = self.outgoing()?;
+        if edu.kind().is_durable() {
+            let reason = format!("{} must not be lost: it is carried, and waited for", edu.edu_type());
+            return Err(ClientError::InvalidRequest { reason });
+        }
+        Ok(edu)
     }
 }

@@ -37,7 +37,7 @@ impl Buses {
 }
 
 /// One of them.
-pub(super) struct Post {
+pub(crate) struct Post {
     pub(super) bus: SideBus,
     pub(super) owed: RefCell<Owed>,
     pub(super) clock: Clock,

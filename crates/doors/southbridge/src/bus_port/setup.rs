@@ -119,14 +119,7 @@ impl PreparedBus {
             seed: rand::random(),
             ..FederationConfig::default()
         };
-        // A message to all destinations, a few times over: they are read at once.
-        let results = ResultLimits { results_max: RESULTS_MAX, ..ResultLimits::default() };
-        let bus = BusConfig {
-            limits: setup.limits,
-            close_patience: setup.close_patience,
-            results,
-            ..BusConfig::new(setup.origin.clone())
-        };
+        let bus = bus_config(setup.origin.clone(), setup.limits, setup.close_patience);
         Ok(Self { id, signer: Signer::new(setup.origin, keys), bus, federation, owed: setup.owed })
     }
 
@@ -134,6 +127,17 @@ impl PreparedBus {
     pub fn id(&self) -> BusId {
         self.id
     }
+}
+
+/// A bus of `origin`, of which one ear hears.
+pub(crate) fn bus_config(
+    origin: ServerName,
+    limits: ExternaliserLimits,
+    close_patience: Duration,
+) -> BusConfig {
+    // A message to all destinations, a few times over: they are read at once.
+    let results = ResultLimits { results_max: RESULTS_MAX, ..ResultLimits::default() };
+    BusConfig { limits, close_patience, results, ..BusConfig::new(origin) }
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
