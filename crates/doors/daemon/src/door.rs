@@ -11,13 +11,15 @@ pub enum Door {
     ForwardProxy,
     /// For programs that use the Federation Side Bus.
     Bus,
+    /// For modules of homeservers that share the kernel.
+    Module,
     /// For operators and monitoring.
     Admin,
 }
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 4] = [Self::Synapse, Self::ForwardProxy, Self::Bus, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Synapse, Self::ForwardProxy, Self::Bus, Self::Module, Self::Admin];
 
     /// The name of its table in the configuration, and of its sockets under systemd.
     pub const fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Door {
             Self::Synapse => "synapse",
             Self::ForwardProxy => "forward_proxy",
             Self::Bus => "bus",
+            Self::Module => "module",
             Self::Admin => "admin",
         }
     }
@@ -57,6 +60,7 @@ mod tests {
             ("forward-proxy", Some(Door::ForwardProxy)),
             ("forward_proxy:0", Some(Door::ForwardProxy)),
             ("southbridge-bus.socket", Some(Door::Bus)),
+            ("southbridge-module.socket", Some(Door::Module)),
             ("admin", Some(Door::Admin)),
             ("southbridge.socket", None),
             ("unknown", None),

@@ -118,6 +118,7 @@ fn wanted(config: &Config, door: Door) -> (&[Listen], u32, u32) {
             (&config.forward_proxy.listen, config.forward_proxy.mode, config.forward_proxy.backlog)
         }
         Door::Bus => (&config.bus.listen, config.bus.mode, config.bus.backlog),
+        Door::Module => (&config.module.listen, config.module.mode, MODULE_BACKLOG),
         Door::Admin => (&config.admin.listen, config.admin.mode, ADMIN_BACKLOG),
     }
 }
@@ -243,6 +244,8 @@ impl Listener {
 }
 
 const ADMIN_BACKLOG: u32 = 64;
+/// As many as there are processes of homeservers on a machine.
+const MODULE_BACKLOG: u32 = 1024;
 
 #[cfg(test)]
 mod tests {

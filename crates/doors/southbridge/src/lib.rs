@@ -11,6 +11,7 @@ pub mod federation;
 pub mod forward_proxy;
 pub mod local_http;
 pub mod location;
+pub mod module_door;
 pub mod statistics;
 pub mod synapse_door;
 

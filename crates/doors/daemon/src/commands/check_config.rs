@@ -73,6 +73,7 @@ fn summary(config: &Config) -> String {
             Some(identity) => format!("for {}, at {}", identity.server_name, list(&config.bus.listen)),
         },
     );
+    line("module", list(&config.module.listen));
     line("admin", list(&config.admin.listen));
     line("storage", config.storage.path.display().to_string());
     if let (Some(outbox), false) = (&config.outbox, config.bus.is_off()) {

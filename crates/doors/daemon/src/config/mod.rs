@@ -46,6 +46,7 @@ use sections::forward_proxy::ForwardProxy;
 use sections::hosts::{HostSettings, HostTable};
 use sections::keys::Keys;
 use sections::log::Log;
+use sections::module::Module;
 use sections::outbox::SharedOutbox;
 use sections::statistics::Statistics;
 use sections::storage::Storage;
@@ -53,8 +54,8 @@ use sections::synapse::Synapse;
 use sections::testing::Testing;
 use sections::transport::Transport;
 use sections::{
-    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, outbox, pool, statistics,
-    storage, synapse, testing, tls, transport, well_known,
+    SECTIONS, addresses, admin, bus, dns, forward_proxy, hosts, keys, limits, log, module, outbox, pool,
+    statistics, storage, synapse, testing, tls, transport, well_known,
 };
 use southbridge_settings::file;
 use southbridge_settings::reader::{self, Reader, Source};
@@ -69,6 +70,7 @@ pub struct Config {
     pub forward_proxy: ForwardProxy,
     pub bus: Bus,
     pub keys: Keys,
+    pub module: Module,
     pub admin: Admin,
     pub statistics: Statistics,
     pub dns: DnsConfig,
@@ -137,9 +139,10 @@ impl Config {
         for listen in self.synapse.listen.iter().filter(|listen| !listen.is_local() && !listen.tls) {
             warnings.push(format!("synapse.listen: {listen} can be reached from other machines, and the secret travels there unencrypted; put `tls:` before it"));
         }
-        if self.synapse.listen.is_empty() && self.forward_proxy.listen.is_empty() && self.bus.is_off() {
+        let doors = [&self.synapse.listen, &self.forward_proxy.listen, &self.module.listen];
+        if doors.iter().all(|listen| listen.is_empty()) && self.bus.is_off() {
             warnings.push(
-                "neither [synapse] nor [forward_proxy] listens anywhere, and there is no [bus]: nothing will be carried"
+                "none of [synapse], [forward_proxy] and [module] listens anywhere, and there is no [bus]: nothing will be carried"
                     .to_owned(),
             );
         }
@@ -224,6 +227,7 @@ fn read_sections<'a>(
         forward_proxy: ForwardProxy::read(&forward_proxy, read_secret(&forward_proxy, "password")),
         bus: Bus::read(&bus, read_secret(&bus, "secret"), &environment.state_dir),
         keys,
+        module: Module::read(&open(&module::SECTION)),
         admin: Admin::read(&admin, read_secret(&admin, "secret")),
         statistics: Statistics::read(&open(&statistics::SECTION)),
         dns: dns::read(&dns),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use southbridge::Southbridge;
 use southbridge::forward_proxy::ForwardProxy;
+use southbridge::module_door::ModuleDoor;
 use southbridge::synapse_door::{Discoveries, SynapseDoor};
 use southbridge_kernel::admin::{Admin, MoreMetrics};
 use southbridge_kernel::net::{ListenOptions, Listener, LocalStream};
@@ -19,10 +20,11 @@ use crate::config::Config;
 use crate::door::Door;
 use crate::listeners::Listeners;
 
-/// Both doors and the admin socket.
+/// All doors but that of the bus.
 pub struct Doors {
     synapse: SynapseDoor,
     proxy: ForwardProxy,
+    module: ModuleDoor,
     places: Vec<Place>,
     /// Callers who were waiting when accepting ended.
     late: tokio::sync::Mutex<JoinSet<()>>,
@@ -65,6 +67,7 @@ impl Doors {
         Ok(Self {
             synapse: SynapseDoor::new(kernel.clone(), discoveries, setup::synapse_door(config, secret)),
             proxy: ForwardProxy::new(kernel.clone(), southbridge.http(), setup::forward_proxy(config)),
+            module: ModuleDoor::new(southbridge.clone(), config.module.door(config.addresses.clone())),
             places: places.collect::<io::Result<_>>()?,
             late: tokio::sync::Mutex::default(),
         })
@@ -76,11 +79,15 @@ impl Doors {
         for place in &mut self.places {
             let (listener, synapse, proxy, admin) =
                 (Rc::clone(&place.listener), self.synapse.clone(), self.proxy.clone(), admin.clone());
+            let module = self.module.clone();
             let door = place.door;
             place.accepting = Some(tokio::task::spawn_local(async move {
                 match door {
                     Door::Synapse => synapse.serve(&listener).await,
                     Door::Admin => admin.serve(&listener).await,
+                    Door::Module => {
+                        module.serve(&listener).await;
+                    }
                     Door::Bus => {}
                     Door::ForwardProxy => {
                         let Err(refused) = proxy.serve(&listener).await;
@@ -94,7 +101,9 @@ impl Doors {
     /// Ends accepting because everything ends. Who is waiting at a socket that will be closed is still served; at a
     /// socket that somebody else keeps open they wait for whoever comes next. The admin socket answers to the end.
     pub async fn close(&mut self) {
-        self.stop(carries).await;
+        self.stop(|door| carries(door) || door == Door::Module).await;
+        // Modules are told how far it has come, and connect again to whoever comes next.
+        self.module.close();
         let late = self.late.get_mut();
         for place in self.places.iter().filter(|place| carries(place.door) && place.origin == Origin::Own) {
             for _ in 0..LATE_MAX {
@@ -105,12 +114,13 @@ impl Doors {
             }
         }
         // Sockets of our own are closed now: a caller who comes later is refused at once instead of waiting in vain.
-        self.places.retain(|place| !carries(place.door));
+        self.places.retain(|place| place.door == Door::Admin);
     }
 
     /// Ends accepting because a successor accepts at the same sockets.
     pub async fn leave_to_successor(&mut self) {
         self.stop(|_| true).await;
+        self.module.close();
         self.places.clear();
     }
 
@@ -118,6 +128,7 @@ impl Doors {
     pub async fn drained(&self) {
         self.synapse.drained().await;
         self.proxy.drained().await;
+        self.module.drained().await;
         let mut late = self.late.lock().await;
         while late.join_next().await.is_some() {}
     }
@@ -125,13 +136,19 @@ impl Doors {
     /// How many are being served.
     pub fn in_progress(&self) -> u64 {
         let late = self.late.try_lock().map_or(0, |late| late.len() as u64);
-        u64::from(self.synapse.snapshot().in_progress) + u64::from(self.proxy.snapshot().in_progress) + late
+        let served = [
+            self.synapse.snapshot().in_progress,
+            self.proxy.snapshot().in_progress,
+            self.module.snapshot().in_progress,
+        ];
+        served.into_iter().map(u64::from).sum::<u64>() + late
     }
 
     /// The numbers of the doors.
     pub fn metrics(&self) -> MoreMetrics {
-        let (synapse, proxy) = (self.synapse.clone(), self.proxy.clone());
+        let (synapse, proxy, module) = (self.synapse.clone(), self.proxy.clone(), self.module.clone());
         Rc::new(move |out| {
+            numbers::expose_module(&module.snapshot(), out);
             numbers::expose_synapse(&synapse.snapshot(), out);
             numbers::expose_proxy(&proxy.snapshot(), out);
         })

@@ -2,6 +2,7 @@
 
 use southbridge::bus_door::BusDoorSnapshot;
 use southbridge::forward_proxy::ProxySnapshot;
+use southbridge::module_door::ModuleDoorSnapshot;
 use southbridge::synapse_door::DoorSnapshot;
 use southbridge_kernel::stats::Exposition;
 use southbridge_words::Class;
@@ -77,6 +78,21 @@ pub fn expose_bus_door(door: &BusDoorSnapshot, out: &mut Exposition) {
         ("southbridge_bus_door_denied_total", "Requests without the right secret.", door.denied),
         ("southbridge_bus_door_malformed_total", "Requests refused for their form.", door.malformed),
         ("southbridge_bus_door_bytes_in_total", "Bytes of request bodies read.", door.bytes_in),
+    ] {
+        counter(out, name, help, count);
+    }
+}
+
+/// The numbers of the module door.
+pub fn expose_module(door: &ModuleDoorSnapshot, out: &mut Exposition) {
+    gauge(out, "southbridge_module_connections", "Modules of homeservers connected.", door.in_progress);
+    for (name, help, count) in [
+        ("southbridge_module_connections_total", "Connections of modules accepted.", door.connections),
+        ("southbridge_module_refused_total", "Modules that were given no bus.", door.refused),
+        ("southbridge_module_malformed_total", "Modules cut off for what they said.", door.malformed),
+        ("southbridge_module_requests_total", "Requests of modules read.", door.requests),
+        ("southbridge_module_overloaded_total", "Requests refused: too many under way.", door.overloaded),
+        ("southbridge_module_bytes_in_total", "Bytes of requests of modules read.", door.bytes_in),
     ] {
         counter(out, name, help, count);
     }

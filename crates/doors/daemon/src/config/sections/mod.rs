@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod keys;
 pub mod limits;
 pub mod log;
+pub mod module;
 pub mod outbox;
 pub mod pool;
 pub mod statistics;
@@ -22,11 +23,12 @@ pub mod well_known;
 use super::key::Section;
 
 /// Every table, in the order of the reference. `[host."NAME"]` stands for as many as there are names.
-pub const SECTIONS: [&Section; 21] = [
+pub const SECTIONS: [&Section; 22] = [
     &synapse::SECTION,
     &forward_proxy::SECTION,
     &bus::SECTION,
     &keys::SECTION,
+    &module::SECTION,
     &admin::SECTION,
     &statistics::SECTION,
     &dns::SECTION,
