@@ -122,6 +122,9 @@ def give_cookies(client: Client, cookies: Sequence[_Cookie], /) -> None:
 def clear_cookies(client: Client, name: str | None, domain: str | None, path: str | None, /) -> None:
     """Forget those cookies of ``client`` for which all that is said is so."""
 
+def no_server_names(names: Iterable[str], /) -> list[str]:
+    """What of ``names`` cannot be the name of a homeserver."""
+
 def debug_socket() -> Path | None:
     """Where the debug socket of this process lies. None when there is no kernel yet, or ``SOUTHBRIDGE_DEBUG`` is ``off``.
 

@@ -34,6 +34,10 @@ class Figures:
         """Whether nothing waited when the kernel was asked last."""
         return not (self.waiting or self.edus_waiting or self.destinations)
 
+    def forget(self) -> None:
+        """The kernel is another, in which nothing waits."""
+        self.waiting = self.edus_waiting = self.destinations = 0
+
     def count(self, progress: BusProgress) -> None:
         """Add up what has happened."""
         self.waiting = progress.waiting

@@ -86,7 +86,7 @@ _CALLS: Calls = {
     "synapse.util.retryutils:get_retry_limiter": None,
     f"{_HEARING}:Authenticator.authenticate_request": ("self", "request", "content"),
     "synapse.logging.context:make_deferred_yieldable": None,
-    "synapse.logging.context:run_in_background": None,
+    "synapse.logging.context:PreserveLoggingContext": None,
     "synapse.storage.database:DatabasePool.runInteraction": None,
     "synapse.util.async_helpers:ObservableDeferred": None,
     "synapse.metrics:sent_transactions_counter": None,

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from synapse.logging.context import make_deferred_yieldable
 
 from southbridge._kernel import BusProgress
-from southbridge.synapse._reactor import BusReader
+from southbridge.synapse._daemon import NotTakenError
+from southbridge.synapse._reactor import Reader
 from southbridge.synapse._start import Start
 from southbridge.synapse._transactions import log_refused
 
@@ -23,7 +26,7 @@ logger = logging.getLogger("southbridge.synapse")
 class Progress:
     """Writes down what the kernel tells."""
 
-    def __init__(self, hs: Any, sender: KernelSender, reader: BusReader, start: Start) -> None:
+    def __init__(self, hs: Any, sender: KernelSender, reader: Reader, start: Start) -> None:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._sender = sender
@@ -68,14 +71,21 @@ class Progress:
         """Ask the kernel, and write down what it tells."""
         if not self._turns or self._is_closed:
             return
+        if not self._reader.is_there:
+            await self._write_places()
+            return
         self._turns -= 1
         # What was handed in up to here was handed in before the kernel is asked.
         if self._floor < self._handed_in:
             self._floor = await self._store.get_federation_out_pos("events")
         floor, handed_in = self._floor, self._handed_in
         bus = self._reader.bus
-        told = await make_deferred_yieldable(self._reader.answer(lambda: bus.progress(floor)))
-        await self._write(told)
+        try:
+            told = await make_deferred_yieldable(self._reader.answer(lambda: bus.progress(floor)))
+        except NotTakenError:
+            # Gone in between. What was told is written in any case, before anything is caught up.
+            return
+        await self.take(told)
         if told.told or not self._sender.figures.is_quiet or self._unwritten or floor < handed_in:
             self.stir()
 
@@ -84,19 +94,41 @@ class Progress:
         if self._is_closed:
             return
         self._is_closed = True
+        if not self._reader.is_there:
+            await self._write_places()
+            self._reader.stop()
+            return
         floor = await self._store.get_federation_out_pos("events")
         bus = self._reader.bus
-        await self._write(await make_deferred_yieldable(self._reader.answer(lambda: bus.close(floor))))
+        with contextlib.suppress(NotTakenError):
+            await self.take(await make_deferred_yieldable(self._reader.answer(lambda: bus.close(floor))))
         self._reader.stop()
+
+    async def leave(self, hang_up: Callable[[], None]) -> None:
+        """A daemon ends: let what is under way end, for a moment, write down what is known then, and hang up."""
+        try:
+            floor = await self._store.get_federation_out_pos("events")
+            bus = self._reader.bus
+            with contextlib.suppress(NotTakenError):
+                await self.take(await make_deferred_yieldable(self._reader.answer(lambda: bus.close(floor))))
+        finally:
+            hang_up()
 
     def stop(self) -> None:
         """Nobody waits for what is under way."""
         if not self._is_closed:
             self._is_closed = True
-            self._reader.bus.close(0)
+            with contextlib.suppress(NotTakenError):
+                self._reader.bus.close(0)
             self._reader.stop()
 
-    async def _write(self, progress: BusProgress) -> None:
+    async def settle(self) -> None:
+        """Write down whatever was told and is not written yet."""
+        while self._unwritten or self._given_back:
+            await self._write_places()
+
+    async def take(self, progress: BusProgress) -> None:
+        """Write down what the kernel tells. What it says of live homeservers is noted at once."""
         log_refused(progress.refused)
         self._sender.figures.count(progress)
         deliveries = self._sender.deliveries

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from synapse.api.errors import RequestSendFailed
 from synapse.federation.sender.per_destination_queue import PerDestinationQueue
+
+from southbridge.synapse._daemon import NotTakenError
 
 if TYPE_CHECKING:
     from southbridge.synapse._sender import KernelSender
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
     """The queue of one homeserver."""
 
-    # Beside the attributes of Synapse's: with four more, objects no longer share the names of them, and weigh fivefold.
-    __slots__ = ("_is_asked", "_is_carried", "_is_due", "_sender")
+    # Beside the attributes of Synapse's: with five more, objects no longer share the names of them, and weigh fivefold.
+    __slots__ = ("_is_asked", "_is_carried", "_is_due", "_is_lost", "_sender")
     _pending_pdus: Any
 
     def __init__(self, hs: Any, sender: KernelSender, destination: str) -> None:
@@ -32,6 +35,7 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         self._is_asked = False
         self._is_carried = False
         self._is_due = False
+        self._is_lost = False
 
     @property
     def destination(self) -> str:
@@ -52,8 +56,23 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
         """There may be something for it in the database."""
         self._is_asked = True
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it sends, or has an event to send."""
+        return bool(self.transmission_loop_running or self.pending_pdu_count())
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is to look into the database before anything else."""
+        return self._is_lost
+
+    def lose(self) -> None:
+        """The kernel has lost what there was for it, which was all there was: it is live no more."""
+        self._is_lost = True
+
     def begin_live(self) -> None:
         """It has nothing to catch up, as the database says."""
+        self._is_lost = False
         self._catching_up = False  # type: ignore[misc]
 
     def give_back(self, position: int) -> None:
@@ -74,7 +93,9 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
     def send_pdu(self, pdu: Any) -> None:
         if self.is_live:
             self._sender.hand_in(pdu, [self._destination])
-        elif not (self._sender.holds(self) and self._sender.can_catch_up(self._destination)):
+        elif self._sender.holds(self) and self._sender.can_catch_up(self._destination):
+            self._sender.skipped.add(self._destination)
+        else:
             super().send_pdu(pdu)
 
     def send_presence(self, states: Iterable[Any], start_loop: bool = True) -> None:
@@ -112,10 +133,19 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
 
     async def _transaction_transmission_loop(self) -> None:
         self._is_asked = self._is_carried = False
+        self._sender.skipped.discard(self._destination)
+        if self._is_lost:
+            self._is_lost = False
+            self._start_catching_up()
+            # It is in the database.
+            self._last_successful_stream_ordering = None  # type: ignore[assignment,misc]
         try:
             await super()._transaction_transmission_loop()
         finally:
             self._sender.transactions.once.discard(self._destination)
+            if self._is_lost:
+                # In the middle of it.
+                self.attempt_new_transaction()
         if self._is_carried:
             # It lies in the database still.
             self.ask()
@@ -126,6 +156,8 @@ class LiveQueue(PerDestinationQueue):  # type: ignore[misc]
     def let_go(self, edus: list[Any], *, is_of_database: bool) -> list[Any] | None:
         """What of ``edus`` Synapse must wait for, together with the events it would send now. None if there is nothing to be
         waited for: whatever else there is has been handed to the kernel."""
+        if self._is_lost:
+            raise RequestSendFailed(NotTakenError("the daemon has gone in between"), can_retry=True)
         lasting = [edu for edu in edus if edu.edu_type not in VOLATILE]
         if is_of_database or lasting:
             self._is_carried = True

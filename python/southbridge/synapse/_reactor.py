@@ -1,4 +1,4 @@
-"""The bus in Twisted's reactor: what is waited for, and the ear at its descriptor."""
+"""The bus in Twisted's reactor: what is waited for, and the ear at its descriptor. It is in this process, or a daemon's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
 from southbridge._kernel import Bus
-from southbridge.synapse._settings import Settings, open_bus
+from southbridge.synapse._daemon import DaemonBus, Listener
+from southbridge.synapse._settings import Settings, asks_elsewhere, hello_of, open_bus
 
 logger = logging.getLogger("southbridge.synapse")
 
@@ -26,6 +27,15 @@ class BusReader:
         self._reactor = reactor
         self._waiting: dict[int, Deferred[Any]] = {}
         reactor.addReader(self)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether something can be handed in: it is in this process."""
+        return True
+
+    def start(self, listener: Listener) -> None:
+        """Tell ``listener`` that it is there."""
+        listener.bus_is_there()
 
     def answer(self, ask: Callable[[], int]) -> Deferred[Any]:
         """What the ticket that ``ask`` gives is drained with. The Deferred fires outside of any log context."""
@@ -65,9 +75,29 @@ def reader_of(hs: Any, settings: Settings) -> BusReader | None:
     """The bus of the homeserver ``hs`` in this process, opened when it is first asked for; None, and a line in the log,
     when there can be none."""
     if hs not in _readers:
+        if asks_elsewhere(hs, settings):
+            logger.info("what Synapse asks homeservers for goes where outbound_federation_restricted_to says")
+            _readers[hs] = None
+            return None
         try:
             _readers[hs] = BusReader(hs.get_reactor(), open_bus(hs, settings))
         except Exception as error:
             logger.error("Synapse is left as it is: southbridge cannot be set up: %s", error)
             _readers[hs] = None
     return _readers[hs]
+
+
+Reader = BusReader | DaemonBus
+"""A bus, and what is waited for."""
+
+
+def sender_of(hs: Any, settings: Settings) -> Reader | None:
+    """The bus by which the homeserver ``hs`` sends; None, and a line in the log, when there can be none."""
+    if settings.daemon is None:
+        return reader_of(hs, settings)
+    try:
+        hello = hello_of(hs, settings)
+    except Exception as error:
+        logger.error("Synapse is left as it is: southbridge cannot be set up: %s", error)
+        return None
+    return DaemonBus(hs.get_reactor(), settings.daemon, hello)

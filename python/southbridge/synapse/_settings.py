@@ -35,6 +35,9 @@ class Settings:
     clients: bool = True
     """Whether the kernel also carries what application services, push gateways, identity servers and the pages of
     previews are asked for."""
+    daemon: str | None = None
+    """The socket of a ``southbridge serve`` (``listen`` under ``[module]``) whose kernel sends, instead of one in this process.
+    Several processes and several Synapses can share it."""
     allow_untested: bool = False
     """Whether a release of Synapse that the tests were not run with is taken over, if it has what is needed."""
     well_known_port: int | None = None
@@ -49,6 +52,12 @@ class Settings:
                 raise ValueError(
                     f"{name!r} is no setting of southbridge.synapse.Module: {', '.join(known)} are"
                 )
+            if name == "daemon":
+                if value is not None and not (isinstance(value, str) and value.startswith("/")):
+                    raise ValueError(
+                        f"daemon of southbridge.synapse.Module is the path of a socket from / on, and not {value!r}"
+                    )
+                continue
             default = known[name].default
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if isinstance(default, bool) != isinstance(value, bool) or (
@@ -65,7 +74,9 @@ class Settings:
 def open_bus(hs: Any, settings: Settings) -> Bus:
     """The bus of the homeserver ``hs``: in its name, with its keys, its trust and its rules for addresses."""
     config = hs.config
-    _check(config, hs.get_instance_name())
+    _check(config)
+    if _is_restricted(hs):
+        raise CannotBeHonouredError("outbound_federation_restricted_to is set, which it cannot honour yet")
     with _trust(config) as (ca_files, only_ca_files):
         return Bus(
             hs.hostname,
@@ -78,6 +89,29 @@ def open_bus(hs: Any, settings: Settings) -> Bus:
             bytes_max=settings.bytes_max,
             well_known_port=settings.well_known_port,
         )
+
+
+def hello_of(hs: Any, settings: Settings) -> dict[str, Any]:
+    """What a daemon is told of the homeserver ``hs``: in whose name its bus speaks, with which keys, and what must not be
+    dialled for it. Whom it trusts is the daemon's business."""
+    _check(hs.config)
+    return {
+        "server_name": hs.hostname,
+        "signing_keys": _signing_keys(hs.config.key.signing_key),
+        "give_back_after": settings.give_back_after,
+        "items_max": settings.items_max,
+        "bytes_max": settings.bytes_max,
+        "never_dialled": _reach(*_of_federation(hs.config))["deny"],
+    }
+
+
+def asks_elsewhere(hs: Any, settings: Settings) -> bool:
+    """Whether what ``hs`` asks homeservers for goes by another door of the daemon, as ``homeserver.yaml`` says."""
+    return settings.daemon is not None and _is_restricted(hs)
+
+
+def _is_restricted(hs: Any) -> bool:
+    return hs.get_instance_name() not in hs.config.worker.outbound_federation_restricted_to
 
 
 def open_web_client(hs: Any) -> Client:
@@ -126,13 +160,11 @@ def _trust(config: Any) -> Generator[tuple[list[str], bool], None, None]:
         os.unlink(path)
 
 
-def _check(config: Any, process: str) -> None:
+def _check(config: Any) -> None:
     proxy = config.server.proxy_config
-    restricted = config.worker.outbound_federation_restricted_to
     reasons = {
         "federation_verify_certificates: false": not config.tls.federation_verify_certificates,
         "federation_certificate_verification_whitelist": config.tls.federation_certificate_verification_whitelist,
-        "outbound_federation_restricted_to": process not in restricted,
         "https_proxy": proxy is not None and proxy.https_proxy,
         "federation_client_minimum_tls_version: 1.3": config.tls.federation_client_minimum_tls_version
         == "1.3",

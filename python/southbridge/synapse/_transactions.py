@@ -26,8 +26,9 @@ from synapse.logging.opentracing import (
 )
 from synapse.util.retryutils import get_retry_limiter
 
+from southbridge.synapse._daemon import NotTakenError
 from southbridge.synapse._deliveries import Deliveries
-from southbridge.synapse._reactor import BusReader
+from southbridge.synapse._reactor import Reader
 
 logger = logging.getLogger("southbridge.synapse")
 
@@ -37,7 +38,7 @@ PDU_BYTES_MAX = 65_536
 class KernelTransactions(TransactionManager):  # type: ignore[misc]
     """Carries transactions with the kernel."""
 
-    def __init__(self, hs: Any, reader: BusReader, deliveries: Deliveries) -> None:
+    def __init__(self, hs: Any, reader: Reader, deliveries: Deliveries) -> None:
         super().__init__(hs)
         self._hs = hs
         self._reader = reader
@@ -66,9 +67,19 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
             replication_client=self._hs.get_replication_command_handler(),
             backoff_on_all_error_codes=True,
         )
+        failure: RequestSendFailed | None = None
+        refused: list[tuple[str, str, str]] = []
+        try:
+            refused = await self._carry(destination, pdus, edus)
+        except RequestSendFailed as error:
+            if isinstance(error.inner_exception, NotTakenError):
+                # That is not to be held against the destination.
+                raise
+            failure = error
         try:
             with limiter:
-                refused = await self._carry(destination, pdus, edus)
+                if failure is not None:
+                    raise failure
         except Exception:
             set_tag(tags.ERROR, True)
             raise

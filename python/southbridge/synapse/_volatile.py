@@ -12,6 +12,7 @@ from canonicaljson import encode_canonical_json
 from synapse.handlers.presence import format_user_presence_state
 
 from southbridge._kernel import Bus
+from southbridge.synapse._daemon import DaemonBus
 
 logger = logging.getLogger("southbridge.synapse")
 
@@ -20,7 +21,7 @@ class Volatile:
     """Gathers EDUs that may be lost, until the reactor has its next turn."""
 
     def __init__(
-        self, reactor: Any, bus: Bus, now_ms: Callable[[], int], on_handed_in: Callable[[], None]
+        self, reactor: Any, bus: Bus | DaemonBus, now_ms: Callable[[], int], on_handed_in: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._bus = bus

@@ -313,6 +313,20 @@ fn names<'py>(destinations: &Bound<'py, PyAny>) -> PyResult<(Vec<ServerName>, Bo
     Ok((names, unfit))
 }
 
+/// What of `names` cannot be the name of a homeserver.
+#[pyfunction]
+#[pyo3(name = "no_server_names", signature = (names, /))]
+pub fn no_server_names<'py>(names: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    let unfit = PyList::empty(names.py());
+    for one in names.try_iter()? {
+        let one = one?.cast_into::<PyString>()?;
+        if ServerName::parse(&one.to_cow()?).is_err() {
+            unfit.append(one)?;
+        }
+    }
+    Ok(unfit)
+}
+
 fn name(text: &str) -> PyResult<ServerName> {
     ServerName::parse(text).map_err(|error| PyValueError::new_err(format!("{text:?}: {error}")))
 }

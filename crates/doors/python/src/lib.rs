@@ -56,7 +56,7 @@ mod _kernel {
     #[pymodule_export]
     use crate::asyncio::AsyncioWaiter;
     #[pymodule_export]
-    use crate::bus::{Bus, PyBusProgress};
+    use crate::bus::{Bus, PyBusProgress, no_server_names};
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]
