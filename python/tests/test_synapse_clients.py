@@ -102,6 +102,27 @@ def test_an_application_service_is_told_everything_in_order(world: World) -> Non
     assert all(("Bearer " + TOKEN) in dict(visit.fields).values() for visit in world.service.visits)
 
 
+def test_what_is_asked_is_counted_as_by_synapse(world: World) -> None:
+    """Every transaction that a service was sent, those that it refused included, and its answers by their status."""
+    room = world.synapse.room()
+    world.synapse.say(room, "m0")
+    until(lambda: "m0" in texts(world.service.visits), "it is told")
+    world.service.answer = lambda _: (500, "nowhere", b"")
+    world.synapse.say(room, "m1")
+    until(lambda: "m1" in texts(world.service.visits), "it refuses")
+    label = f'method="PUT",server_name="{world.synapse.name}"'
+
+    def is_counted() -> bool:
+        figures = world.synapse.figures()
+        asked = figures[f"synapse_http_client_requests_total{{{label}}}"]
+        responses = "synapse_http_client_responses_total"
+        taken, refused = (figures[f'{responses}{{code="{code}",{label}}}'] for code in (200, 500))
+        sent = sum(visit.method == "PUT" for visit in world.service.visits)
+        return asked == sent == taken + refused and taken > 0 and refused > 0
+
+    until(is_counted, "all of it is counted")
+
+
 def test_a_push_gateway_is_told(world: World) -> None:
     """A user is notified of what another says."""
     pusher = {
