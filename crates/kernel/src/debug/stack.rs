@@ -5,7 +5,9 @@
 //! what order, and what is made of it.
 //!
 //! # Units
-//! A look takes some ten microseconds of the I/O thread, which turns to others between two of them.
+//! A look takes some ten microseconds of the I/O thread, which turns to others between two of them. Who can make nothing of
+//! a thread pauses as well, for some 30 ms in all: the system may have taken the processor from it in the middle of a call, and
+//! until it goes on it shows the same.
 //!
 //! # Source
 //! K13; DESIGN decision 12; decision 0015.
@@ -13,6 +15,7 @@
 use std::fmt;
 use std::fs;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -127,7 +130,7 @@ impl Stacks {
         let _turn = self.turn.lock().await;
         let threads = (source.threads)().map_err(StackError::CannotLook)?;
         let main = threads.into_iter().find(|thread| thread.is_main).ok_or(StackError::NoMain)?;
-        stack_of(source, &main).await?.ok_or(StackError::Restless)
+        stack_of(source, &main, &mut PAUSES.iter()).await?.ok_or(StackError::Restless)
     }
 
     /// Those of all threads, without those that ended meanwhile.
@@ -140,8 +143,10 @@ impl Stacks {
         let mut known = (source.threads)().map_err(StackError::CannotLook)?;
         known.sort_by_key(|thread| !thread.is_main);
         let mut threads = Vec::new();
+        // For all of them together: those that have ended meanwhile show nothing ever again.
+        let mut pauses = PAUSES.iter();
         for thread in known.iter().take(THREADS_MAX) {
-            threads.extend(stack_of(source, thread).await?);
+            threads.extend(stack_of(source, thread, &mut pauses).await?);
         }
         Ok(StacksView { threads, unlisted: known.len().saturating_sub(THREADS_MAX) })
     }
@@ -156,7 +161,11 @@ fn ready(source: &OnceLock<Result<StackSource, String>>) -> Result<&StackSource,
 }
 
 /// Looks until a look holds still, or it is clear that none will.
-async fn stack_of(source: &StackSource, thread: &Thread) -> Result<Option<StackView>, StackError> {
+async fn stack_of(
+    source: &StackSource,
+    thread: &Thread,
+    pauses: &mut std::slice::Iter<'_, Duration>,
+) -> Result<Option<StackView>, StackError> {
     let begun_at = tokio::time::Instant::now();
     let state = state_of(thread);
     let mut best: Option<Look> = None;
@@ -173,7 +182,13 @@ async fn stack_of(source: &StackSource, thread: &Thread) -> Result<Option<StackV
         if best.as_ref().is_some_and(is_enough) {
             break;
         }
-        tokio::task::yield_now().await;
+        match pauses.as_slice().first() {
+            Some(pause) if looks % LOOKS_AT_ONCE == 0 => {
+                pauses.next();
+                tokio::time::sleep(*pause).await;
+            }
+            _ => tokio::task::yield_now().await,
+        }
     }
     let took_us = u64::try_from(begun_at.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(best.map(|Look { frames, moving, is_cut }| StackView {
@@ -224,6 +239,16 @@ const UNKNOWN: &str = "in an unknown state";
 const LOOKS_MAX: u32 = 64;
 /// How often one is looked at whose innermost frames change: more looks at a loop would show it no better.
 const LOOKS_AT_THE_MOVING: u32 = 8;
+/// After so many looks at a thread of which nothing is known, there is a pause.
+const LOOKS_AT_ONCE: u32 = 8;
+/// Longer and longer, and together within the 50 ms that a stack may take.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(4),
+    Duration::from_millis(8),
+    Duration::from_millis(16),
+];
 /// How many threads are told of.
 const THREADS_MAX: usize = 256;
 
@@ -296,6 +321,34 @@ mod tests {
     fn a_thread_of_which_nothing_can_be_read_is_said_to_be_restless() {
         let error = run(Stacks::default().main(&source(|_| None))).unwrap_err();
         assert!(matches!(error, StackError::Restless), "{error}");
+    }
+
+    /// It lost its processor in the middle of a call, and shows the same until it goes on: 20 ms later.
+    #[test]
+    fn a_thread_that_stands_in_the_middle_of_a_call_is_given_time() {
+        run(async {
+            let begun_at = tokio::time::Instant::now();
+            let goes_on_at = begun_at + Duration::from_millis(20);
+            let view = Stacks::default()
+                .main(&source(move |_| {
+                    (tokio::time::Instant::now() >= goes_on_at).then(|| look(&["a", "outer"], 0))
+                }))
+                .await
+                .unwrap();
+            assert_eq!(view.frames.len(), 2);
+            assert!(begun_at.elapsed() <= Duration::from_millis(31), "{:?}", begun_at.elapsed());
+        });
+    }
+
+    /// However many have ended since they were counted.
+    #[test]
+    fn the_pauses_are_bounded_for_all_threads_together() {
+        run(async {
+            let begun_at = tokio::time::Instant::now();
+            let view = Stacks::default().all(&source(|_| None)).await.unwrap();
+            assert!(view.threads.is_empty());
+            assert_eq!(begun_at.elapsed(), PAUSES.iter().sum::<Duration>());
+        });
     }
 
     #[test]

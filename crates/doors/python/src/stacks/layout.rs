@@ -42,8 +42,8 @@ pub struct FrameLayout {
 /// How a frame says where it is in its code.
 #[derive(Debug)]
 pub enum Place {
-    /// By a number of instructions, of two bytes each; and by a line, while somebody traces it.
-    Counted { instruction: usize, line: usize },
+    /// By a number of instructions, of two bytes each; and by a line, while somebody traces it. It knows whether it runs.
+    Counted { instruction: usize, line: usize, state: usize },
     /// By the address of an instruction; and somebody owns it.
     Pointed { instruction: usize, owner: usize },
 }
@@ -86,7 +86,11 @@ impl Layout {
 
 static CPYTHON_3_10: Layout = Layout {
     thread: ThreadLayout { ident: 176, tid: None, to_frame: &[24] },
-    frame: FrameLayout { previous: 24, code: 32, place: Place::Counted { instruction: 96, line: 100 } },
+    frame: FrameLayout {
+        previous: 24,
+        code: 32,
+        place: Place::Counted { instruction: 96, line: 100, state: 108 },
+    },
     code: CodeLayout {
         file: 104,
         function: 112,

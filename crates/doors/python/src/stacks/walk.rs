@@ -1,7 +1,8 @@
 //! From a thread to its frames, from the innermost outwards.
 //!
 //! # Source
-//! CPython `Include/internal/pycore_frame.h` (`_PyFrame_IsIncomplete`), `Python/traceback.c` (`dump_traceback`).
+//! CPython `Include/internal/pycore_frame.h` (`_PyFrame_IsIncomplete`), `Include/cpython/frameobject.h`
+//! (`PyFrameState`), `Python/traceback.c` (`dump_traceback`).
 
 use super::code::{Types, type_of};
 use super::layout::{Layout, Place};
@@ -46,7 +47,20 @@ pub fn frames(
         found.extend(frame(memory, layout, types, at)?);
         at = memory.pointer(at.checked_add(layout.frame.previous).ok_or(Torn)?)?;
     }
-    Ok((found, false))
+    match found.last() {
+        Some(last) if !is_outermost(memory, layout, last)? => Err(Torn),
+        _ => Ok((found, false)),
+    }
+}
+
+/// Whether nobody has called `last`, behind which there is no frame. One that has just returned has none either, and so has
+/// a generator that waits: a program that calls and returns all the time would seem to consist of them.
+fn is_outermost(memory: &mut Memory, layout: &Layout, last: &Found) -> Result<bool, Torn> {
+    match layout.frame.place {
+        Place::Counted { state, .. } => Ok(matches!(memory.byte(last.at + state)?, EXECUTING | UNWINDING)),
+        Place::Pointed { owner, .. } => Ok(memory.byte(last.at + owner)? != OWNED_BY_GENERATOR
+            || memory.pointer(last.at + layout.frame.previous)? != 0),
+    }
 }
 
 /// The one at `at`; none if it has not begun, or is no Python.
@@ -63,7 +77,7 @@ fn frame(memory: &mut Memory, layout: &Layout, types: Types, at: usize) -> Resul
         return Err(Torn);
     }
     let (byte, line) = match layout.frame.place {
-        Place::Counted { instruction, line } => {
+        Place::Counted { instruction, line, .. } => {
             let line = u32::try_from(memory.number(at + line)?).ok().filter(|line| *line > 0);
             (i64::from(memory.number(at + instruction)?) * 2, line)
         }
@@ -97,6 +111,9 @@ pub fn moving(before: &[Found], after: &[Found]) -> usize {
     before.len() - count
 }
 
+/// `FRAME_EXECUTING` and `FRAME_UNWINDING`, in 3.10: one that has been called and has not returned.
+const EXECUTING: u8 = 0;
+const UNWINDING: u8 = 2;
 /// `FRAME_OWNED_BY_GENERATOR`.
 const OWNED_BY_GENERATOR: u8 = 1;
 /// `FRAME_OWNED_BY_CSTACK`, since 3.12: where C has called Python.
