@@ -3,6 +3,7 @@
 //! # Source
 //! K2, K3, T4; DESIGN decision 2.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -114,9 +115,14 @@ impl<D: Desk> KernelSide<D> {
     /// Takes what comes in at the ports and has it done, until the landing is stopped. Must be run within a tokio
     /// `LocalSet`.
     pub async fn serve(&self, desk: &Rc<D>) {
+        self.serve_at(&AttachedPorts::default(), desk).await;
+    }
+
+    /// The same, with its ports kept where somebody else can get at them.
+    pub(super) async fn serve_at(&self, ports: &AttachedPorts<D>, desk: &Rc<D>) {
         let (clock, alarm) = (desk.kernel().clock(), desk.kernel().alarm());
         let mut watching = pin!(self.turns.watch(clock, alarm));
-        let mut serving = pin!(self.serve_ports(desk));
+        let mut serving = pin!(self.serve_ports(ports, desk));
         poll_fn(|cx| {
             // It has no end.
             let _watches = watching.as_mut().poll(cx);
@@ -125,26 +131,31 @@ impl<D: Desk> KernelSide<D> {
         .await;
     }
 
-    async fn serve_ports(&self, desk: &Rc<D>) {
-        let mut ports = Ports::default();
+    async fn serve_ports(&self, ports: &AttachedPorts<D>, desk: &Rc<D>) {
         loop {
-            self.welcome(&mut ports, desk);
-            while let Some(number) = self.doorstep.next() {
-                if !ports.contains_key(&number) {
-                    // It was attached a moment ago.
-                    self.welcome(&mut ports, desk);
-                }
-                let Some(port) = ports.get(&number) else { continue };
-                port.shared.caller.is_seen();
-                port.take_all(desk);
-                if port.is_over() {
-                    ports.remove(&number);
-                }
-            }
+            self.look(&mut ports.0.borrow_mut(), desk);
             if self.doorstep.is_stopped() {
+                ports.0.take();
                 return;
             }
             self.doorstep.rung().await;
+        }
+    }
+
+    /// Looks at everybody who has called.
+    fn look(&self, ports: &mut Ports<D>, desk: &Rc<D>) {
+        self.welcome(ports, desk);
+        while let Some(number) = self.doorstep.next() {
+            if !ports.contains_key(&number) {
+                // It was attached a moment ago.
+                self.welcome(ports, desk);
+            }
+            let Some(port) = ports.get(&number) else { continue };
+            port.shared.caller.is_seen();
+            port.take_all(desk);
+            if port.is_over() {
+                ports.remove(&number);
+            }
         }
     }
 
@@ -161,6 +172,24 @@ impl<D: Desk> KernelSide<D> {
 
 /// The ports that are attached, by number.
 type Ports<D> = FxHashMap<u64, Attached<D>>;
+
+/// The same, for whoever serves them.
+pub(super) struct AttachedPorts<D: Desk>(RefCell<Ports<D>>);
+
+impl<D: Desk> Default for AttachedPorts<D> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<D: Desk> AttachedPorts<D> {
+    /// Tells whoever waits that the kernel has stopped, without a word to any task: the runtime they are of is broken.
+    pub(super) fn abandon(self) {
+        for (_, port) in self.0.into_inner() {
+            port.abandon();
+        }
+    }
+}
 
 impl<D: Desk> Attached<D> {
     fn new(shared: Arc<Shared<D>>) -> Self {
@@ -203,6 +232,18 @@ impl<D: Desk> Attached<D> {
             self.take_tasks().values().for_each(|task| task.abort.abort());
         }
         over
+    }
+
+    /// As `drop`, but that no task is touched: what is left of them is left where it is.
+    fn abandon(self) {
+        for (ticket, task) in self.take_tasks() {
+            if task.owed {
+                self.shared.complete_unrung(ticket, Err(Unanswered::Stopped.into()));
+            }
+            std::mem::forget(task);
+        }
+        self.shared.finish();
+        std::mem::forget(self);
     }
 
     fn take_tasks(&self) -> FxHashMap<Ticket, Task> {

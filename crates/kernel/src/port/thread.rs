@@ -3,15 +3,16 @@
 //! # Source
 //! K1, K2; DESIGN decisions 1 and 2.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 use super::Port;
 use super::desk::Desk;
-use super::landing::{KernelSide, Landing};
+use super::landing::{AttachedPorts, KernelSide, Landing};
 use crate::kernel::{Kernel, KernelConfig};
 
 /// A kernel on a thread of its own. Dropping it stops and joins the thread.
@@ -45,7 +46,7 @@ impl<D: Desk> KernelThread<D> {
         let (report, started) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("southbridge-io".to_owned())
-            .spawn(move || run(side, config, desk, &report))?;
+            .spawn(move || run(&side, config, desk, &report))?;
         let outcome = started.recv().unwrap_or_else(|_| Err("the I/O thread died at its start".to_owned()));
         outcome.map_err(StartError::Kernel)?;
         Ok(Self { landing, thread: Some(thread) })
@@ -79,7 +80,7 @@ impl<D: Desk> Drop for KernelThread<D> {
 }
 
 fn run<D: Desk>(
-    side: KernelSide<D>,
+    side: &KernelSide<D>,
     config: KernelConfig,
     desk: impl FnOnce(&Kernel) -> D,
     report: &mpsc::Sender<Result<(), String>>,
@@ -92,7 +93,8 @@ fn run<D: Desk>(
             return;
         }
     };
-    runtime.block_on(async move {
+    let ports = AttachedPorts::default();
+    let mut work = Box::pin(async {
         let kernel = match Kernel::new(config) {
             Ok(kernel) => kernel,
             Err(error) => {
@@ -103,8 +105,22 @@ fn run<D: Desk>(
         let desk = Rc::new(desk(&kernel));
         drop(kernel);
         let _starter_gone = report.send(Ok(()));
-        side.serve(&desk).await;
+        side.serve_at(&ports, &desk).await;
     });
+    // Apart from the work, so that it is still there when the runtime itself has failed.
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work.as_mut())));
+    if ended.is_err() && !can_wake(&runtime) {
+        // Whatever is dropped now would ring at a door that is not there, which is a panic within a panic, and close
+        // descriptors that may be somebody else's by now. It stays as it is; who waits is told.
+        std::mem::forget(work);
+        std::mem::forget(runtime);
+        ports.abandon();
+    }
+}
+
+/// Whether tasks of `runtime` can be woken from elsewhere: not when a program has closed all descriptors beneath it.
+fn can_wake(runtime: &LocalRuntime) -> bool {
+    catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_local(async {})))).is_ok()
 }
 
 #[cfg(test)]
