@@ -7,19 +7,19 @@ all of that is done does time move, to the next thing that is scheduled and no f
 
 from __future__ import annotations
 
-import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from southbridge._frontends import rehearsed
 from southbridge._kernel import Exchange, Port, Rehearsal, Response
-from southbridge.testing._answers import Answer, reset
+from southbridge.testing._answering import Answering
+from southbridge.testing._answers import Answer
 from southbridge.testing._dns import Dns
 from southbridge.testing._errors import EPSILON, NothingHappensError
-from southbridge.testing._peers import Handler, Peer, Request, place, read, well
+from southbridge.testing._peers import Handler, Peer, Request, well
+from southbridge.testing._threads import Threads
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,24 +65,16 @@ class Kernel:
         self._native = Rehearsal(seed, wall)
         self.dns = Dns(self._native)
         """What names mean. A peer's name is there already."""
-        self.requests: list[Request] = []
-        """What peers have been asked, in order."""
-        self._peers: dict[int, Peer] = {}
-        self._addresses: dict[str, str] = {}
         self._now = 0.0
         # A handler may ask for something itself; another thread may not drive meanwhile.
         self._driving = threading.RLock()
-        self._answering = False
         self._closed = False
         self._failures: list[BaseException] = []
-        self._thread = threading.get_ident()
-        self._local = threading.local()
-        self._bystanders: set[int] = set()
-        self._askers: set[int] = set()
-        self._idlers: set[int] = set()
-        self._waiters: dict[int, Callable[[], bool]] = {}
+        self._answering = Answering(
+            self._native, self.dns, {"latency": latency, "jitter": jitter}, self._failures.append
+        )
+        self._threads = Threads(self)
         self._ports: list[Port] = []
-        self._thread_ports: list[Port] = []
         self._followers: list[Follower] = []
         self.clock_threads: set[int] = set()
         self._deliveries: list[Callable[[], bool]] = []
@@ -96,6 +88,11 @@ class Kernel:
     def now(self) -> float:
         """Seconds since the start."""
         return self._now
+
+    @property
+    def requests(self) -> list[Request]:
+        """What peers have been asked, in order."""
+        return self._answering.requests
 
     @property
     def log(self) -> list[str]:
@@ -127,27 +124,12 @@ class Kernel:
         HTTP/1.1, or without ``http2`` HTTP/1.1 alone. The handler is called in the thread that drives the kernel, with
         the clock standing still; without one, everything is answered with 200 and ``{}``.
         """
-        at = place(where, http2=http2)
-        address = at.name if at.is_address else self._address(at.name)
-        peer = Peer(at.name, address, handler, self._native)
-        shown = f"[{address}]" if ":" in address else address
-        for port, speech in at.ports:
-            number = self._native.add_peer(f"{shown}:{port}", speech)
-            peer._numbers.append(number)  # pyright: ignore[reportPrivateUsage]
-            self._peers[number] = peer
-        chosen = [latency, jitter, *(self._options[name] for name in ("latency", "jitter"))]
-        if any(chosen):
-            defaults = self._options
-            peer.path(
-                latency=defaults["latency"] if latency is None else latency,
-                jitter=defaults["jitter"] if jitter is None else jitter,
-            )
-        return peer
+        return self._answering.add(where, handler, http2=http2, latency=latency, jitter=jitter)
 
     def pump(self) -> None:
         """Let everything happen that can happen without time passing."""
         self._check_may_drive()
-        while self._turn(0.0) or self._deliver():
+        while self.turn(0.0) or self._deliver():
             self._deliver()
         self._raise_failure()
 
@@ -161,7 +143,7 @@ class Kernel:
             left = self._until_next(until - self._now)
             if left < EPSILON:
                 return
-            self._turn(left)
+            self.turn(left)
 
     def run(self, program: Coroutine[Any, Any, T]) -> T:
         """Run ``program`` as `asyncio.run` does, on a loop that keeps the kernel's time from its first moment on."""
@@ -176,7 +158,7 @@ class Kernel:
     # What stands between: `with`.
 
     def __enter__(self) -> Self:
-        self._bystanders = _threads()
+        self._threads.begin()
         self._native.enter()
         rehearsed.stand(self)
         if self.autojump:
@@ -209,7 +191,7 @@ class Kernel:
         port = self.thread_port()
         ticket = port.start(response, _nothing)
         try:
-            self._wait_in_thread(port, lambda: response.is_settled)
+            self._threads.wait(lambda: response.is_settled)
         except BaseException:
             port.cancel(ticket)
             raise
@@ -223,7 +205,7 @@ class Kernel:
         if not exchange.listen(lambda: heard.append(True)):
             return
         try:
-            self._wait_in_thread(self.thread_port(), lambda: bool(heard))
+            self._threads.wait(lambda: bool(heard))
         except BaseException:
             exchange.unlisten()
             raise
@@ -236,11 +218,7 @@ class Kernel:
 
     def thread_port(self) -> Port:
         """The port of this thread."""
-        port: Port | None = getattr(self._local, "port", None)
-        if port is None:
-            port = self._local.port = self.new_port()
-            self._thread_ports.append(port)
-        return port
+        return self._threads.port()
 
     def hub_port(self) -> Port:
         """The port of this thread's hub of gevent."""
@@ -295,7 +273,7 @@ class Kernel:
         while not is_ready():
             if self._closed:
                 return is_ready()
-            if self._turn(0.0) or self._deliver() or self._others_came():
+            if self.turn(0.0) or self._deliver() or self._threads.others_came():
                 continue
             left = HORIZON if until is None else until - self._now
             if left < EPSILON:
@@ -307,7 +285,7 @@ class Kernel:
                 if is_ready():
                     break
                 began = self._now
-                is_called = self._turn(step)
+                is_called = self.turn(step)
             if not is_called and until is None and self._now - began >= HORIZON:
                 raise NothingHappensError(self._nothing_happens(began, waiting))
         return True
@@ -339,7 +317,12 @@ class Kernel:
         """What the test is told at the end, if it is not told before."""
         self._failures.append(error)
 
-    def _turn(self, seconds: float) -> bool:
+    @property
+    def is_answering(self) -> bool:
+        """Whether a handler of a peer is being called."""
+        return self._answering.is_busy
+
+    def turn(self, seconds: float) -> bool:
         """What can happen now does, and then at most ``seconds`` pass; whether it is somebody's turn."""
         with self._driving:
             if self._closed:
@@ -349,39 +332,9 @@ class Kernel:
             self._now = self._native.now
             for follower in self._followers:
                 follower.follow(self._now)
-            if not self._answering:
-                self._answer_calls()
+            if not self.is_answering:
+                self._answering.answer_calls()
             return is_called
-
-    def _answer_calls(self) -> None:
-        self._answering = True
-        try:
-            while calls := self._native.calls():
-                for number, seen, conn, at, method, target, head, body in calls:
-                    peer = self._peers[number]
-                    request = read(peer.name, conn, at, method, target, head, body)
-                    peer.requests.append(request)
-                    self.requests.append(request)
-                    self._reply(number, seen, self._answer_of(peer, request))
-        finally:
-            self._answering = False
-
-    def _answer_of(self, peer: Peer, request: Request) -> Answer:
-        try:
-            given: Any = peer.answer_to(request)
-            if isinstance(given, Answer):
-                self._native.note(f"{peer.name} to {request.method} {request.target}: {given}")
-                return given
-            raise TypeError(f"the handler of {peer.name} gave {given!r}, and not an answer")
-        except Exception as error:
-            self._failures.append(error)
-            self._native.note(f"{peer.name} to {request.method} {request.target}: {type(error).__name__}")
-            return reset()
-
-    def _reply(self, peer: int, seen: int, given: Answer) -> None:
-        headers = [(name, value.encode("latin-1")) for name, value in given.headers]
-        head = None if given.status is None else (given.status, headers)
-        self._native.reply(peer, seen, (given.after, head, list(given.pieces), given.ending))
 
     def _deliver(self) -> bool:
         is_told = False
@@ -393,56 +346,6 @@ class Kernel:
         """How long until somebody who follows has something to do: ``seconds`` at most."""
         due = [follower.next_in() for follower in self._followers]
         return max(0.0, min([seconds, *(at for at in due if at is not None)]))
-
-    def _wait_in_thread(self, port: Port, is_over: Callable[[], bool]) -> None:
-        def is_settled() -> bool:
-            # An exchange may have been opened in another thread: whoever looks tells all.
-            for one in self._thread_ports:
-                for done in one.drain(DRAIN_MAX):
-                    done()
-            return is_over()
-
-        me = threading.get_ident()
-        self._askers.add(me)
-        self._idlers.discard(me)
-        self._waiters[me] = is_over
-        try:
-            if self.autojump:
-                self.wait_until(is_settled, None)
-                return
-            self._turn(0.0)
-            if is_settled():
-                return
-            if me == self._thread or self._answering:
-                raise NothingHappensError(
-                    "this thread waits for an answer, and is itself the one that moves the time: let autojump=True do "
-                    "that, or ask from another thread"
-                )
-            readable = select.poll()
-            readable.register(port.fileno(), select.POLLIN)
-            while not is_settled():
-                readable.poll(NAP_MILLIS)
-        finally:
-            self._waiters.pop(me, None)
-
-    def _others_came(self) -> bool:
-        """Gives threads of the program that compute now a moment to ask, before time moves."""
-        mine = threading.get_ident()
-        others: set[int] = set()
-        for _ in range(GRACES):
-            answered = any(is_over() for ident, is_over in list(self._waiters.items()) if ident != mine)
-            # Those that were there before the kernel are none of its business, unless they have asked.
-            others = (
-                _threads() - {mine} - self._idlers - (self._bystanders - self._askers) - set(self._waiters)
-            )
-            if not answered and not others:
-                return False
-            time.sleep(GRACE)
-            if self._turn(0.0):
-                return True
-        # They do something else. Who asks again is waited for again.
-        self._idlers |= others
-        return False
 
     def _hubs(self) -> Any:
         from southbridge.testing._gevent import Hubs
@@ -460,14 +363,6 @@ class Kernel:
         if loop is not None:
             self.join(loop)
 
-    def _address(self, name: str) -> str:
-        if name not in self._addresses:
-            number = len(self._addresses) + 1
-            address = f"203.0.113.{number}" if number < 255 else f"198.18.{number // 256}.{number % 256}"
-            self._addresses[name] = address
-            self.dns.host(name, address)
-        return self._addresses[name]
-
     def _nothing_happens(self, began: float, waiting: list[str]) -> str:
         lines = "".join(f"\n  {line}" for line in waiting)
         return (
@@ -478,7 +373,7 @@ class Kernel:
     def _check_may_drive(self) -> None:
         if self._closed:
             raise RuntimeError("the kernel of this test has ended: move its time within the `with`")
-        if self._answering:
+        if self.is_answering:
             raise RuntimeError(
                 "a peer's handler cannot move the time: give answer(..., after=seconds) instead"
             )
@@ -488,22 +383,9 @@ class Kernel:
             raise self._failures.pop(0)
 
 
-def _threads() -> set[int]:
-    return {thread.ident for thread in threading.enumerate() if thread.ident is not None}
-
-
 def _nothing() -> None:
     """Nobody is to be called: whoever waits looks for itself."""
 
 
 # What nothing falls into is taken as for ever. A client without any timeout gives up after a year.
 HORIZON = 300 * 86_400.0
-
-# Real seconds, and how often a thread that computes is given them, before others move the time.
-GRACE = 0.002
-GRACES = 10
-
-# Real milliseconds between looks, where somebody else moves the time.
-NAP_MILLIS = 250
-
-DRAIN_MAX = 64
