@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from southbridge._errors import NotAwaitedError, StatusError
+from southbridge._feeding import now
 from southbridge._kernel import Exchange, Response, blocks_here
-from southbridge._streams import now
 
 # Not from `typing`, which takes longer to import than all of this package.
 TYPE_CHECKING = False

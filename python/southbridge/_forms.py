@@ -6,7 +6,7 @@ import io
 import os
 from collections import deque
 
-from southbridge._streams import READ_BYTES, Source, stopped
+from southbridge._feeding import READ_BYTES, Source, stopped
 
 # Not from `typing`, which takes longer to import than all of this package.
 TYPE_CHECKING = False

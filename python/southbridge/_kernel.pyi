@@ -20,8 +20,9 @@ from typing_extensions import Self, disjoint_base
 
 from southbridge._cookies import Cookies
 from southbridge._downloads import Progress, Transfer
+from southbridge._feeding import Source
 from southbridge._services import ReadyCheck, State
-from southbridge._streams import Source, Stream
+from southbridge._streams import Stream
 
 __all__ = [
     "AsyncioWaiter",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from southbridge import _kernel
 from southbridge._errors import NotAwaitedError, NotReadyError
+from southbridge._feeding import now
 from southbridge._kernel import Exchange, blocks_here
-from southbridge._streams import now
 
 # Not from `typing`, which takes longer to import than all of this package.
 TYPE_CHECKING = False

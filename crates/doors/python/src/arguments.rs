@@ -98,8 +98,8 @@ impl Parts {
 
     fn pieces(&mut self, value: &Bound<'_, PyAny>) -> PyResult<Body> {
         let py = value.py();
-        let streams = py.import(intern!(py, "southbridge._streams"))?;
-        let source = streams.call_method1(intern!(py, "Source"), (value,))?;
+        let feeding = py.import(intern!(py, "southbridge._feeding"))?;
+        let source = feeding.call_method1(intern!(py, "Source"), (value,))?;
         let bytes = source.getattr(intern!(py, "bytes"))?.extract()?;
         self.source = Some(source.unbind());
         Ok(Body::Stream { bytes })
