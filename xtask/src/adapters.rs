@@ -1,4 +1,4 @@
-//! `cargo xtask adapters`: the tests of httpx, requests, treq and Twisted, with the kernel under their clients.
+//! `cargo xtask adapters`: the tests of httpx, requests, aiohttp, treq and Twisted, with the kernel under their clients.
 //!
 //! Each project's source comes from PyPI, by its hash, into `target/clients`; nothing of it is copied into the
 //! repository. What of its tests is left out, and why, is in `python/tests/clients/left_out.txt`.
@@ -16,13 +16,16 @@ struct Project {
     name: &'static str,
     /// Where its packages lie in its source, for those whose tests are among them.
     packages: &'static str,
+    /// Where in its source the tests are started.
+    start: &'static str,
     tests: &'static [&'static str],
 }
 
-static PROJECTS: [Project; 4] = [
+static PROJECTS: [Project; 5] = [
     Project {
         name: "httpx",
         packages: "",
+        start: "",
         tests: &[
             "tests/test_api.py",
             "tests/test_timeouts.py",
@@ -30,9 +33,16 @@ static PROJECTS: [Project; 4] = [
             "tests/client/test_async_client.py",
         ],
     },
-    Project { name: "requests", packages: "", tests: &["tests/test_requests.py", "tests/test_lowlevel.py"] },
-    Project { name: "treq", packages: "src", tests: &["src/treq/test/test_treq_integration.py"] },
-    Project { name: "twisted", packages: "src", tests: &["src/twisted/web/test/test_agent.py"] },
+    Project {
+        name: "requests",
+        packages: "",
+        start: "",
+        tests: &["tests/test_requests.py", "tests/test_lowlevel.py"],
+    },
+    // Among its tests, for where it is started Python imports from, and what is compiled is not in its source.
+    Project { name: "aiohttp", packages: "tests", start: "tests", tests: &["test_client_functional.py"] },
+    Project { name: "treq", packages: "src", start: "", tests: &["src/treq/test/test_treq_integration.py"] },
+    Project { name: "twisted", packages: "src", start: "", tests: &["src/twisted/web/test/test_agent.py"] },
 ];
 
 /// Runs the tests of every project, or of `only`.
@@ -123,7 +133,7 @@ fn tests(dir: &Path, project: &Project, source: &Path, results: &Path) -> Done {
     let packages = [source.join(project.packages), clients(), checkout().join("python")];
     let path = env::join_paths(packages)
         .map_err(|_| Failure::new("the checkout lies in a directory whose name has a colon"))?;
-    pytest.current_dir(source).env("PYTHONPATH", path);
+    pytest.current_dir(source.join(project.start)).env("PYTHONPATH", path);
     pytest.env("SOUTHBRIDGE_CLIENT", project.name).env("SOUTHBRIDGE_CLIENT_RESULTS", results);
     pytest.args(["-m", "pytest", "-p", "on_the_kernel", "-q", "-p", "no:cacheprovider", "--tb=short"]);
     // What they say of themselves: doctests of the whole package, and warnings that a newer release of a tool has.

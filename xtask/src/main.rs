@@ -45,7 +45,7 @@ enum Chore {
     Bench(Passed),
     /// Builds the wheel and the source distribution, and runs the suite on every CPython that is here.
     Wheel(Wheel),
-    /// The own tests of httpx, requests, treq and Twisted, with the kernel under their clients.
+    /// The own tests of httpx, requests, aiohttp, treq and Twisted, with the kernel under their clients.
     Adapters(Adapters),
     /// The module in each release of Synapse that it is for, in an environment of its own: a table of what came of it.
     Synapses(Synapses),

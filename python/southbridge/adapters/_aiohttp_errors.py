@@ -46,9 +46,19 @@ def _of_peers(error: RequestError, info: aiohttp.RequestInfo) -> Exception | Non
         return aiohttp.InvalidURL(info.url, str(error))
     if isinstance(error, TooManyRedirectsError):
         return aiohttp.TooManyRedirects(info, (), message=str(error))
-    if isinstance(error, (PeerMisbehavedError, RedirectRefusedError)):
+    if isinstance(error, RedirectRefusedError):
+        return _of_redirects(str(error), info)
+    if isinstance(error, PeerMisbehavedError):
         return aiohttp.ClientResponseError(info, (), status=400, message=str(error))
     return None
+
+
+def _of_redirects(said: str, info: aiohttp.RequestInfo) -> Exception:
+    if "and only http and https are followed" in said:
+        return aiohttp.NonHttpUrlRedirectClientError(info.url, said)
+    if "its location is no URL" in said:
+        return aiohttp.InvalidUrlRedirectClientError(info.url, said)
+    return aiohttp.ClientResponseError(info, (), status=400, message=said)
 
 
 def _of_connecting(error: RequestError, info: aiohttp.RequestInfo) -> Exception:

@@ -36,6 +36,11 @@ class Content:
         self._held = b""
         self._over = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all of it has come."""
+        return self._over
+
     def at_eof(self) -> bool:
         """Whether all of it has been read."""
         return self._over and not self._held
@@ -112,7 +117,13 @@ class ClientResponse:
         self.headers = CIMultiDictProxy(CIMultiDict(lines))
         self.history = tuple(Visit(status, URL(url, encoded=True)) for status, url in answer.history)
         self.content = Content(answer, info)
-        self.closed = False
+        self._released = False
+        self._in_block = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is nothing to come any more: it was read to its end, or given up."""
+        return self._released or self.content.is_over
 
     @property
     def real_url(self) -> URL:
@@ -154,16 +165,18 @@ class ClientResponse:
     def raise_for_status(self) -> None:
         """Raises `aiohttp.ClientResponseError` for a status of 400 or above."""
         if not self.ok:
-            self.close()
+            # A block gives it up at its end, and until then it can be read.
+            if not self._in_block:
+                self.close()
             raise aiohttp.ClientResponseError(
                 self.request_info, (), status=self.status, message=self.reason, headers=self.headers
             )
 
     async def read(self) -> bytes:
-        """The body, all of it; again, if it was asked for before."""
+        """The body, all of it; again, if it was asked for before and the response has not been given up."""
+        if self._released:
+            raise aiohttp.ClientConnectionError("Connection closed")
         if self._body is None:
-            if self.closed:
-                raise aiohttp.ClientConnectionError("Connection closed")
             self._body = await self.content.read()
         return self._body
 
@@ -176,7 +189,8 @@ class ClientResponse:
 
     async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
         """The body as text."""
-        return (await self.read()).decode(encoding or self.get_encoding(), errors)
+        body = await self.read() if self._body is None else self._body
+        return body.decode(encoding or self.get_encoding(), errors)
 
     async def json(
         self,
@@ -204,7 +218,7 @@ class ClientResponse:
 
     def close(self) -> None:
         """Give up what has not been read."""
-        self.closed = True
+        self._released = True
         self._answer.close()
 
     def release(self) -> None:
@@ -212,7 +226,9 @@ class ClientResponse:
         self.close()
 
     async def __aenter__(self) -> ClientResponse:
+        self._in_block = True
         return self
 
     async def __aexit__(self, *_raised: object) -> None:
+        self._in_block = False
         self.close()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +26,7 @@ try:
     from multidict import CIMultiDict, CIMultiDictProxy
     from yarl import URL
 
+    from southbridge.adapters._aiohttp_bodies import Cookies, JsonBody, content_of, cookies_of
     from southbridge.adapters._aiohttp_errors import translated
     from southbridge.adapters._aiohttp_response import ClientResponse, Content, Visit
 except ImportError as missing:
@@ -36,6 +37,9 @@ except ImportError as missing:
 __all__ = ["ClientResponse", "ClientSession", "Content", "Visit"]
 
 TOTAL = aiohttp.ClientTimeout(total=300, sock_connect=30)
+
+# Whether a status of 400 and above is raised; or who is asked about each response.
+Raises = bool | Callable[["ClientResponse"], Awaitable[None]]
 
 
 class ClientSession:
@@ -50,10 +54,10 @@ class ClientSession:
         base_url: str | URL | None = None,
         *,
         headers: Mapping[str, str] | None = None,
-        cookies: Mapping[str, str] | None = None,
+        cookies: Cookies | None = None,
         auth: aiohttp.BasicAuth | None = None,
-        timeout: aiohttp.ClientTimeout = TOTAL,
-        raise_for_status: bool = False,
+        timeout: aiohttp.ClientTimeout | float = TOTAL,
+        raise_for_status: Raises = False,
         json_serialize: Callable[[Any], str] = json.dumps,
         cookie_jar: AbstractCookieJar | None = None,
         auto_decompress: bool = True,
@@ -129,13 +133,14 @@ class ClientSession:
         params: Any = None,
         data: Any = None,
         json: Any = None,
-        cookies: Mapping[str, str] | None = None,
+        cookies: Cookies | None = None,
         headers: Any = None,
         auth: aiohttp.BasicAuth | None = None,
         allow_redirects: bool = True,
         max_redirects: int = 10,
-        timeout: aiohttp.ClientTimeout | None = None,
-        raise_for_status: bool | None = None,
+        timeout: aiohttp.ClientTimeout | float | None = None,
+        raise_for_status: Raises | None = None,
+        auto_decompress: bool | None = None,
     ) -> ClientResponse:
         if self.closed:
             raise RuntimeError("Session is closed")
@@ -144,8 +149,8 @@ class ClientSession:
         url = self._url(str_or_url, params)
         said = CIMultiDict(self._headers)
         said.update(headers or {})
-        content = await _content(data if json is None else _Json(self._serialize(json)), said)
-        if (credentials := _credentials(auth or self._auth, url)) is not None:
+        content = await content_of(data if json is None else JsonBody(self._serialize(json)), said)
+        if (credentials := _credentials(auth, self._auth, url)) is not None:
             if "Authorization" in said:
                 raise ValueError(
                     "Cannot combine AUTHORIZATION header with AUTH argument or credentials encoded in URL"
@@ -155,20 +160,26 @@ class ClientSession:
         try:
             plain = str(url.with_user(None).with_fragment(None))
             fields = fields_for(plain, [(name.encode(), value.encode()) for name, value in said.items()])
+            # A body of a known length that comes in pieces is announced with it.
+            if hasattr(content, "__aiter__") and (size := said.get("Content-Length")) is not None:
+                fields.append((b"content-length", size.encode()))
             stream = self._client.stream(
                 method.upper(),
                 plain,
                 headers=fields,
-                cookies={**self._cookies, **(cookies or {})} or None,
+                cookies={**cookies_of(self._cookies, url), **cookies_of(cookies, url)} or None,
                 content=content,
-                timeout=_timeout(timeout or self._timeout),
+                timeout=_timeout(self._timeout if timeout is None else timeout),
                 redirects_max=max_redirects if allow_redirects else 0,
-                decompress=self._decompresses,
+                decompress=self._decompresses if auto_decompress is None else auto_decompress,
             )
             response = ClientResponse(await stream.open(), info)
         except RequestError as error:
             raise translated(error, info) from error
-        if self._raises if raise_for_status is None else raise_for_status:
+        raises = self._raises if raise_for_status is None else raise_for_status
+        if callable(raises):
+            await raises(response)
+        elif raises:
             response.raise_for_status()
         return response
 
@@ -182,8 +193,8 @@ class ClientSession:
         return url.extend_query(params) if params else url
 
 
-class Asking(Awaitable["ClientResponse"]):
-    """A request that has not been sent: to be awaited, or entered."""
+class Asking(Coroutine[Any, Any, "ClientResponse"]):
+    """A request that has not been sent: to be awaited, entered, or made a task of."""
 
     def __init__(self, asking: Any) -> None:
         self._asking = asking
@@ -193,43 +204,32 @@ class Asking(Awaitable["ClientResponse"]):
         answered: Generator[Any, Any, ClientResponse] = self._asking.__await__()
         return answered
 
+    def send(self, value: Any) -> Any:
+        return self._asking.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._asking.throw(*raised)
+
+    def close(self) -> None:
+        self._asking.close()
+
     async def __aenter__(self) -> ClientResponse:
         self._response = await self
-        return self._response
+        return await self._response.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._response is not None:
-            self._response.close()
+            await self._response.__aexit__(kind, error, traceback)
 
 
-class _Json(str):
-    """A body that is JSON."""
-
-
-async def _content(data: Any, said: CIMultiDict[str]) -> Any:
-    """``data`` as the kernel takes it; what it is goes into the headers ``said``, unless they say it already."""
-    if data is None:
-        return None
-    kind = "application/octet-stream"
-    if isinstance(data, _Json):
-        kind, data = "application/json", data.encode()
-    elif isinstance(data, str):
-        kind, data = "text/plain; charset=utf-8", data.encode()
-    elif (
-        not isinstance(data, (bytes, bytearray, memoryview))
-        and not hasattr(data, "read")
-        and not hasattr(data, "__aiter__")
-    ):
-        form = data if isinstance(data, aiohttp.FormData) else aiohttp.FormData(data)
-        payload: Any = form()
-        kind, data = payload.headers["Content-Type"], await payload.as_bytes()
-    said.setdefault("Content-Type", kind)
-    return data
-
-
-def _credentials(auth: aiohttp.BasicAuth | None, url: URL) -> str | None:
+def _credentials(
+    auth: aiohttp.BasicAuth | None, of_session: aiohttp.BasicAuth | None, url: URL
+) -> str | None:
+    if auth is not None and (url.user or url.password):
+        raise ValueError("Cannot combine AUTH argument with credentials encoded in URL")
+    auth = auth or of_session
     if auth is not None:
         return auth.encode()
     if not url.user and not url.password:
@@ -238,6 +238,8 @@ def _credentials(auth: aiohttp.BasicAuth | None, url: URL) -> str | None:
     return f"Basic {base64.b64encode(pair.encode('latin-1')).decode()}"
 
 
-def _timeout(said: aiohttp.ClientTimeout) -> Timeout:
+def _timeout(said: aiohttp.ClientTimeout | float) -> Timeout:
+    if not isinstance(said, aiohttp.ClientTimeout):
+        return Timeout(said or None)
     ways = [seconds for seconds in (said.connect, said.sock_connect) if seconds]
     return Timeout(said.total or None, connect=min(ways, default=None), read=said.sock_read or None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,50 @@ def _trusting(policy: Any) -> southbridge.Client:
     return southbridge.Client(cookies=False, ca_files=[file.name])
 
 
+def under_aiohttp() -> None:
+    import aiohttp.client
+    import aiohttp.test_utils
+    from aiohttp.helpers import sentinel
+    from southbridge.adapters.aiohttp import ClientSession
+
+    class Session(ClientSession):
+        """Takes what that of aiohttp takes: its loop is the one that runs, and its jar the kernel's."""
+
+        def __init__(
+            self,
+            base_url: Any = None,
+            *,
+            connector: Any = None,
+            cookie_jar: Any = None,
+            loop: Any = None,
+            version: Any = None,
+            connector_owner: bool = True,
+            **settings: Any,
+        ) -> None:
+            if settings.get("timeout") is sentinel:
+                del settings["timeout"]
+            trusted: Any = getattr(connector, "_ssl", True)
+            jar = cookie_jar if isinstance(cookie_jar, aiohttp.DummyCookieJar) else None
+            client = _trusting_der(trusted.get_ca_certs(True)) if trusted is not True else None
+            super().__init__(base_url, cookie_jar=jar, client=client, **settings)
+
+        # By this name `aiohttp.request` calls it.
+        _request = ClientSession._ask  # pyright: ignore[reportPrivateUsage]
+
+    for module in (aiohttp, aiohttp.client, aiohttp.test_utils):
+        names: Any = module
+        names.ClientSession = Session
+
+
+def _trusting_der(roots: list[bytes]) -> southbridge.Client:
+    """A client that trusts those who have signed with ``roots``."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+        file.writelines(ssl.DER_cert_to_PEM_cert(root) for root in roots)
+    return southbridge.Client(ca_files=[file.name], proxy=None)
+
+
 UNDER = {
+    "aiohttp": under_aiohttp,
     "httpx": under_httpx,
     "requests": under_requests,
     "treq": under_twisted,
@@ -107,8 +151,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _matches(item: pytest.Item, pattern: str) -> bool:
-    # What stands in brackets are parameters, and no set of characters.
-    name = item.nodeid.rpartition("/")[2].replace("[", "<")
+    # What stands in brackets are parameters, and no set of characters; and they may have a slash.
+    file, _, test = item.nodeid.partition("::")
+    name = f"{file.rpartition('/')[2]}::{test}".replace("[", "<")
     return fnmatch.fnmatchcase(name, pattern.replace("[", "<"))
 
 
