@@ -7,7 +7,7 @@ use southbridge_words::{Class, PerClass};
 /// What the pool may hold at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// Connections in all, from dial to close. Default 4096: about 128 MiB at 32 KiB each when all are open,
+    /// Connections in all, from dial to close. Default 4096: about 128 MiB at 32 KiB each when all are in use,
     /// enough to keep those of a fan-out to several thousand hosts, and with one descriptor each far below
     /// the 65,536 that service managers commonly allow.
     pub connections_max: u32,

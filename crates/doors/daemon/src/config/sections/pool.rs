@@ -87,8 +87,8 @@ const KEYS: &[Key] = &[
         "connections_max",
         count(1, 1_000_000),
         "4096",
-        "Connections in all, from dial to close. About 128 MiB at 32 KiB each when all are open; must fit the limit of \
-         open descriptors together with those of the doors.",
+        "Connections in all, from dial to close. About 128 MiB at 32 KiB each when all are in use, far less when idle; \
+         must fit the limit of open descriptors together with those of the doors.",
     ),
     key(
         "dials_max",
