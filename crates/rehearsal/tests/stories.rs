@@ -66,6 +66,19 @@ fn a_connection_is_kept() {
     assert_eq!(rehearsal.elapsed(), Duration::ZERO);
 }
 
+/// Between two requests it is stowed, for it is idle for longer than a moment; nobody can tell.
+#[test]
+fn a_connection_that_was_idle_serves_again() {
+    let mut rehearsal = rehearsal(1);
+    let peer = host(&rehearsal, "a.test", 1);
+    for _ in 0..3 {
+        let asked = rehearsal.get("https://a.test/", TIMEOUT).unwrap();
+        rehearsal.advance(10 * SECOND);
+        assert_eq!(status(&asked), 200);
+    }
+    assert_eq!(peer.seen().iter().map(|seen| seen.conn).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
 /// A peer that never answers costs its caller the deadline, and not a millisecond more.
 #[test]
 fn a_deadline_is_kept_to_the_millisecond() {
