@@ -2,9 +2,8 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -83,34 +82,42 @@ pub fn step(name: &str, command: &mut Command) -> Done {
     Ok(())
 }
 
-/// As [`step`], and it is stopped, with whatever it started, when it takes longer than `limit`.
+/// As [`step`], and it is interrupted, as from a terminal, when it takes longer than `limit`; killed, when it does not end then.
 ///
 /// # Errors
 /// As [`step`]; or it took too long.
 pub fn step_within(name: &str, command: &mut Command, limit: Duration) -> Done {
     announce(name);
     let started = Instant::now();
-    let mut child = command.process_group(0).spawn().map_err(|error| {
+    let mut child = command.spawn().map_err(|error| {
         Failure::new(format!("{name}: {} cannot be started: {error}", command.get_program().display()))
     })?;
     let failed = |error: std::io::Error| Failure::new(format!("{name}: cannot be waited for: {error}"));
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            break status;
+    let Some(status) = ended(&mut child, limit).map_err(failed)? else {
+        // It cleans up after itself when it can.
+        let _gone_by_itself = succeeds(Command::new("kill").args(["-INT", &child.id().to_string()]));
+        if ended(&mut child, CLEAN_UP).map_err(failed)?.is_none() {
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
         }
-        if started.elapsed() > limit {
-            let group = format!("-{}", child.id());
-            let _gone_by_itself = succeeds(Command::new("kill").args(["-KILL", "--"]).arg(group));
-            child.wait().map_err(failed)?;
-            return Err(Failure::new(format!("{name}: stopped after {} s", limit.as_secs())));
-        }
-        sleep(LOOK_EVERY);
+        return Err(Failure::new(format!("{name}: stopped after {} s", limit.as_secs())));
     };
     if !status.success() {
         return Err(Failure::new(format!("{name}: failed ({status}), see above")));
     }
     eprintln!("    {name}: done in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// How `child` has ended; none when it has not within `limit`.
+fn ended(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || started.elapsed() > limit {
+            return Ok(status);
+        }
+        sleep(LOOK_EVERY);
+    }
 }
 
 /// Whether a program runs at all and ends with status 0; its output is not shown.
@@ -153,3 +160,20 @@ pub fn tracked(endings: &[&str]) -> Result<Vec<PathBuf>, Failure> {
 
 /// How often it is looked whether a program has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long it may take to clean up.
+const CLEAN_UP: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One would take an hour; of those that end, it is said how.
+    #[test]
+    fn what_takes_too_long_is_stopped() {
+        let mut long = command("sleep");
+        let stopped = step_within("long", long.arg("3600"), Duration::from_millis(300)).unwrap_err();
+        assert_eq!(stopped.what, "long: stopped after 0 s");
+        assert!(step_within("short", &mut command("true"), Duration::from_secs(60)).is_ok());
+        assert!(step_within("bad", &mut command("false"), Duration::from_secs(60)).is_err());
+    }
+}
