@@ -21,25 +21,25 @@ pytestmark = [
     pytest.mark.skipif(synapses.python() is None, reason="there is no Python with Synapse in .venv"),
 ]
 
-# Reads configurations as Synapse does, and says what the module makes of each: why it cannot honour it in which process, and
-# which addresses it would dial.
+# Reads configurations as Synapse does, and says what the module makes of each: why it cannot honour it, and which
+# addresses it would dial.
 READER = """
 import json, sys
 from synapse.config.homeserver import HomeServerConfig
 from southbridge.synapse import _settings, _web
 
-def told(config, process):
+def told(config):
     read = HomeServerConfig()
     read.parse_config_dict(config, "", "")
     try:
-        _settings._check(read, process)
+        _settings._check_here(read)
         why = None
     except _settings.CannotBeHonouredError as error:
         why = str(error)
     reach = _settings._reach(*_settings._of_federation(read))
     return {"why": why, "clients": _web.why_not(read), "deny": reach["deny"], "allow": reach["allow"]}
 
-json.dump([told(*one) for one in json.load(sys.stdin)], sys.stdout)
+json.dump([told(one) for one in json.load(sys.stdin)], sys.stdout)
 """
 
 CERTAIN = "is set, which it cannot honour yet"
@@ -53,9 +53,7 @@ RESTRICTED = {
 }
 
 
-def told(
-    folder: Path, *cases: dict[str, Any], process: str = "master", **environment: str
-) -> list[dict[str, Any]]:
+def told(folder: Path, *cases: dict[str, Any], **environment: str) -> list[dict[str, Any]]:
     """What the module makes of each of these settings."""
     config = {
         "server_name": "home.test",
@@ -68,7 +66,7 @@ def told(
         "database": {"name": "sqlite3", "args": {"database": ":memory:"}},
     }
     (folder / "signing.key").write_text(synapses.SIGNING_KEY)
-    asked = json.dumps([[{**config, **case}, process] for case in cases])
+    asked = json.dumps([{**config, **case} for case in cases])
     found = subprocess.run(
         [str(synapses.python()), "-c", READER],
         input=asked,
@@ -105,8 +103,7 @@ def test_what_cannot_be_honoured_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_honoured_or_left_to_synapse_is_no_obstacle(tmp_path: Path) -> None:
-    """Lists of addresses and domains, timeouts and back-offs, a proxy for plain HTTP, which federation never takes, and the
-    process that others are to go through."""
+    """Lists of addresses and domains, timeouts and back-offs, and a proxy for plain HTTP, which federation never takes."""
     said = told(
         tmp_path,
         {},
@@ -130,8 +127,6 @@ def test_what_is_honoured_or_left_to_synapse_is_no_obstacle(tmp_path: Path) -> N
     assert (plain["why"], plain["clients"]) == (None, "a proxy is set")
     assert insecure["why"] is None
     assert "use_insecure_ssl_client" in insecure["clients"]
-    [through] = told(tmp_path, RESTRICTED, process="outside")
-    assert through["why"] is None
 
 
 def test_addresses_are_denied_as_synapse_denies_them(tmp_path: Path) -> None:

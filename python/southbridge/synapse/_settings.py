@@ -74,9 +74,7 @@ class Settings:
 def open_bus(hs: Any, settings: Settings) -> Bus:
     """The bus of the homeserver ``hs``: in its name, with its keys, its trust and its rules for addresses."""
     config = hs.config
-    _check(config)
-    if _is_restricted(hs):
-        raise CannotBeHonouredError("outbound_federation_restricted_to is set, which it cannot honour yet")
+    _check_here(config)
     with _trust(config) as (ca_files, only_ca_files):
         return Bus(
             hs.hostname,
@@ -158,6 +156,14 @@ def _trust(config: Any) -> Generator[tuple[list[str], bool], None, None]:
         yield [path], True
     finally:
         os.unlink(path)
+
+
+def _check_here(config: Any) -> None:
+    """As `_check`, for a kernel of this process."""
+    _check(config)
+    # That others reach the world through a process with a kernel has not been shown.
+    if config.worker.outbound_federation_restricted_to.locations:
+        raise CannotBeHonouredError("outbound_federation_restricted_to is set, which it cannot honour yet")
 
 
 def _check(config: Any) -> None:
