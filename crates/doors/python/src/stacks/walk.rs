@@ -38,9 +38,16 @@ pub fn frames(
         at = memory.pointer(at.checked_add(*step).ok_or(Torn)?)?;
     }
     let mut found = Vec::new();
-    let mut steps = 0;
+    let (mut steps, mut met): (usize, usize) = (0, 0);
     while at != 0 {
+        // Frames that are used again while one follows them may lead in a circle.
+        if at == met {
+            return Err(Torn);
+        }
         steps += 1;
+        if steps.is_power_of_two() {
+            met = at;
+        }
         if found.len() == FRAMES_MAX || steps > STEPS_MAX {
             return Ok((found, true));
         }
