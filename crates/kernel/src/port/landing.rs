@@ -21,6 +21,7 @@ use super::doorstep::Doorstep;
 use super::queue::{Shared, Submission};
 use super::turns::Turns;
 use super::view::PortFacts;
+use crate::clock::Clock;
 
 /// Attaches ports to a kernel, from any thread. Cheap to clone; all clones are one.
 pub struct Landing<D: Desk> {
@@ -165,7 +166,7 @@ impl<D: Desk> KernelSide<D> {
         for shared in new {
             let facts: Arc<dyn PortFacts> = Arc::clone(&shared) as _;
             desk.kernel().note_port(Arc::downgrade(&facts));
-            ports.insert(shared.caller.number, Attached::new(shared));
+            ports.insert(shared.caller.number, Attached::new(shared, desk.kernel().clock()));
         }
     }
 }
@@ -192,8 +193,8 @@ impl<D: Desk> AttachedPorts<D> {
 }
 
 impl<D: Desk> Attached<D> {
-    fn new(shared: Arc<Shared<D>>) -> Self {
-        let ringer = tokio::task::spawn_local(Arc::clone(&shared).ring_when_asked()).abort_handle();
+    fn new(shared: Arc<Shared<D>>, clock: Clock) -> Self {
+        let ringer = tokio::task::spawn_local(Arc::clone(&shared).ring_when_asked(clock)).abort_handle();
         Self { shared, tasks: Rc::default(), ringer }
     }
 

@@ -21,6 +21,7 @@ use super::doorstep::{Caller, Doorstep};
 use super::stream::Pipe;
 use super::turns::Turns;
 use super::{Completion, News, SubmitError};
+use crate::clock::Clock;
 
 /// What goes into the kernel.
 pub(super) enum Submission<D: Desk> {
@@ -174,10 +175,10 @@ impl<D: Desk> Shared<D> {
         self.bell.wake();
     }
 
-    fn ring(&self) {
+    fn ring(&self, clock: Clock) {
         self.bell.ring();
         if self.bell.has_sleepers() {
-            self.turns.wake(&self.bell);
+            self.turns.wake(&self.bell, clock.now());
         }
     }
 
@@ -239,7 +240,7 @@ impl<D: Desk> Shared<D> {
     /// Kernel side, as a task of its own: rings when there is something to say. It comes last of those that are ready
     /// to run, and while others are under way it lets the sockets be looked at a few times more, so that what completes
     /// together makes one wake-up (DESIGN decision 2).
-    pub(super) async fn ring_when_asked(self: Arc<Self>) {
+    pub(super) async fn ring_when_asked(self: Arc<Self>, clock: Clock) {
         // Whoever moves the clock has just been told that it is the application's turn, and looks at once.
         let turns = if self.heard.is_some() { 0 } else { TURNS_AWAITED };
         loop {
@@ -250,7 +251,7 @@ impl<D: Desk> Shared<D> {
                 }
                 tokio::task::yield_now().await;
             }
-            self.ring();
+            self.ring(clock);
         }
     }
 

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
+use southbridge_words::Instant;
 use tokio::sync::Notify;
 
 use super::bell::Bell;
@@ -42,6 +43,9 @@ pub(super) struct Turns {
     is_open: AtomicBool,
     /// Somebody stands in line.
     stands: Notify,
+    /// Kernel side: whose turn it was when somebody was last woken, and when that was seen first, in nanoseconds.
+    seen: AtomicU64,
+    seen_at: AtomicU64,
 }
 
 /// A turn was held for so long that nobody waits for its end any more.
@@ -50,17 +54,33 @@ struct Overdue;
 
 impl Turns {
     /// Kernel side: wakes whoever sleeps at `bell`, now or in its turn.
-    pub(super) fn wake(&self, bell: &Arc<Bell>) {
+    pub(super) fn wake(&self, bell: &Arc<Bell>, now: Instant) {
         if !bell.is_quick() || self.is_open.load(Ordering::SeqCst) {
             return bell.wake();
+        }
+        if let Err(Overdue) = self.see(now) {
+            // It was quick, had its answer, and went elsewhere: in a program that asks now and then, nobody waits for it.
+            self.end(self.seen.load(Ordering::Relaxed));
         }
         if bell.stand_in_line() {
             self.line.push(Arc::clone(bell));
         }
         self.advance();
+        let _seen_now = self.see(now);
         if !self.line.is_empty() {
             self.stands.notify_one();
         }
+    }
+
+    /// Sees whose turn it is; [`Overdue`] when it has been that one's for long.
+    fn see(&self, now: Instant) -> Result<(), Overdue> {
+        let holder = self.holder.load(Ordering::SeqCst);
+        if self.seen.swap(holder, Ordering::Relaxed) != holder {
+            self.seen_at.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        let seen_at = Instant::from_nanos(self.seen_at.load(Ordering::Relaxed));
+        let is_overdue = holder != NOBODYS && now.saturating_since(seen_at) >= PATIENCE;
+        if is_overdue { Err(Overdue) } else { Ok(()) }
     }
 
     /// Whoever was woken at `bell` waits again, or never will: it is the next one's turn.
@@ -147,7 +167,7 @@ const NOBODYS: u64 = 0;
 /// A thread that is as long as this at work between two waits is quick: it takes its answer and asks again.
 pub(super) const QUICK: Duration = Duration::from_micros(250);
 
-/// How long a turn may be looked on, twice at the most. Long beside a quick thread, even one that lost its processor for
+/// How long a turn may last; who stands in line looks twice. Long beside a quick thread, even one that lost its processor for
 /// a moment; short beside the five milliseconds that a thread may hold Python's lock against all others.
 const PATIENCE: Duration = Duration::from_micros(500);
 
@@ -158,6 +178,8 @@ const OPEN_FOR: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const T0: Instant = Instant::from_nanos(1_000_000_000);
 
     /// A bell at which a quick thread sleeps, as far as can be seen.
     fn quick() -> Arc<Bell> {
@@ -175,20 +197,20 @@ mod tests {
     #[test]
     fn the_quick_are_woken_one_after_another() {
         let (turns, bells) = (Turns::default(), [quick(), quick(), quick()]);
-        bells.iter().for_each(|bell| turns.wake(bell));
+        bells.iter().for_each(|bell| turns.wake(bell, T0));
         assert_eq!(woken(&bells), [1, 0, 0]);
         turns.hand_on(&bells[1]);
         assert_eq!(woken(&bells), [1, 0, 0], "it is not its turn");
         turns.hand_on(&bells[0]);
         assert_eq!(woken(&bells), [1, 1, 0]);
-        turns.wake(&bells[0]);
+        turns.wake(&bells[0], T0);
         turns.hand_on(&bells[1]);
         assert_eq!(woken(&bells), [1, 1, 1]);
         turns.hand_on(&bells[2]);
         assert_eq!(woken(&bells), [2, 1, 1], "who came last, and had been first");
         turns.hand_on(&bells[0]);
         assert!(turns.line.is_empty());
-        turns.wake(&bells[2]);
+        turns.wake(&bells[2], T0);
         assert_eq!(woken(&bells), [2, 1, 2], "nobody is at work");
     }
 
@@ -200,8 +222,22 @@ mod tests {
         slow.note_work(QUICK + Duration::from_nanos(1));
         new.pretend_sleeper();
         for bell in [&slow, &new, &fast] {
-            turns.wake(bell);
+            turns.wake(bell, T0);
             assert_eq!(bell.rings(), 1);
+        }
+    }
+
+    /// Alice had her answer and does something else, with nobody in line. Bob, who comes while she may be back at any moment,
+    /// waits for her; had he come later, he would not.
+    #[test]
+    fn who_went_elsewhere_delays_nobody_who_comes_later() {
+        for (after, rings) in [(PATIENCE, [1, 1]), (PATIENCE - Duration::from_nanos(1), [1, 0])] {
+            let (turns, bells) = (Turns::default(), [quick(), quick()]);
+            turns.wake(&bells[0], T0);
+            turns.wake(&bells[1], T0 + after);
+            assert_eq!(woken(&bells), rings);
+            turns.hand_on(&bells[0]);
+            assert_eq!(woken(&bells), [1, 1]);
         }
     }
 
@@ -209,7 +245,7 @@ mod tests {
     #[test]
     fn who_does_not_sleep_has_no_turn() {
         let (turns, bells) = (Turns::default(), [quick(), quick(), quick()]);
-        bells.iter().for_each(|bell| turns.wake(bell));
+        bells.iter().for_each(|bell| turns.wake(bell, T0));
         bells[1].pretend_awake();
         turns.hand_on(&bells[0]);
         assert_eq!(woken(&bells), [1, 0, 1]);
@@ -219,16 +255,16 @@ mod tests {
     #[test]
     fn nobody_waits_long_for_who_does_not_come_back() {
         let (turns, bells) = (Turns::default(), [quick(), quick(), quick()]);
-        bells.iter().for_each(|bell| turns.wake(bell));
+        bells.iter().for_each(|bell| turns.wake(bell, T0));
         let mut seen = NOBODYS;
         assert_eq!(turns.look(&mut seen), Ok(()));
         assert_eq!(turns.look(&mut seen), Err(Overdue));
         turns.open();
         assert_eq!(woken(&bells), [1, 1, 1]);
-        bells.iter().for_each(|bell| turns.wake(bell));
+        bells.iter().for_each(|bell| turns.wake(bell, T0));
         assert_eq!(woken(&bells), [2, 2, 2]);
         turns.close();
-        bells[1..].iter().for_each(|bell| turns.wake(bell));
+        bells[1..].iter().for_each(|bell| turns.wake(bell, T0));
         assert_eq!(woken(&bells), [2, 3, 2]);
         turns.hand_on(&bells[0]);
         assert_eq!(woken(&bells), [2, 3, 2], "what Alice had is over, and ends nobody's turn");
@@ -241,7 +277,7 @@ mod tests {
     fn a_line_that_moves_is_let_be() {
         let (turns, bells) = (Turns::default(), [quick(), quick(), quick()]);
         let mut seen = NOBODYS;
-        bells.iter().for_each(|bell| turns.wake(bell));
+        bells.iter().for_each(|bell| turns.wake(bell, T0));
         for bell in &bells {
             assert_eq!(turns.look(&mut seen), Ok(()));
             turns.hand_on(bell);
