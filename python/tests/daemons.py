@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -34,6 +36,7 @@ class Daemon:
             "[synapse]\nlisten = []\n[forward_proxy]\nlisten = []\n[admin]\nlisten = []\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
+        self._successor: int | None = None
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
@@ -51,6 +54,14 @@ class Daemon:
 
         until(is_ready, "the daemon is ready")
 
+    def replace(self) -> None:
+        """Have it hand over to a successor, and wait until that is there and it has gone."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+        self._process.wait(30)
+        self._process = None
+        [self._successor] = [pid for pid in processes() if self._is_ours(pid)]
+
     def end(self) -> None:
         """Ask it to end, and wait until it has."""
         self._stop(signal.SIGTERM)
@@ -65,8 +76,22 @@ class Daemon:
             return 0
         return sum(text in line for line in self.log.read_text(errors="replace").splitlines())
 
+    def _is_ours(self, pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            return str(self._config).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return False
+
     def _stop(self, how: signal.Signals) -> None:
+        if self._successor is not None:
+            pid, self._successor = self._successor, None
+            os.kill(pid, how)
+            until(lambda: not self._is_ours(pid), "the successor has ended")
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
+
+
+def processes() -> list[int]:
+    """All processes of this machine that can be seen."""
+    return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit()]

@@ -127,6 +127,24 @@ def test_a_daemon_may_come_later_and_go(shared: Shared) -> None:
     assert not shared.are_left_alone()
 
 
+def test_a_daemon_that_is_replaced_hands_over(shared: Shared) -> None:
+    """Its successor takes the socket over, the module goes to it by itself, and what is said before and after comes once and in
+    order."""
+    shared.daemon.start()
+    room = shared.begin(shared.module)
+    texts = [f"m{number}" for number in range(20)]
+    for text in texts[:10]:
+        shared.synapse.say(room, text)
+    shared.until_heard(texts[:10])
+    shared.daemon.replace()
+    for text in texts[10:]:
+        shared.synapse.say(room, text)
+    shared.until_heard(texts)
+    assert shared.daemon.said("module connected") == 2
+    assert all(one.events() == texts for one in shared.homeservers.all)
+    shared.until_written(*(one.name for one in shared.homeservers.all))
+
+
 def test_a_daemon_that_is_killed_loses_nothing(shared: Shared) -> None:
     """Two are away when it is killed in the middle of a storm, one of which it has never reached. When there is another everybody
     has the latest message, and nobody hears of anything in another order; who was away is not backed off from for it."""

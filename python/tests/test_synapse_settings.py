@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,49 @@ def test_who_is_not_on_the_list_of_domains_is_neither_told_nor_asked(tmp_path: P
         assert unlisted.asked == []
     finally:
         world.synapse.kill()
+
+
+class Daemon(synapses.Synapse):
+    """One that goes into the background when it has read its configuration."""
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        begun = super()._run([*command, "--daemonize"])
+        assert begun.wait(60) == 0
+        # As a process that can be asked whether it lives, and ended.
+        return subprocess.Popen(["tail", f"--pid={self.number}", "-f", os.devnull])
+
+    @property
+    def number(self) -> int:
+        """That of the process in the background."""
+        return int((self.folder / "synapse.pid").read_text())
+
+    def end(self) -> None:
+        os.kill(self.number, signal.SIGTERM)
+        assert self._process is not None
+        self._process.wait(30)
+        self._process = None
+
+
+def test_a_synapse_in_the_background_sends_as_well(tmp_path: Path) -> None:
+    """It forks after the module was loaded, and before anything of the kernel is needed."""
+    world = World(tmp_path, 2)
+    handler = {"class": "logging.FileHandler", "filename": str(tmp_path / "synapse.log")}
+    logging = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"file": handler},
+        "root": {"level": "INFO", "handlers": ["file"]},
+    }
+    (tmp_path / "log.yaml").write_text(json.dumps(logging))
+    world.synapse = Daemon(tmp_path, world.homeservers.ca_file, log_config=str(tmp_path / "log.yaml"))
+    try:
+        room = world.begin({})
+        assert world.synapse.said("southbridge sends for Synapse")
+        world.synapse.say(room, "hello")
+        world.until_heard(["hello"])
+        assert _profile(world, world.homeservers[0]) == 200
+    finally:
+        world.synapse.end()
 
 
 def _profile(world: World, of: Homeserver) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import synapses
+from .daemons import Daemon
 from .databases import Postgres
 from .homeservers import Homeserver, Homeservers, Reply
 from .synapses import until
@@ -137,3 +138,31 @@ def test_a_sender_that_is_killed_loses_nothing(sharded: Sharded) -> None:
         assert heard == sorted(heard, key=everything.index)
         # Of what was missed by whoever lags behind, Synapse sends the latest; the rest is for the receiver to ask for.
         assert heard[-2:] == ["m39", "after"]
+
+
+def test_senders_share_the_kernel_of_a_daemon(sharded: Sharded) -> None:
+    """Two senders, one daemon, which is killed in between: each homeserver has the latest from its own sender, and in order; the process
+    that does not send is not there."""
+    daemon = Daemon(sharded.folder / "daemon", sharded.homeservers.ca_file)
+    daemon.start()
+    try:
+        room = sharded.begin({"daemon": str(daemon.socket)})
+        texts = [f"m{number}" for number in range(30)]
+        for number, text in enumerate(texts):
+            sharded.synapse.say(room, text)
+            if number == 19:
+                sharded.until_heard(texts[:20])
+                assert all(one.events() == texts[:20] for one in sharded.homeservers.all)
+                assert daemon.said("module connected") == 2
+                sharded.until_written(*(one.name for one in sharded.homeservers.all))
+                daemon.kill()
+        daemon.start()
+        sharded.until_heard(texts)
+        for one in sharded.homeservers.all:
+            heard = list(dict.fromkeys(one.events()))
+            assert heard == sorted(heard, key=texts.index)
+        for number, sender in enumerate(sharded.synapse.senders):
+            served = {one.name for one in sharded.of(number)}
+            until(lambda: sender.sent_to() == served, f"{sender.worker} has sent to its own")  # noqa: B023
+    finally:
+        daemon.kill()
