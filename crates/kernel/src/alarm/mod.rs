@@ -1,7 +1,7 @@
 //! Wakes whoever waits for a deadline on time, to a fraction of a millisecond.
 //!
 //! tokio's timers count whole milliseconds and round up, and so does its wait for the sockets: by them alone a deadline
-//! comes one to two milliseconds late, and sometimes three. They are left all of the way but the last [`STRETCH`], which is
+//! comes one to two milliseconds late, and sometimes three. They are left all of the way but the last stretch, which is
 //! slept through on one timer of the system for all who wait. So a request that is answered in time, as nearly all are,
 //! costs what a timer of tokio costs, and no call of the system.
 //!
