@@ -44,6 +44,7 @@ impl Cutter {
             let wanted = &self.delimiter[self.held..];
             let like = wanted.iter().zip(&piece).take_while(|(one, other)| one == other).count();
             if like == wanted.len() {
+                self.held = 0;
                 let rest = [&self.delimiter, &piece[like..]].concat().into();
                 return Cut { rest: Some(rest), ..Cut::default() };
             }
