@@ -247,14 +247,7 @@ class DaemonBus:
             return
         size, deferred = self._waiting.pop(ticket)
         self._bytes_waiting -= size
-        result = _result(reply)
-        if deferred is None:
-            if isinstance(result, Exception):
-                logger.warning("the bus did not take something: %s", result)
-        elif isinstance(result, Exception):
-            deferred.errback(result)
-        else:
-            deferred.callback(result)
+        settle(deferred, _result(reply))
 
     def line_ended(self, line: _Line) -> None:
         """It has ended, however."""
@@ -306,6 +299,17 @@ class _Line(Int32StringReceiver):
 
 class DaemonError(Exception):
     """What the daemon did not do, and why."""
+
+
+def settle(deferred: Deferred[Any] | None, result: object) -> None:
+    """Tell whoever waits for it what came of something; of what nobody waits for, that it failed is logged."""
+    if deferred is None:
+        if isinstance(result, Exception):
+            logger.warning("the bus did not take something: %s", result)
+    elif isinstance(result, Exception):
+        deferred.errback(result)
+    else:
+        deferred.callback(result)
 
 
 def _result(reply: Any) -> Any:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
 from southbridge._kernel import Bus
-from southbridge.synapse._daemon import DaemonBus, Listener
+from southbridge.synapse._daemon import DaemonBus, Listener, settle
 from southbridge.synapse._settings import Settings, asks_elsewhere, hello_of, open_bus
 
 logger = logging.getLogger("southbridge.synapse")
@@ -52,14 +52,7 @@ class BusReader:
 
     def doRead(self) -> None:  # noqa: N802
         for ticket, result in self.bus.drain():
-            deferred = self._waiting.pop(ticket, None)
-            if deferred is None:
-                if isinstance(result, Exception):
-                    logger.warning("the bus did not take something: %s", result)
-            elif isinstance(result, Exception):
-                deferred.errback(result)
-            else:
-                deferred.callback(result)
+            settle(self._waiting.pop(ticket, None), result)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         pass
