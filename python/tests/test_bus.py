@@ -43,15 +43,17 @@ class Homeserver:
             def do_PUT(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 assert self.headers["Authorization"].startswith("X-Matrix ")
-                if not home.is_shut:
+                # What is true now may not be any more when the answer has arrived, which is before this function ends.
+                is_shut = home.is_shut
+                if not is_shut:
                     home.sent.append(json.loads(body))
-                answer = b"{}" if home.is_shut else b'{"pdus": {"$bad": {"error": "no"}}}'
-                self.send_response(503 if home.is_shut else 200)
+                answer = b"{}" if is_shut else b'{"pdus": {"$bad": {"error": "no"}}}'
+                self.send_response(503 if is_shut else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
-                if home.is_shut:
+                if is_shut:
                     home.refused.release()
 
             def do_GET(self) -> None:
