@@ -83,7 +83,9 @@ impl Doors {
             let door = place.door;
             place.accepting = Some(tokio::task::spawn_local(async move {
                 match door {
-                    Door::Synapse => synapse.serve(&listener).await,
+                    Door::Synapse => {
+                        synapse.serve(&listener).await;
+                    }
                     Door::Admin => admin.serve(&listener).await,
                     Door::Module => {
                         module.serve(&listener).await;

@@ -40,7 +40,6 @@ use southbridge_kernel::Clock;
 use southbridge_kernel::net::Listener;
 use southbridge_words::Secret;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::spawn_local;
 
 pub use api::{BusApi, Reading};
 pub use arguments::Arguments;
@@ -59,7 +58,7 @@ pub use views::{
     Acknowledged, Happened, KeyRow, LostRow, QUEUE_STATES, QueryFailure, QueueRow, ResultLine, Verdict,
 };
 
-use crate::local_http::{Gate, Slots};
+use crate::local_http::{Gate, Slots, accept_each};
 use body::Held;
 use counters::BusDoorCounters;
 
@@ -123,17 +122,11 @@ impl<B: BusApi> BusDoor<B> {
 
     /// Accepts connections for ever. Dropping it (or its task) ends accepting, and nothing else.
     pub async fn serve(&self, listener: &Listener) -> Infallible {
-        loop {
-            // Whoever is above the bound waits in the system's queue, and not in ours.
-            self.0.slots.any_free().await;
-            let stream = listener.accept().await;
-            let slot = self.0.slots.enter();
+        let serve = |stream| {
             let door = self.clone();
-            spawn_local(async move {
-                door.serve_connection(stream).await;
-                drop(slot);
-            });
-        }
+            async move { door.serve_connection(stream).await }
+        };
+        accept_each(listener, &self.0.slots, serve).await
     }
 
     /// Answers the requests on one connection, until its caller leaves or the door closes.

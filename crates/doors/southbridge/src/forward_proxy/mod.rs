@@ -21,14 +21,13 @@ use std::time::Duration;
 use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::Discover;
 use southbridge_kernel::net::Listener;
-use tokio::task::spawn_local;
 
 pub use counters::{ProxyCounters, ProxySnapshot};
 pub use guard::{Guard, OpenProxy};
 pub use target::{Destination, DestinationError};
 pub use tunnel::{Carried, TunnelEnd, carry};
 
-use crate::local_http::{LocalIo, Slots};
+use crate::local_http::{LocalIo, Slots, accept_each};
 
 /// How the proxy is set up.
 #[derive(Clone, Debug)]
@@ -104,17 +103,11 @@ impl ForwardProxy {
     /// [`OpenProxy`] at once when `listener` must not be served.
     pub async fn serve(&self, listener: &Listener) -> Result<Infallible, OpenProxy> {
         self.0.config.guard.check_listener(listener.address())?;
-        loop {
-            // Whoever is above the bound waits in the system's queue, and not in ours.
-            self.0.slots.any_free().await;
-            let stream = listener.accept().await;
-            let slot = self.0.slots.enter();
+        let serve = |stream| {
             let proxy = self.clone();
-            spawn_local(async move {
-                proxy.serve_connection(stream).await;
-                drop(slot);
-            });
-        }
+            async move { proxy.serve_connection(stream).await }
+        };
+        Ok(accept_each(listener, &self.0.slots, serve).await)
     }
 
     /// Serves the one request, or the tunnel, of one connection.

@@ -12,6 +12,7 @@
 //! # Source
 //! RFC 9112, RFC 9110; what Synapse sends and accepts was seen on the wire.
 
+mod accepting;
 mod auth;
 mod body;
 mod connection;
@@ -24,6 +25,7 @@ mod slots;
 #[cfg(test)]
 mod testing;
 
+pub use accepting::accept_each;
 pub use auth::{Denied, same_secret};
 pub use body::{BodyError, BodyReader};
 pub use connection::{LocalConnection, LocalIo, ReadError};

@@ -21,12 +21,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use southbridge_kernel::net::{AddressPolicy, Listener, LocalStream};
-use tokio::task::spawn_local;
 
 pub use counters::ModuleDoorSnapshot;
 
 use crate::Southbridge;
-use crate::local_http::{Gate, Slots};
+use crate::local_http::{Gate, Slots, accept_each};
 use counters::ModuleDoorCounters;
 
 /// How the door is set up.
@@ -88,17 +87,11 @@ impl ModuleDoor {
 
     /// Accepts connections for ever. Dropping it (or its task) ends accepting, and nothing else.
     pub async fn serve(&self, listener: &Listener) -> Infallible {
-        loop {
-            // Whoever is above the bound waits in the system's queue, and not in ours.
-            self.0.slots.any_free().await;
-            let stream = listener.accept().await;
-            let slot = self.0.slots.enter();
+        let serve = |stream| {
             let door = self.clone();
-            spawn_local(async move {
-                door.serve_connection(stream).await;
-                drop(slot);
-            });
-        }
+            async move { door.serve_connection(stream).await }
+        };
+        accept_each(listener, &self.0.slots, serve).await
     }
 
     /// Does what the module on one connection says, until it leaves or the door closes.

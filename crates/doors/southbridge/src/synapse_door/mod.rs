@@ -18,14 +18,14 @@ pub mod verdict;
 mod visit;
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
 use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::Discover;
-use southbridge_kernel::net::{Listener, LocalStream};
+use southbridge_kernel::net::Listener;
 use southbridge_words::Secret;
-use tokio::task::spawn_local;
 
 pub use classify::{Errand, Kind};
 pub use counters::{DoorCounters, DoorSnapshot};
@@ -33,7 +33,7 @@ pub use last_part::LastPart;
 pub use multipart::{Boundary, MultipartError, PartHeads};
 pub use target::{AddressError, Addressee, ReadHeadError, read_head};
 
-use crate::local_http::{Gate, LocalIo, Slots};
+use crate::local_http::{Gate, LocalIo, Slots, accept_each};
 pub use crate::location::{LocationError, Place};
 
 /// How the door is set up.
@@ -119,18 +119,12 @@ impl SynapseDoor {
     }
 
     /// Accepts connections for ever. Dropping it (or its task) ends accepting, and nothing else.
-    pub async fn serve(&self, listener: &Listener) {
-        loop {
-            // Whoever is above the bound waits in the system's queue, and not in ours.
-            self.0.slots.any_free().await;
-            let stream: LocalStream = listener.accept().await;
-            let slot = self.0.slots.enter();
+    pub async fn serve(&self, listener: &Listener) -> Infallible {
+        let serve = |stream| {
             let door = self.clone();
-            spawn_local(async move {
-                door.serve_connection(stream).await;
-                drop(slot);
-            });
-        }
+            async move { door.serve_connection(stream).await }
+        };
+        accept_each(listener, &self.0.slots, serve).await
     }
 
     /// Serves the one request of one connection.
