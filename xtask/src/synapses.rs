@@ -20,10 +20,15 @@ const LEFT_ALONE: &str = "1.150.0";
 /// Names a folder that has an environment for each release, called as it is.
 const FOLDER_VARIABLE: &str = "SOUTHBRIDGE_SYNAPSES";
 
-/// What is run with each release that is taken over: messages on both databases, what is asked of homeservers, what is counted, and
-/// three Synapses with each other.
-const TESTS: [&str; 4] =
-    ["test_synapse.py", "test_synapse_agent.py", "test_synapse_figures.py", "test_federated.py"];
+/// What is run with each release that is taken over: messages on both databases, what is asked of homeservers, files that they
+/// send, what is counted, and three Synapses with each other.
+const TESTS: [&str; 5] = [
+    "test_synapse.py",
+    "test_synapse_agent.py",
+    "test_synapse_media.py",
+    "test_synapse_figures.py",
+    "test_federated.py",
+];
 
 /// What Synapse does by itself, beside which the module is looked at, is asked of one release: the one that all tests run with.
 const WITH_THE_MODULE: &str = "not none and not stock";
