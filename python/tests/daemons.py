@@ -13,7 +13,8 @@ import pytest
 
 from .synapses import until
 
-PROGRAM = Path(__file__).parents[2] / "target/debug/southbridge"
+PROGRAM = Path(os.environ.get("SOUTHBRIDGE_BIN") or Path(__file__).parents[2] / "target/debug/southbridge")
+"""The one that is named, or this checkout's."""
 
 
 class Daemon:
@@ -38,13 +39,20 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._successor: int | None = None
 
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
+    @property
+    def pid(self) -> int:
+        """Of the one that serves now."""
+        if self._successor is not None:
+            return self._successor
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, wrap: tuple[str, ...] = ()) -> None:
+        """Start it, and wait until it listens; ``wrap`` is a command that becomes the one after it."""
         begun = self.said("ready")
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(PROGRAM), "serve", "--config", str(self._config)], stdout=log, stderr=subprocess.STDOUT
-            )
+            command = [*wrap, str(PROGRAM), "serve", "--config", str(self._config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
         def is_ready() -> bool:
             assert self._process is not None

@@ -33,7 +33,8 @@ pub fn bench(args: &[String]) -> Done {
         args.iter().any(|arg| arg == flag).then(others)
     };
     if let Some(others) = without("--module") {
-        return python::bench_module(&synapse::python()?, &others);
+        let daemon = others.iter().any(|arg| arg == "--daemon").then(shipped_daemon).transpose()?;
+        return python::bench_module(&synapse::python()?, daemon.as_deref(), &others);
     }
     if let Some(others) = without("--python") {
         return python::bench(&others);

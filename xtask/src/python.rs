@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::programs::run;
+use crate::programs::{DAEMON_VARIABLE, run};
 use crate::shell::{Done, Failure, announce, cargo, checkout, command, step, step_within, target_dir};
 use crate::suite::Extent;
 use crate::synapse;
@@ -120,18 +120,21 @@ pub fn bench(args: &[String]) -> Done {
     run(tool("python").env("PYTHONPATH", path).args(["-m", "python"]).args(args))
 }
 
-/// Builds the native module as it is shipped, and measures what it does to the Synapse of the interpreter `synapse`;
-/// `args` are those of `benches/python/synapse`.
+/// Builds the native module as it is shipped, and measures what it does to the Synapse of the interpreter `synapse`, by `daemon`
+/// too where there is one; `args` are those of `benches/python/synapse`.
 ///
 /// # Errors
 /// Something does not build, or a bound was missed.
-pub fn bench_module(synapse: &Path, args: &[String]) -> Done {
+pub fn bench_module(synapse: &Path, daemon: Option<&Path>, args: &[String]) -> Done {
     shipped_module("plots")?;
     let path = [checkout().join("python"), checkout().join("benches")];
     let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
     announce("bench of a Synapse with the module");
     let mut bench = tool("python");
     bench.env("PYTHONPATH", path).env(synapse::PYTHON_VARIABLE, synapse);
+    if let Some(daemon) = daemon {
+        bench.env(DAEMON_VARIABLE, daemon);
+    }
     run(bench.args(["-m", "python.synapse"]).args(args))
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 SYNAPSE_CORE, OTHER_CORE = 0, 1
@@ -14,26 +16,30 @@ _V2 = Path("/sys/fs/cgroup")
 
 
 class Quota:
-    """For ``pid`` and its threads, ``share`` of one core, until it is closed."""
+    """``share`` of one core, for all that it holds together, until it is closed."""
 
-    def __init__(self, pid: int, share: float) -> None:
+    def __init__(self, share: float) -> None:
         allowed = int(share * PERIOD)
         try:
-            self._group = _make_group(f"southbridge-bench-{pid}")
+            self._group = _make_group(f"southbridge-bench-{os.getpid()}")
             if (self._group / "cpu.cfs_quota_us").exists():
                 (self._group / "cpu.cfs_period_us").write_text(str(PERIOD))
                 (self._group / "cpu.cfs_quota_us").write_text(str(allowed))
             else:
                 (self._group / "cpu.max").write_text(f"{allowed} {PERIOD}")
-            (self._group / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             raise SystemExit(
-                f"{share:g} of a core cannot be set for process {pid}: {error}; "
+                f"{share:g} of a core cannot be set: {error}; "
                 "be root where the control group cpu is writable, or leave out the scenarios with a share"
             ) from error
 
+    def hold(self, pids: Sequence[int]) -> None:
+        """These have no more than that from now on, with their threads."""
+        for pid in pids:
+            (self._group / "cgroup.procs").write_text(str(pid))
+
     def close(self) -> None:
-        """Take it away; the process must have ended."""
+        """Take it away; the processes must have ended."""
         self._group.rmdir()
 
 

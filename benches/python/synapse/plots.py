@@ -7,7 +7,7 @@ from typing import Any
 
 from .scenarios import Run, Scenario
 
-COLOURS = {"stock": "tab:gray", "module": "tab:blue"}
+COLOURS = {"stock": "tab:gray", "module": "tab:blue", "daemon": "tab:orange"}
 
 
 def draw(folder: Path, scenario: Scenario, runs: dict[str, Run]) -> None:

@@ -90,7 +90,7 @@ def one_message(stage: Stage, scenario: Scenario, way: Way) -> Run:
     everybody = range(scenario.servers)
     with stage.running(way, scenario.share):
         warm_up(stage, scenario, way)
-        watching = Watching(stage.synapse)
+        watching = Watching(stage.synapse, stage.pids)
         time.sleep(1)
         run = speaking(stage, scenario, everybody, texts_of(scenario, way)[:1], is_watched=True)
         run.seen = watching.end()
@@ -104,7 +104,7 @@ def a_profile(stage: Stage, scenario: Scenario, way: Way) -> Run:
     with stage.running(way, scenario.share) as synapse:
         warm_up(stage, scenario, way)
         stage.peers.dawdle(others, ANSWERED_AFTER)
-        watching = Watching(synapse, question=f"profile/@user:{stage.peers.name(0)}")
+        watching = Watching(synapse, stage.pids, question=f"profile/@user:{stage.peers.name(0)}")
         try:
             time.sleep(1)
             run = speaking(stage, scenario, others, texts_of(scenario, way)[:1], is_watched=True)
@@ -127,16 +127,16 @@ def typing(stage: Stage, scenario: Scenario, way: Way) -> Run:
     with stage.running(way, scenario.share) as synapse:
         warm_up(stage, scenario, way)
         stage.peers.clear()
-        watching = Watching(synapse)
+        watching = Watching(synapse, stage.pids)
         run = Run(began=time.monotonic())
-        before = cpu_of(synapse.pid)
+        before = cpu_of(stage.pids)
         room, count = stage.rooms[scenario.servers], int(scenario.rate * scenario.seconds)
         run.sends = [
             took for _at, took in _apart(_type, synapse.port, synapse.token, room, count, scenario.rate)
         ]
         run.seen = watching.end()
         stage.until_idle()
-        run.cpu, run.transactions = cpu_of(synapse.pid) - before, stage.peers.transactions()
+        run.cpu, run.transactions = cpu_of(stage.pids) - before, stage.peers.transactions()
         return run
 
 
@@ -146,13 +146,13 @@ def media(stage: Stage, scenario: Scenario, way: Way) -> Run:
     with stage.running(way, scenario.share) as synapse:
         warm_up(stage, scenario, way)
         names = stage.peers.offer(range(scenario.servers), FILE_BYTES)
-        watching = Watching(synapse)
+        watching = Watching(synapse, stage.pids)
         run = Run(began=time.monotonic(), fetched=FILE_BYTES * len(names))
-        before = cpu_of(synapse.pid)
+        before = cpu_of(stage.pids)
         times = _apart(_fetch, synapse.port, synapse.token, names, f"{way.name}{time.monotonic_ns()}")
         run.seen = watching.end()
         stage.until_idle()
-        run.cpu = cpu_of(synapse.pid) - before
+        run.cpu = cpu_of(stage.pids) - before
         run.took = max(at + took for at, took in times) - min(at for at, _took in times)
         return run
 
@@ -178,9 +178,9 @@ def speaking(
     """Send ``texts``, wait until all of ``to`` have them or no more comes, and read what happened."""
     synapse, peers = stage.synapse, stage.peers
     peers.clear()
-    run = Run(idle_memory=memory_of(synapse.pid))
-    watching = None if is_watched else Watching(synapse, question=None)
-    before = cpu_of(synapse.pid)
+    run = Run(idle_memory=memory_of(stage.pids))
+    watching = None if is_watched else Watching(synapse, stage.pids, question=None)
+    before = cpu_of(stage.pids)
     room = stage.rooms[scenario.servers]
     run.began = time.monotonic()
     times = _apart(_speak, synapse.port, synapse.token, room, texts, scenario.rate)
@@ -190,7 +190,7 @@ def speaking(
     if len(to) == scenario.servers:
         # Where some do not answer, it goes on asking them.
         stage.until_idle()
-    run.cpu, run.transactions = cpu_of(synapse.pid) - before, peers.transactions()
+    run.cpu, run.transactions = cpu_of(stage.pids) - before, peers.transactions()
     started = {text: at for text, (at, _took) in zip(texts, times, strict=True)}
     for heard in peers.heard(to):
         run.deliveries += [heard[text] - at for text, at in started.items() if text in heard]

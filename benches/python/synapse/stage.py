@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.daemons import Daemon
 from tests.synapses import Synapse, until
 
 from .cores import SYNAPSE_CORE, Quota
@@ -18,13 +20,14 @@ from .watching import is_idle
 
 @dataclass(frozen=True)
 class Way:
-    """How Synapse sends: by itself, or with the module configured in this way."""
+    """How Synapse sends: by itself, or with the module configured in this way, whose kernel may be a daemon's."""
 
     name: str
     module: dict[str, Any] | None
+    has_daemon: bool = False
 
 
-STOCK, MODULE = Way("stock", None), Way("module", {})
+STOCK, MODULE, DAEMON = Way("stock", None), Way("module", {}), Way("daemon", {}, has_daemon=True)
 
 
 class Stage:
@@ -34,6 +37,8 @@ class Stage:
         self.peers = Peers(folder, max(sizes))
         self.synapse = Synapse(folder, self.peers.ca_file)
         self.rooms: dict[int, str] = {}
+        self.folder = folder
+        self._daemon: Daemon | None = None
         try:
             self._fill(sizes)
         except BaseException:
@@ -42,20 +47,39 @@ class Stage:
 
     @contextmanager
     def running(self, way: Way, share: float) -> Iterator[Synapse]:
-        """Synapse in this way, with this share of its core, idle at first."""
-        self.synapse.start(way.module, wrap=("taskset", "-c", str(SYNAPSE_CORE)))
-        quota = Quota(self.synapse.pid, share) if share < 1 else None
-        try:
+        """Synapse in this way, with this share of its core, which a daemon of its own has part in; idle at first."""
+        on_its_core = ("taskset", "-c", str(SYNAPSE_CORE))
+        with ExitStack() as ending:
+            quota = Quota(share) if share < 1 else None
+            if quota is not None:
+                ending.callback(quota.close)
+            module = way.module
+            if way.has_daemon:
+                ending.callback(self._end_daemon)
+                # A new one each time: what it remembers of others from the last time is nothing a first message has.
+                self._daemon = Daemon(self.folder / f"daemon-{time.monotonic_ns()}", self.peers.ca_file)
+                self._daemon.start(on_its_core)
+                module = {**(module or {}), "daemon": str(self._daemon.socket)}
+            ending.callback(self.synapse.end)
+            self.synapse.start(module, wrap=on_its_core)
+            if quota is not None:
+                quota.hold(self.pids)
             self.until_idle()
             yield self.synapse
-        finally:
-            self.synapse.end()
-            if quota is not None:
-                quota.close()
+
+    def _end_daemon(self) -> None:
+        if self._daemon is not None:
+            self._daemon.end()
+            self._daemon = None
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that do the work of Synapse as it runs now."""
+        return [self.synapse.pid, *([self._daemon.pid] if self._daemon is not None else [])]
 
     def until_idle(self) -> None:
         """Wait until it is: what follows from what was measured (positions that are written down, say) belongs to it."""
-        until(lambda: is_idle(self.synapse.pid), "Synapse is idle", 600)
+        until(lambda: is_idle(self.pids), "Synapse is idle", 600)
 
     def _fill(self, sizes: set[int]) -> None:
         # Nobody is told of the joins while they come: a thousand of them are half a million transactions.

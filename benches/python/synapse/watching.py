@@ -1,10 +1,14 @@
-"""Looks at Synapse from outside while it works: how long a request of a local user takes, its memory, its CPU."""
+"""Looks at Synapse from outside while it works: how long a request of a local user takes, its memory, its CPU.
+
+``pids`` are all processes that do its work: its own, and where it sends by a daemon that one too.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,10 +39,12 @@ class Seen:
 class Watching:
     """A process that looks twenty times a second, and asks a client's ``question`` each time, if there is one, until it is told to end."""
 
-    def __init__(self, synapse: Synapse, *, question: str | None = "account/whoami") -> None:
+    def __init__(
+        self, synapse: Synapse, pids: Sequence[int], *, question: str | None = "account/whoami"
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
-        asked = (theirs, synapse.port, synapse.token, synapse.pid, question)
+        asked = (theirs, synapse.port, synapse.token, pids, question)
         self._process = context.Process(target=_watch, args=asked, daemon=True)
         self._process.start()
         self._ours.recv()
@@ -51,7 +57,7 @@ class Watching:
         return seen
 
 
-def _watch(told: Connection, port: int, token: str, pid: int, question: str | None) -> None:
+def _watch(told: Connection, port: int, token: str, pids: Sequence[int], question: str | None) -> None:
     os.sched_setaffinity(0, {OTHER_CORE})
     synapse, seen = voice(port, token), Seen()
     told.send(None)
@@ -60,7 +66,7 @@ def _watch(told: Connection, port: int, token: str, pid: int, question: str | No
         if question is not None:
             synapse.client("GET", question)
             seen.requests.append((at, time.monotonic() - at))
-        seen.memory.append((at, memory_of(pid)))
+        seen.memory.append((at, memory_of(pids)))
         time.sleep(max(0.0, at + EVERY - time.monotonic()))
     told.send(seen)
 
@@ -72,20 +78,24 @@ def voice(port: int, token: str) -> Synapse:
     return synapse
 
 
-def is_idle(pid: int) -> bool:
-    """Whether it used less than a twentieth of a core for a second, which this takes."""
-    before = cpu_of(pid)
+def is_idle(pids: Sequence[int]) -> bool:
+    """Whether they used less than a twentieth of a core for a second, which this takes."""
+    before = cpu_of(pids)
     time.sleep(1)
-    return cpu_of(pid) - before < 0.05
+    return cpu_of(pids) - before < 0.05
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU it has used."""
+def cpu_of(pids: Sequence[int]) -> float:
+    """Seconds of CPU that they have used."""
+    return sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return int(fields[11]) + int(fields[12])
 
 
-def memory_of(pid: int) -> int:
-    """Bytes that are resident."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def memory_of(pids: Sequence[int]) -> int:
+    """Bytes that are resident; what two of them share is counted twice."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
