@@ -7,6 +7,7 @@ pub mod bus;
 pub mod bus_door;
 pub mod bus_port;
 pub mod client;
+mod driver;
 pub mod federation;
 pub mod forward_proxy;
 pub mod local_http;

@@ -25,13 +25,13 @@ impl Inner {
     /// is done here.
     pub(super) fn leave_word(&self, letter: Rc<Letter>) {
         self.silent.borrow_mut().push(Silent::Letter(letter));
-        self.timing.rearm.notify_one();
+        self.timing.wake();
     }
 
     /// The same for a query.
     pub(super) fn leave_word_of_query(&self, ticket: Ticket) {
         self.silent.borrow_mut().push(Silent::Question(ticket));
-        self.timing.rearm.notify_one();
+        self.timing.wake();
     }
 
     /// Tells of the tasks that ended without a word.

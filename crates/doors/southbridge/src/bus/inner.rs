@@ -9,7 +9,7 @@ use southbridge_bus::externaliser::{Externaliser, Moment};
 use southbridge_bus::signing::Signer;
 use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::Discover;
-use southbridge_words::{Instant, ServerName, ServiceName, Ticket};
+use southbridge_words::{ServerName, ServiceName, Ticket};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -23,6 +23,7 @@ use super::outbox::Desk;
 use super::results::Ring;
 use super::waiting::Waiting;
 use super::{AnswerLimits, BusConfig, Keys};
+use crate::driver::Timing;
 
 /// What all clones of a bus share.
 pub(super) struct Inner {
@@ -58,18 +59,11 @@ pub(super) struct Parts {
     pub(super) config: BusConfig,
 }
 
-/// When the timer comes next.
-pub(super) struct Timing {
-    pub(super) armed: Cell<Instant>,
-    pub(super) rearm: Rc<Notify>,
-}
-
 impl Inner {
     pub(super) fn new(parts: Parts, externaliser: Externaliser, desk: Desk, ring: Rc<Ring>) -> Rc<Self> {
         let Parts { kernel, matrix, signer, config } = &parts;
         let keys =
             Keys::new(kernel.clone(), Rc::clone(matrix), signer.clone(), config.keys.clone(), config.seed);
-        let timing = Timing { armed: Cell::new(Instant::FAR_FUTURE), rearm: Rc::default() };
         Rc::new(Self {
             parts,
             externaliser: RefCell::new(externaliser),
@@ -79,7 +73,7 @@ impl Inner {
             waiting: Waiting::default(),
             attempts: Attempts::default(),
             counters: Counters::default(),
-            timing,
+            timing: Timing::default(),
             canonical: Canonicals::default(),
             closing: Cell::new(false),
             outbox_closed: Cell::new(false),
@@ -143,23 +137,12 @@ impl Inner {
             }
         }
         self.set_out();
-        let next = self.externaliser.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        if next < self.timing.armed.get() {
-            self.timing.armed.set(next);
-            self.timing.rearm.notify_one();
-        }
+        self.timing.arm(self.externaliser.borrow().poll_timeout());
     }
 
     /// Something was heard from `destination`, or an operator says that it is back.
     pub(super) fn wake(self: &Rc<Self>, destination: &ServerName) {
         self.kernel().wake(&ServiceName::from(destination));
         self.tell(|machine, at| machine.wake(destination, at));
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The timer sleeps without holding on to this; it finds it gone.
-        self.timing.rearm.notify_one();
     }
 }

@@ -242,7 +242,7 @@ impl Drop for Place<'_> {
         if inner.waiting.give_up(self.ticket) {
             inner.externaliser.borrow_mut().cancel(self.ticket, inner.moment());
             // Whoever drops this may be ending together with everything else: the timer does what follows.
-            inner.timing.rearm.notify_one();
+            inner.timing.wake();
         }
     }
 }

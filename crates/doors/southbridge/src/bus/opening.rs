@@ -55,7 +55,7 @@ impl SideBus {
         let parts = Parts { kernel: kernel.clone(), matrix, signer, config };
         let inner = Inner::new(parts, externaliser, Desk::new(thread), ring);
         spawn_local(run_replies(Rc::downgrade(&inner), replies));
-        spawn_local(run_timer(Rc::downgrade(&inner), Rc::clone(&inner.timing.rearm), kernel.clock()));
+        spawn_local(run_timer(Rc::downgrade(&inner), kernel.clock()));
         inner.tell(|machine, at| machine.handle_recovered(recovered, at));
         let hold = Rc::new(Hold(Rc::clone(&inner)));
         Ok(Self { inner, _hold: hold })

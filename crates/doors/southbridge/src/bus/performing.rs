@@ -75,7 +75,7 @@ impl Inner {
                 letter.is_carried_by(task.abort_handle());
             }
         }
-        self.timing.rearm.notify_one();
+        self.timing.wake();
     }
 
     fn ask(self: &Rc<Self>, question: Question) {

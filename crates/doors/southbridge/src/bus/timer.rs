@@ -1,6 +1,6 @@
 //! The tasks that outlive a call: the one timer, and the ear at the outbox. Neither keeps the bus alive.
 
-use std::rc::{Rc, Weak};
+use std::rc::Weak;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::ending::LastWords;
 use super::inner::Inner;
 
 /// Wakes the Externaliser when it asked to be woken, and the outbox now and then.
-pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Clock) {
+pub(super) async fn run_timer(inner: Weak<Inner>, clock: Clock) {
     let _last_words = LastWords(Weak::clone(&inner));
     let mut upkeep_at = clock.now();
     let mut bell =
@@ -22,7 +22,7 @@ pub(super) async fn run_timer(inner: Weak<Inner>, rearm: Rc<Notify>, clock: Cloc
     loop {
         let Some(strong) = inner.upgrade() else { return };
         let next = strong.externaliser.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        strong.timing.armed.set(next);
+        let rearm = strong.timing.sleeps_until(next);
         let wake_at = next.min(upkeep_at).min(bell.due());
         let is_busy = !strong.unsent.borrow().is_empty();
         drop(strong);

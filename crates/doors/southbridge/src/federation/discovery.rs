@@ -1,7 +1,7 @@
 //! Discovery of Matrix server names, as a plug-in of the kernel.
 
-use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use southbridge_bus::resolver::{
     Action, Explanation, ResolveError, ResolvedFederationAddress, Resolver, ResolverCounters, ResolverLimits,
     WellKnownFailure, WellKnownResult,
 };
-use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::{Discover, DiscoveryError, DnsDiscovery, Route, Security, Way};
 use southbridge_kernel::mishap::survived;
 use southbridge_kernel::tls::{Alpn, TlsProfile};
+use southbridge_kernel::{Clock, Kernel};
 use southbridge_words::{CertificateName, Endpoint, Instant, LookupFailure, ServerName, ServiceName, Ticket};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::well_known;
+use crate::driver::{Desk, Driver, run_timer};
 
 /// How server names are resolved.
 #[derive(Clone, Debug)]
@@ -72,16 +73,13 @@ pub(super) struct Inner {
     pub(super) config: FederationConfig,
     way: Option<Rc<Way>>,
     resolver: RefCell<Resolver>,
-    waiting: RefCell<FxHashMap<Ticket, Waiter>>,
-    ticket_next: Cell<u64>,
+    desk: Desk<Waiter>,
     /// Names that were resolved anew because nobody answered, and when.
     distrusted: RefCell<FxHashMap<ServerName, Instant>>,
-    armed: Cell<Instant>,
-    rearm: Rc<Notify>,
     fetches: Semaphore,
 }
 
-enum Waiter {
+pub(super) enum Waiter {
     Address(oneshot::Sender<Result<Arc<ResolvedFederationAddress>, ResolveError>>),
     Explanation(oneshot::Sender<Result<Box<Explanation>, ResolveError>>),
 }
@@ -107,11 +105,8 @@ impl FederationDiscovery {
             kernel,
             way: config.way.clone().map(Rc::new),
             config,
-            waiting: RefCell::default(),
-            ticket_next: Cell::new(0),
+            desk: Desk::default(),
             distrusted: RefCell::default(),
-            armed: Cell::new(Instant::FAR_FUTURE),
-            rearm: Rc::default(),
         };
         let inner = Rc::new(inner);
         tokio::task::spawn_local(run_timer(Rc::downgrade(&inner)));
@@ -130,9 +125,8 @@ impl FederationDiscovery {
             return Ok(known);
         }
         let (told, tell) = oneshot::channel();
-        self.inner
-            .wait(Waiter::Address(told), tell, |resolver, ticket| resolver.handle_request(ticket, name, now))
-            .await
+        let ask = |ticket| self.inner.resolver.borrow_mut().handle_request(ticket, name, now);
+        self.inner.answer(Waiter::Address(told), tell, ask).await
     }
 
     /// How `name` is resolved, step by step. Caches are used and filled as for any request.
@@ -142,11 +136,8 @@ impl FederationDiscovery {
     pub async fn explain(&self, name: &ServerName) -> Result<Box<Explanation>, ResolveError> {
         let now = self.inner.kernel.clock().now();
         let (told, tell) = oneshot::channel();
-        self.inner
-            .wait(Waiter::Explanation(told), tell, |resolver, ticket| {
-                resolver.handle_explain(ticket, name, now);
-            })
-            .await
+        let ask = |ticket| self.inner.resolver.borrow_mut().handle_explain(ticket, name, now);
+        self.inner.answer(Waiter::Explanation(told), tell, ask).await
     }
 
     /// What the resolver has done so far.
@@ -287,34 +278,56 @@ impl Inner {
         }
     }
 
-    async fn wait<T>(
+    async fn answer<T>(
         self: &Rc<Self>,
         waiter: Waiter,
         tell: oneshot::Receiver<Result<T, ResolveError>>,
-        ask: impl FnOnce(&mut Resolver, Ticket),
+        ask: impl FnOnce(Ticket),
     ) -> Result<T, ResolveError> {
-        let ticket = Ticket(self.ticket_next.get());
-        self.ticket_next.set(ticket.0 + 1);
-        self.waiting.borrow_mut().insert(ticket, waiter);
-        ask(&mut self.resolver.borrow_mut(), ticket);
-        let _place = Place { inner: self, ticket };
-        self.act();
-        // The machine answers every ticket; a channel that closes means that the program is ending.
-        tell.await.unwrap_or(Err(ResolveError::Overloaded))
+        // A channel that closes means that the program is ending.
+        self.wait(waiter, tell, ask).await.unwrap_or(Err(ResolveError::Overloaded))
     }
 
-    /// Does what the machine asks for, until it asks for nothing more.
-    fn act(self: &Rc<Self>) {
-        loop {
-            let action = self.resolver.borrow_mut().poll();
-            let Some(action) = action else { break };
-            self.perform(action);
+    fn tell_address(&self, ticket: Ticket, result: Result<Arc<ResolvedFederationAddress>, ResolveError>) {
+        match (self.desk.take(ticket), result) {
+            (Some(Waiter::Address(told)), result) => {
+                let _gone = told.send(result);
+            }
+            (Some(Waiter::Explanation(told)), Err(error)) => {
+                let _gone = told.send(Err(error));
+            }
+            _ => {}
         }
-        let next = self.resolver.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        if next < self.armed.get() {
-            self.armed.set(next);
-            self.rearm.notify_one();
-        }
+    }
+}
+
+impl Driver for Inner {
+    type Waiter = Waiter;
+    type Action = Action;
+
+    fn desk(&self) -> &Desk<Waiter> {
+        &self.desk
+    }
+
+    fn clock(&self) -> Clock {
+        self.kernel.clock()
+    }
+
+    fn poll(&self) -> Option<Action> {
+        self.resolver.borrow_mut().poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.resolver.borrow().poll_timeout()
+    }
+
+    fn handle_timeout(&self) {
+        self.resolver.borrow_mut().handle_timeout(self.kernel.clock().now());
+    }
+
+    fn handle_left(self: &Rc<Self>, ticket: Ticket) {
+        self.resolver.borrow_mut().handle_cancelled(ticket);
+        self.act();
     }
 
     fn perform(self: &Rc<Self>, action: Action) {
@@ -348,64 +361,11 @@ impl Inner {
             Action::Resolved { ticket, address } => self.tell_address(ticket, Ok(address)),
             Action::Failed { ticket, error } => self.tell_address(ticket, Err(error)),
             Action::Explained { ticket, explanation } => {
-                if let Some(Waiter::Explanation(told)) = self.waiting.borrow_mut().remove(&ticket) {
+                if let Some(Waiter::Explanation(told)) = self.desk.take(ticket) {
                     let _gone = told.send(Ok(explanation));
                 }
             }
         }
-    }
-
-    fn tell_address(&self, ticket: Ticket, result: Result<Arc<ResolvedFederationAddress>, ResolveError>) {
-        match (self.waiting.borrow_mut().remove(&ticket), result) {
-            (Some(Waiter::Address(told)), result) => {
-                let _gone = told.send(result);
-            }
-            (Some(Waiter::Explanation(told)), Err(error)) => {
-                let _gone = told.send(Err(error));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A place among those who wait; leaving it early tells the machine.
-struct Place<'a> {
-    inner: &'a Rc<Inner>,
-    ticket: Ticket,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if self.inner.waiting.borrow_mut().remove(&self.ticket).is_some() {
-            self.inner.resolver.borrow_mut().handle_cancelled(self.ticket);
-            self.inner.act();
-        }
-    }
-}
-
-async fn run_timer(inner: Weak<Inner>) {
-    while let Some(discovery) = inner.upgrade() {
-        let next = discovery.resolver.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        discovery.armed.set(next);
-        let (at, rearm) = (discovery.kernel.clock().to_tokio(next), Rc::clone(&discovery.rearm));
-        // While nothing happens, this task must not be what keeps the resolver, and with it the kernel.
-        drop(discovery);
-        let is_due = tokio::select! {
-            biased;
-            () = rearm.notified() => false,
-            () = tokio::time::sleep_until(at) => true,
-        };
-        if let Some(discovery) = inner.upgrade().filter(|_| is_due) {
-            discovery.armed.set(Instant::FAR_FUTURE);
-            discovery.resolver.borrow_mut().handle_timeout(discovery.kernel.clock().now());
-            discovery.act();
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.rearm.notify_one();
     }
 }
 

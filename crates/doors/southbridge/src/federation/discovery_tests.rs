@@ -59,7 +59,7 @@ async fn discovery_keeps_its_deadline() {
         let late = discovery.discover(&ServiceName::new("a.test"), deadline).await.unwrap_err();
         assert!(matches!(late, DiscoveryError::DeadlinePassed { name } if name == "a.test"));
         assert!(kernel.clock().now() >= deadline);
-        assert!(discovery.inner.waiting.borrow().is_empty());
+        assert!(discovery.inner.desk.is_empty());
     };
     LocalSet::new().run_until(story).await;
 }

@@ -1,23 +1,24 @@
 //! The driver: does what the keyring asks for, and tells it what came of it.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use southbridge_bus::externaliser::Moment;
 use southbridge_bus::keyring::{Action, FetchFailure, FetchId, KeyError, KeyView, Keyring, Wanted};
 use southbridge_bus::signing::{Signer, VerifyKey};
-use southbridge_kernel::Kernel;
 use southbridge_kernel::discovery::Discover;
 use southbridge_kernel::mishap::survived;
+use southbridge_kernel::{Clock, Kernel};
 use southbridge_words::{Instant, ServerName, Ticket};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::fetching::{self, Fetch};
 use super::metrics::CheckCounters;
 use super::{KeysConfig, VerifyError, own};
+use crate::driver::{Desk, Driver, run_timer};
 
 /// What all clones share.
 pub(super) struct Inner {
@@ -29,15 +30,12 @@ pub(super) struct Inner {
     pub(super) checks: CheckCounters,
     /// One signature at a time is checked: a thousand of them must not keep the thread from everybody else.
     pub(super) turns: Semaphore,
-    waiting: RefCell<FxHashMap<Ticket, Waiter>>,
+    desk: Desk<Waiter>,
     fetches: RefCell<FxHashMap<FetchId, AbortHandle>>,
-    ticket_next: Cell<u64>,
-    armed: Cell<Instant>,
-    rearm: Rc<Notify>,
     closed: Cell<bool>,
 }
 
-enum Waiter {
+pub(super) enum Waiter {
     Key(oneshot::Sender<Result<VerifyKey, KeyError>>),
     Search(oneshot::Sender<Result<(), KeyError>>),
 }
@@ -60,11 +58,8 @@ impl Inner {
             keyring: RefCell::new(keyring),
             checks: CheckCounters::default(),
             turns: Semaphore::new(1),
-            waiting: RefCell::default(),
+            desk: Desk::default(),
             fetches: RefCell::default(),
-            ticket_next: Cell::new(0),
-            armed: Cell::new(Instant::FAR_FUTURE),
-            rearm: Rc::default(),
             closed: Cell::new(false),
         });
         spawn_local(run_timer(Rc::downgrade(&inner)));
@@ -84,8 +79,8 @@ impl Inner {
         }
         let (told, tell) = oneshot::channel();
         let at = self.moment();
-        let ask = |keyring: &mut Keyring, ticket| keyring.handle_wanted(ticket, wanted, at);
-        self.wait(Waiter::Key(told), tell, ask).await
+        let ask = |ticket| self.keyring.borrow_mut().handle_wanted(ticket, wanted, at);
+        self.answer(Waiter::Key(told), tell, ask).await
     }
 
     /// Waits until keys of `server` are known that are good now.
@@ -95,8 +90,8 @@ impl Inner {
         }
         let (told, tell) = oneshot::channel();
         let at = self.moment();
-        let ask = |keyring: &mut Keyring, ticket| keyring.handle_search(ticket, server, at);
-        self.wait(Waiter::Search(told), tell, ask).await
+        let ask = |ticket| self.keyring.borrow_mut().handle_search(ticket, server, at);
+        self.answer(Waiter::Search(told), tell, ask).await
     }
 
     /// What is known of the keys of `server`.
@@ -126,61 +121,20 @@ impl Inner {
         for (_, fetch) in self.fetches.take() {
             fetch.abort();
         }
-        self.waiting.take();
+        self.desk.clear();
     }
 
-    async fn wait<T>(
+    async fn answer<T>(
         self: &Rc<Self>,
         waiter: Waiter,
         tell: oneshot::Receiver<Result<T, KeyError>>,
-        ask: impl FnOnce(&mut Keyring, Ticket),
+        ask: impl FnOnce(Ticket),
     ) -> Result<T, VerifyError> {
         if self.closed.get() {
             return Err(VerifyError::Closing);
         }
-        let ticket = Ticket(self.ticket_next.get());
-        self.ticket_next.set(ticket.0 + 1);
-        self.waiting.borrow_mut().insert(ticket, waiter);
-        ask(&mut self.keyring.borrow_mut(), ticket);
-        let _place = Place { inner: self, ticket };
-        self.act();
-        // The machine answers every ticket; a channel that closes means that the bus has.
-        Ok(tell.await.map_err(|_| VerifyError::Closing)??)
-    }
-
-    /// Does what the keyring asks for, until it asks for nothing more.
-    fn act(self: &Rc<Self>) {
-        loop {
-            let action = self.keyring.borrow_mut().poll();
-            let Some(action) = action else { break };
-            self.perform(action);
-        }
-        let next = self.keyring.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        if next < self.armed.get() {
-            self.armed.set(next);
-            self.rearm.notify_one();
-        }
-    }
-
-    fn perform(self: &Rc<Self>, action: Action) {
-        match action {
-            Action::FetchOrigin { id, server, bytes_max } => {
-                self.fetch(id, Fetch { whom: server, query: None, bytes_max });
-            }
-            Action::FetchNotary { id, notary, body, bytes_max } => {
-                self.fetch(id, Fetch { whom: notary, query: Some(body), bytes_max });
-            }
-            Action::Answer { ticket, result } => {
-                if let Some(Waiter::Key(told)) = self.waiting.borrow_mut().remove(&ticket) {
-                    let _gone = told.send(result);
-                }
-            }
-            Action::Searched { ticket, result } => {
-                if let Some(Waiter::Search(told)) = self.waiting.borrow_mut().remove(&ticket) {
-                    let _gone = told.send(result);
-                }
-            }
-        }
+        // A channel that closes means that the bus has.
+        Ok(self.wait(waiter, tell, ask).await.map_err(|_| VerifyError::Closing)??)
     }
 
     fn fetch(self: &Rc<Self>, id: FetchId, fetch: Fetch) {
@@ -204,42 +158,53 @@ impl Inner {
     }
 }
 
-/// A place among those who wait; leaving it early tells the machine.
-struct Place<'a> {
-    inner: &'a Rc<Inner>,
-    ticket: Ticket,
-}
+impl Driver for Inner {
+    type Waiter = Waiter;
+    type Action = Action;
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if self.inner.waiting.borrow_mut().remove(&self.ticket).is_some() {
-            self.inner.keyring.borrow_mut().handle_cancelled(self.ticket);
-        }
+    fn desk(&self) -> &Desk<Waiter> {
+        &self.desk
     }
-}
 
-/// Wakes the keyring when it asked to be woken, and keeps nothing alive meanwhile.
-async fn run_timer(inner: Weak<Inner>) {
-    while let Some(keys) = inner.upgrade() {
-        let next = keys.keyring.borrow().poll_timeout().unwrap_or(Instant::FAR_FUTURE);
-        keys.armed.set(next);
-        let (at, rearm) = (keys.kernel.clock().to_tokio(next), Rc::clone(&keys.rearm));
-        drop(keys);
-        let is_due = tokio::select! {
-            () = rearm.notified() => false,
-            () = tokio::time::sleep_until(at) => true,
-        };
-        if let Some(keys) = inner.upgrade().filter(|_| is_due) {
-            keys.armed.set(Instant::FAR_FUTURE);
-            keys.keyring.borrow_mut().handle_timeout(keys.moment());
-            keys.act();
-        }
+    fn clock(&self) -> Clock {
+        self.kernel.clock()
     }
-}
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.rearm.notify_one();
+    fn poll(&self) -> Option<Action> {
+        self.keyring.borrow_mut().poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.keyring.borrow().poll_timeout()
+    }
+
+    fn handle_timeout(&self) {
+        self.keyring.borrow_mut().handle_timeout(self.moment());
+    }
+
+    fn handle_left(self: &Rc<Self>, ticket: Ticket) {
+        self.keyring.borrow_mut().handle_cancelled(ticket);
+    }
+
+    fn perform(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::FetchOrigin { id, server, bytes_max } => {
+                self.fetch(id, Fetch { whom: server, query: None, bytes_max });
+            }
+            Action::FetchNotary { id, notary, body, bytes_max } => {
+                self.fetch(id, Fetch { whom: notary, query: Some(body), bytes_max });
+            }
+            Action::Answer { ticket, result } => {
+                if let Some(Waiter::Key(told)) = self.desk.take(ticket) {
+                    let _gone = told.send(result);
+                }
+            }
+            Action::Searched { ticket, result } => {
+                if let Some(Waiter::Search(told)) = self.desk.take(ticket) {
+                    let _gone = told.send(result);
+                }
+            }
+        }
     }
 }
 
