@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use southbridge_policy::pool::PoolLimits;
 
-use crate::bare::{Bare, Sessions};
+use crate::bare::{Bare, BareConnection, Sessions};
 use crate::bridge::{Bridge, ONE_KILOBYTE};
 use crate::peers::{Host, Peers, PeersSpec};
 use crate::report::{Report, ratios};
@@ -73,7 +73,15 @@ async fn round(peers: &Peers, explicit: &[Host], well_known: &[Host], sums: &mut
 /// Meets all `hosts` with the bare client; microseconds of CPU each.
 async fn bare_batch(bare: &Bare, hosts: &[Host]) -> Done<f64> {
     let before = cpu();
-    let open: Vec<_> = stream::iter(hosts)
+    let open = meet_barely(bare, hosts).await?;
+    let each = per(cpu() - before, hosts.len());
+    drop(open);
+    Ok(each)
+}
+
+/// Opens a connection to all `hosts` with the bare client, and asks each once.
+pub async fn meet_barely(bare: &Bare, hosts: &[Host]) -> Done<Vec<BareConnection>> {
+    stream::iter(hosts)
         .map(|host| async move {
             let mut connection = bare.open(host).await?;
             connection.get(ONE_KILOBYTE).await?;
@@ -81,10 +89,7 @@ async fn bare_batch(bare: &Bare, hosts: &[Host]) -> Done<f64> {
         })
         .buffer_unordered(IN_FLIGHT)
         .try_collect()
-        .await?;
-    let each = per(cpu() - before, hosts.len());
-    drop(open);
-    Ok(each)
+        .await
 }
 
 /// Meets all `hosts` with Southbridge; microseconds of CPU each.

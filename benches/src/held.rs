@@ -7,6 +7,7 @@ use southbridge_policy::pool::PoolLimits;
 use crate::Done;
 use crate::bare::{Bare, Sessions};
 use crate::bridge::{Bridge, ONE_KILOBYTE};
+use crate::cold::meet_barely;
 use crate::peers::{Host, Peers, PeersSpec};
 use crate::usage::resident;
 use crate::warm::ask_all;
@@ -56,16 +57,7 @@ async fn bare_connections() -> Done<f64> {
     let mut before = 0;
     for part in [&peers.hosts()[..FIRST], &peers.hosts()[FIRST..]] {
         before = resident()?;
-        let opened: Vec<_> = stream::iter(part)
-            .map(|host| async {
-                let mut connection = bare.open(host).await?;
-                connection.get(ONE_KILOBYTE).await?;
-                Done::Ok(connection)
-            })
-            .buffer_unordered(IN_FLIGHT)
-            .try_collect()
-            .await?;
-        open.extend(opened);
+        open.extend(meet_barely(&bare, part).await?);
     }
     Ok(each(before, resident()?, CONNECTIONS))
 }
@@ -96,15 +88,7 @@ async fn requests() -> Done<f64> {
 /// The slope between many hosts and very many, so that what is bounded whatever the number (sessions, room
 /// that the allocator keeps for the next burst) is not counted for each.
 async fn hosts() -> Done<f64> {
-    let spec = PeersSpec {
-        hosts: 2 * HOSTS,
-        addresses: 8,
-        well_known: 0.5,
-        srv: 0.2,
-        explicit: 0.2,
-        ..Default::default()
-    };
-    let peers = Peers::start(&spec)?;
+    let peers = Peers::start(&PeersSpec::of_all_kinds(2 * HOSTS))?;
     let keeps_nothing = PoolLimits { idle_per_peer_max: 0, ..PoolLimits::default() };
     let bridge = Bridge::with(&peers, keeps_nothing, 1024)?;
     meet(&bridge, &peers.hosts()[..HOSTS]).await?;

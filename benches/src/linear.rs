@@ -18,15 +18,7 @@ use crate::usage::{cpu, descriptors};
 /// # Errors
 /// A peer or a request failed.
 pub async fn run(report: &mut Report) -> Done {
-    let spec = PeersSpec {
-        hosts: MANY,
-        addresses: 8,
-        well_known: 0.5,
-        srv: 0.2,
-        explicit: 0.2,
-        ..Default::default()
-    };
-    let peers = Peers::start(&spec)?;
+    let peers = Peers::start(&PeersSpec::of_all_kinds(MANY))?;
     // Makes the peers' certificates and warms our allocator; not counted.
     fan_out(&peers, peers.hosts()).await?;
     let (mut few, mut many) = (Vec::new(), Vec::new());

@@ -43,6 +43,13 @@ pub struct PeersSpec {
     pub addresses: u8,
 }
 
+impl PeersSpec {
+    /// So many hosts, found in every way, spread over eight addresses.
+    pub fn of_all_kinds(hosts: usize) -> Self {
+        Self { hosts, addresses: 8, well_known: 0.5, srv: 0.2, explicit: 0.2, ..Self::default() }
+    }
+}
+
 impl Default for PeersSpec {
     fn default() -> Self {
         Self {

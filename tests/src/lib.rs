@@ -8,6 +8,7 @@
 //! | [`bus`] | `bus.start().await?; let seq = accepted(&bus.door(), &submission, limit).await?; bus.kill()?` |
 //! | [`southbridge`] | `home.southbridge.kill().await?; home.southbridge.start().await?; home.southbridge.hand_over().await?` |
 //! | [`client_api`] | `alice.say(&room, "hello").await?` |
+//! | [`columns`] | `columns::write(f, &lines)` |
 //! | [`following`] | `bob_sees.until("Alice's words", \|seen\| seen.said("hello")).await?` |
 //! | [`http_trap`] | an HTTP server that answers `{}` and keeps what came in |
 //! | [`side_bus`] | `alpha.pdu(pdu, "beta.test").await?; alpha.delivered(1).await?` |
@@ -18,6 +19,7 @@
 
 pub mod bus;
 pub mod client_api;
+pub mod columns;
 pub mod failure;
 pub mod federation;
 pub mod following;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use southbridge_testkit::certificates::Authority;
 use southbridge_testkit::homeserver::{Homeservers, OnSend, SentTransaction};
 use southbridge_tests::bus::{BusProcess, accepted};
 use southbridge_tests::failure::Result;
 use southbridge_tests::patience::{eventually, step_within};
 use southbridge_tests::southbridge::daemon;
+
+use super::numbers;
 
 /// What callers were told is accepted: for each destination the numbers of its messages, by where they stand.
 type Ledger = BTreeMap<usize, BTreeMap<u64, u64>>;
@@ -126,14 +128,6 @@ fn check(name: &str, told: &BTreeMap<u64, u64>, came: &[SentTransaction]) {
         bodies.len(),
         came.len() - bodies.len()
     );
-}
-
-fn numbers(transactions: &[SentTransaction]) -> Vec<u64> {
-    let pdus = transactions.iter().flat_map(|transaction| {
-        let body: Value = transaction.json();
-        body["pdus"].as_array().cloned().unwrap_or_default()
-    });
-    pdus.filter_map(|pdu| pdu["content"]["number"].as_u64()).collect()
 }
 
 /// Faults row 19, rig P, as often as every run of the tests can afford.

@@ -3,3 +3,15 @@
 
 mod kills;
 mod shared;
+
+use serde_json::Value;
+use southbridge_testkit::homeserver::SentTransaction;
+
+/// The numbers of all messages in `transactions`, as they came.
+fn numbers(transactions: &[SentTransaction]) -> Vec<u64> {
+    let pdus = transactions.iter().flat_map(|transaction| {
+        let body: Value = transaction.json();
+        body["pdus"].as_array().cloned().unwrap_or_default()
+    });
+    pdus.filter_map(|pdu| pdu["content"]["number"].as_u64()).collect()
+}

@@ -19,6 +19,8 @@ use southbridge_tests::patience::{eventually, step_within};
 use southbridge_tests::southbridge::daemon;
 use tempfile::TempDir;
 
+use super::numbers;
+
 /// The world around the processes: peers who write down what they get, names, and the port of a database behind TLS.
 struct Rig {
     directory: TempDir,
@@ -310,14 +312,6 @@ fn processed(came: &[SentTransaction]) -> Vec<SentTransaction> {
     let mut seen = BTreeSet::new();
     let processed = came.iter().filter(|transaction| transaction.processed);
     processed.filter(|transaction| seen.insert(transaction.id.clone())).cloned().collect()
-}
-
-fn numbers(transactions: &[SentTransaction]) -> Vec<u64> {
-    let pdus = transactions.iter().flat_map(|transaction| {
-        let body: Value = transaction.json();
-        body["pdus"].as_array().cloned().unwrap_or_default()
-    });
-    pdus.filter_map(|pdu| pdu["content"]["number"].as_u64()).collect()
 }
 
 /// What keeps a Southbridge from its database is said before it ends: the key, what is wrong, what to do; and never the

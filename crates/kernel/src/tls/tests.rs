@@ -166,21 +166,23 @@ async fn the_second_connection_resumes_the_first() {
     assert_eq!(resumed, [false, true, false, true, false, true]);
 }
 
+/// Each, and what is said of it when it is shown for `a.b.example`.
+const BAD_CERTIFICATES: [(CertificateKind, &str); 7] = [
+    (CertificateKind::Expired, "expired on Mon, 01 Jan 2001"),
+    (CertificateKind::NotYetValid, "not valid before Wed, 01 Jan 3000"),
+    (CertificateKind::WrongName, "not valid for a.b.example, only for wrong.invalid"),
+    (CertificateKind::WildcardTooHigh, "not valid for a.b.example, only for *.example"),
+    (CertificateKind::NoSan, "not valid for a.b.example, nor for any other name"),
+    (CertificateKind::OtherAuthority, "issued by CN=Stranger Root, whom nobody we trust vouches for"),
+    (CertificateKind::SelfSigned, "self-signed; if it is meant to be trusted, add it with tls.ca_files"),
+];
+
 /// Faults row 11: every bad certificate fails the handshake, with a sentence that says what is wrong.
 #[tokio::test]
 async fn bad_certificates_are_refused_and_explained() {
     let world = World::new();
-    let cases = [
-        (CertificateKind::Expired, "expired on Mon, 01 Jan 2001"),
-        (CertificateKind::NotYetValid, "not valid before Wed, 01 Jan 3000"),
-        (CertificateKind::WrongName, "not valid for a.b.example, only for wrong.invalid"),
-        (CertificateKind::WildcardTooHigh, "not valid for a.b.example, only for *.example"),
-        (CertificateKind::NoSan, "not valid for a.b.example, nor for any other name"),
-        (CertificateKind::OtherAuthority, "issued by CN=Stranger Root, whom nobody we trust vouches for"),
-        (CertificateKind::SelfSigned, "self-signed; if it is meant to be trusted, add it with tls.ca_files"),
-        (CertificateKind::HugeChain, "take more than 64 KiB"),
-    ];
-    for (kind, reason) in cases {
+    let huge = (CertificateKind::HugeChain, "take more than 64 KiB");
+    for (kind, reason) in BAD_CERTIFICATES.into_iter().chain([huge]) {
         let text = world.refusal(world.server("a.b.example", kind), "a.b.example").await;
         assert!(text.contains(reason), "{kind:?}: {text:?} does not mention {reason:?}");
     }
@@ -296,16 +298,7 @@ mod legacy {
     #[tokio::test]
     async fn the_legacy_profile_refuses_bad_certificates() {
         let world = World::new();
-        let cases = [
-            (CertificateKind::Expired, "expired on Mon, 01 Jan 2001"),
-            (CertificateKind::NotYetValid, "not valid before Wed, 01 Jan 3000"),
-            (CertificateKind::WrongName, "not valid for a.b.example, only for wrong.invalid"),
-            (CertificateKind::WildcardTooHigh, "not valid for a.b.example, only for *.example"),
-            (CertificateKind::NoSan, "not valid for a.b.example, nor for any other name"),
-            (CertificateKind::OtherAuthority, "issued by CN=Stranger Root, whom nobody we trust vouches for"),
-            (CertificateKind::SelfSigned, "self-signed; if it is meant to be trusted"),
-        ];
-        for (kind, reason) in cases {
+        for (kind, reason) in BAD_CERTIFICATES {
             let server = old_server(&world, "a.b.example", kind, SslVersion::TLS1);
             let text = refusal(&world, &server, "a.b.example", TlsProfile::Legacy).await;
             assert!(text.contains(reason), "{kind:?}: {text:?} does not mention {reason:?}");

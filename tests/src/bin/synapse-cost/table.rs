@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use southbridge_tests::columns;
+
 use crate::homes::Sample;
 use crate::traffic::Traffic;
 
@@ -50,15 +52,7 @@ impl fmt::Display for Table {
         )?;
         let mut lines = vec![HEAD.map(str::to_owned)];
         lines.extend(Traffic::ALL.into_iter().map(|traffic| self.row(traffic)));
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; COLUMNS] = std::array::from_fn(width);
-        for line in &lines {
-            write!(f, "{:<1$}", line[0], widths[0])?;
-            for (cell, width) in line.iter().zip(widths).skip(1) {
-                write!(f, "   {cell:>width$}")?;
-            }
-            writeln!(f)?;
-        }
+        columns::write(f, &lines)?;
         let direction = if self.has_come_down() { "went down" } else { "did not go down" };
         let share = self.share_of_all();
         writeln!(f, "\nThe CPU use of Synapse {direction}: {share:.2} times what it was, over all of it.")

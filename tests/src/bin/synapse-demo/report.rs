@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use southbridge_tests::Result;
 use southbridge_tests::federation::Federation;
+use southbridge_tests::{Result, columns};
 
 /// What all Southbridges together have used, and all Synapses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,16 +108,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = vec![HEAD.map(str::to_owned)];
         lines.extend(self.0.iter().map(Row::cells));
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; COLUMNS] = std::array::from_fn(width);
-        for line in &lines {
-            write!(f, "{:<1$}", line[0], widths[0])?;
-            for (cell, width) in line.iter().zip(widths).skip(1) {
-                write!(f, "   {cell:>width$}")?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
+        columns::write(f, &lines)
     }
 }
 
