@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 /// Cuts the content off what follows it.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub struct Cutter {
     /// Empty when there is none, and all is content.
     delimiter: Bytes,
     /// How much of the delimiter what came so far ends with.
@@ -19,23 +19,23 @@ pub(crate) struct Cutter {
 
 /// A piece, cut.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// Of what came before, and is content after all.
-    pub(crate) before: Bytes,
+    pub before: Bytes,
     /// Content.
-    pub(crate) content: Bytes,
+    pub content: Bytes,
     /// The delimiter, and whatever came behind it.
-    pub(crate) rest: Option<Bytes>,
+    pub rest: Option<Bytes>,
 }
 
 impl Cutter {
     /// Looks for `delimiter`, which begins with its line end; for nothing where that is empty.
-    pub(crate) fn new(delimiter: Bytes) -> Self {
+    pub fn new(delimiter: Bytes) -> Self {
         Self { delimiter, held: 0 }
     }
 
     /// Cuts what comes next.
-    pub(crate) fn cut(&mut self, piece: Bytes) -> Cut {
+    pub fn cut(&mut self, piece: Bytes) -> Cut {
         if self.delimiter.is_empty() {
             return Cut { content: piece, ..Cut::default() };
         }
@@ -66,7 +66,7 @@ impl Cutter {
     }
 
     /// Nothing more comes: what was held is content.
-    pub(crate) fn finish(&mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         self.delimiter.slice(..std::mem::take(&mut self.held))
     }
 }

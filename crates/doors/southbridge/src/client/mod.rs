@@ -51,6 +51,7 @@ pub use client::{Client, Downloading, Opened};
 pub(crate) use clients::Clients;
 pub use config::{Auth, BodyLimits, ClientConfig, ClientTls, Downgrade, ProxyChoice, Reach, Timeouts};
 pub use cookies::{CookieRefused, CookieView, Jar, WhichCookies};
+pub use cutter::{Cut, Cutter};
 pub use declaration::{Service, ServiceDiscovery, ServiceLimits};
 pub use decode::{DecodeError, Decoder};
 pub use download::{Beginning, Download, Progress};

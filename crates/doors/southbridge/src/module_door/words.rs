@@ -195,8 +195,11 @@ pub(super) fn edu(content: &[u8], edu_type: String, at_ms: u64) -> EduParts {
     EduParts { edu_type: edu_type.into(), content, created_at: WallTime::from_unix_millis(at_ms) }
 }
 
-/// Takes so many bytes at a time.
-pub(super) fn parts(
+/// Takes so many bytes of `body` at a time.
+///
+/// # Errors
+/// There are fewer.
+pub fn parts(
     body: &mut &[u8],
     lengths: Vec<(usize, String)>,
 ) -> Result<Vec<(Vec<u8>, String)>, &'static str> {
