@@ -37,6 +37,23 @@ class World:
             self.homeservers.join(one, self.synapse.port, self.synapse.name, room)
         return room
 
+    def begin_with_two_away(self, module: dict[str, object] | None) -> tuple[str, Homeserver, Homeserver]:
+        """The same, and two are away by now: the first, which has heard something, and the last, which was never reached."""
+        room = self.begin(module)
+        away, *present, unknown = self.homeservers.all
+        self.homeservers.close(unknown)
+        self.synapse.say(room, "before")
+        self.until_heard(["before"], away, *present)
+        self.until_written(*(one.name for one in (away, *present)))
+        assert unknown.sent == []
+        self.homeservers.close(away)
+        return room, away, unknown
+
+    def is_asked_by(self, homeserver: Homeserver) -> None:
+        """``homeserver`` asks Synapse for something, who Alice is."""
+        path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{self.synapse.name}"
+        ask(homeserver, self.synapse.port, self.synapse.name, ("GET", path))
+
     def until_heard(self, texts: list[str], *by: Homeserver) -> None:
         """Wait until the latest of ``texts`` has come everywhere."""
         everybody = by or tuple(self.homeservers.all)
@@ -171,8 +188,7 @@ def test_who_speaks_is_tried_at_once(world: World) -> None:
     home.say(room, "waits")
     until(lambda: len(refused) == 4, "it has refused four times")
     del busy.answers[send]
-    path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{home.name}"
-    ask(busy, home.port, home.name, ("GET", path))
+    world.is_asked_by(busy)
     until(lambda: busy.events() == ["waits"], "it is tried", 4)
 
 
@@ -209,8 +225,7 @@ def test_who_is_back_meanwhile_is_not_backed_off_from(world: World) -> None:
     home.say(room, "lost")
     until((world.folder / "heard").exists, "it is given back")
     world.homeservers.open(away)
-    path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{home.name}"
-    ask(away, home.port, home.name, ("GET", path))
+    world.is_asked_by(away)
     (world.folder / "go on").touch()
     world.until_heard(["lost"], away)
     world.until_written(away.name)
@@ -252,8 +267,7 @@ def test_who_is_given_back_while_his_queue_looks_is_caught_up(world: World) -> N
     home.say(room, "lost")
     until((world.folder / "told").exists, "it is given back")
     world.homeservers.open(away)
-    path = f"/_matrix/federation/v1/query/profile?user_id=@alice:{home.name}"
-    ask(away, home.port, home.name, ("GET", path))
+    world.is_asked_by(away)
     world.until_heard(["lost"], away)
     world.until_written(away.name)
 
@@ -262,14 +276,7 @@ def test_who_is_given_back_while_his_queue_looks_is_caught_up(world: World) -> N
 def test_a_crash_loses_nothing(world: World) -> None:
     """Two are away when Synapse is killed in the middle of a storm, one of which it has never reached. After the start
     everybody has the latest message, and nobody hears of anything in another order."""
-    room = world.begin({})
-    away, *present, unknown = world.homeservers.all
-    world.homeservers.close(unknown)
-    world.synapse.say(room, "before")
-    world.until_heard(["before"], away, *present)
-    world.until_written(*(one.name for one in (away, *present)))
-    assert unknown.sent == []
-    world.homeservers.close(away)
+    room, away, unknown = world.begin_with_two_away({})
     texts = [f"m{number}" for number in range(40)]
     for text in texts:
         world.synapse.say(room, text)

@@ -85,14 +85,20 @@ def texts(visits: list[Visit]) -> list[str]:
     return [event["content"]["body"] for event in events if event["type"] == "m.room.message"]
 
 
-def test_an_application_service_is_told_everything_in_order(world: World) -> None:
-    """It refuses for a while; then it hears of what it has missed."""
+def room_refused(world: World) -> str:
+    """A room of which the application service takes m0, and refuses m1 and whatever comes after it."""
     room = world.synapse.room()
     world.synapse.say(room, "m0")
     until(lambda: "m0" in texts(world.service.visits), "it is told")
     world.service.answer = lambda _: (500, "nowhere", b"")
     world.synapse.say(room, "m1")
     until(lambda: "m1" in texts(world.service.visits), "it refuses")
+    return room
+
+
+def test_an_application_service_is_told_everything_in_order(world: World) -> None:
+    """It refuses for a while; then it hears of what it has missed."""
+    room = room_refused(world)
     world.service.visits.clear()
     world.service.answer = lambda _: (200, "application/json", b"{}")
     world.synapse.say(room, "m2")
@@ -104,12 +110,7 @@ def test_an_application_service_is_told_everything_in_order(world: World) -> Non
 
 def test_what_is_asked_is_counted_as_by_synapse(world: World) -> None:
     """Every transaction that a service was sent, those that it refused included, and its answers by their status."""
-    room = world.synapse.room()
-    world.synapse.say(room, "m0")
-    until(lambda: "m0" in texts(world.service.visits), "it is told")
-    world.service.answer = lambda _: (500, "nowhere", b"")
-    world.synapse.say(room, "m1")
-    until(lambda: "m1" in texts(world.service.visits), "it refuses")
+    room_refused(world)
     label = f'method="PUT",server_name="{world.synapse.name}"'
 
     def is_counted() -> bool:

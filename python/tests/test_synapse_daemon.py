@@ -149,14 +149,7 @@ def test_a_daemon_that_is_killed_loses_nothing(shared: Shared) -> None:
     """Two are away when it is killed in the middle of a storm, one of which it has never reached. When there is another everybody
     has the latest message, and nobody hears of anything in another order; who was away is not backed off from for it."""
     shared.daemon.start()
-    room = shared.begin(shared.module)
-    away, *present, unknown = shared.homeservers.all
-    shared.homeservers.close(unknown)
-    shared.synapse.say(room, "before")
-    shared.until_heard(["before"], away, *present)
-    shared.until_written(*(one.name for one in (away, *present)))
-    assert unknown.sent == []
-    shared.homeservers.close(away)
+    room, away, unknown = shared.begin_with_two_away(shared.module)
     texts = [f"m{number}" for number in range(60)]
     for number, text in enumerate(texts):
         shared.synapse.say(room, text)

@@ -123,9 +123,7 @@ async fn row_01_a_host_that_comes_back_is_found_by_a_probe() {
     on_kernel_with(impatient, async |rig| {
         let closed = ClosedPort::reserve().unwrap();
         let (to, switch) = switching("back.test", closed.address());
-        while rig.state(&to) != Some(HostState::Down) {
-            rig.ask(rig.get(&to, PATIENCE)).await.expect_err("nobody listens");
-        }
+        until_down(&rig, &to).await;
         let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
         switch.lead_to(peer.address());
         let back_at = Instant::now();
@@ -145,9 +143,7 @@ async fn row_01_a_host_that_was_heard_from_is_asked_at_once() {
     on_kernel(async |rig| {
         let closed = ClosedPort::reserve().unwrap();
         let (to, switch) = switching("back.test", closed.address());
-        while rig.state(&to) != Some(HostState::Down) {
-            rig.ask(rig.get(&to, PATIENCE)).await.expect_err("nobody listens");
-        }
+        until_down(&rig, &to).await;
         let peer = RawPeer::plain(vec![faults::well()]).await.unwrap();
         switch.lead_to(peer.address());
         assert!(!rig.is_served(&to).await, "its back-off lasts");
@@ -216,6 +212,13 @@ async fn row_01_a_call_into_the_dark_ends_at_its_deadline() {
         assert!(rig.is_at_rest());
     })
     .await;
+}
+
+/// Asks `to`, where nobody listens, until it is known to be down.
+async fn until_down(rig: &Rig, to: &Target) {
+    while rig.state(to) != Some(HostState::Down) {
+        rig.ask(rig.get(to, PATIENCE)).await.expect_err("nobody listens");
+    }
 }
 
 /// The first dial of `to`, whose first address is dead, costs a step of the race; the next ones cost none.

@@ -22,6 +22,17 @@ pub struct BusPlace {
     pub secret_file: Option<PathBuf>,
 }
 
+/// Of whom something is asked, and how the answer is shown.
+#[derive(Clone, Debug, Args)]
+pub struct Asking {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its type says it")]
+    pub place: BusPlace,
+}
+
 /// `send`.
 #[derive(Clone, Debug, Args)]
 pub struct Send {
@@ -43,12 +54,9 @@ pub struct Send {
     /// The id of the PDU, for logs and results
     #[arg(long, value_name = "ID", conflicts_with = "edu")]
     pub event_id: Option<String>,
-    /// Print the answer of the bus as JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its type says it")]
-    pub place: BusPlace,
+    pub asking: Asking,
 }
 
 /// `queue`.
@@ -75,12 +83,9 @@ pub struct ListQueues {
     /// How many at most
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its type says it")]
-    pub place: BusPlace,
+    pub asking: Asking,
 }
 
 /// `queue show`.
@@ -89,12 +94,9 @@ pub struct ShowQueue {
     /// The server name
     #[arg(value_name = "NAME", value_parser = parse_name)]
     pub destination: ServerName,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its type says it")]
-    pub place: BusPlace,
+    pub asking: Asking,
 }
 
 /// `queue wake`.
@@ -103,12 +105,9 @@ pub struct WakeQueues {
     /// The server names
     #[arg(value_name = "NAME", required = true, value_parser = parse_name)]
     pub destinations: Vec<ServerName>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its type says it")]
-    pub place: BusPlace,
+    pub asking: Asking,
 }
 
 /// `queue drop`.
@@ -120,12 +119,9 @@ pub struct DropQueue {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its type says it")]
-    pub place: BusPlace,
+    pub asking: Asking,
 }
 
 /// `keys`.
@@ -140,12 +136,9 @@ pub struct Keys {
     /// How long asking may take, in seconds; 0 waits for as long as it takes
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=50))]
     pub timeout: u64,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its type says it")]
-    pub place: BusPlace,
+    pub asking: Asking,
 }
 
 fn parse_name(text: &str) -> Result<ServerName, String> {

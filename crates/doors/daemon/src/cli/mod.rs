@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use bus::{BusPlace, DropQueue, Keys, ListQueues, Queue, Send, ShowQueue, WakeQueues};
+pub use bus::{Asking, BusPlace, DropQueue, Keys, ListQueues, Queue, Send, ShowQueue, WakeQueues};
 pub use debug::{Debug, Ps};
 pub use stats::Stats;
 

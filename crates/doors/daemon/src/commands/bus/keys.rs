@@ -17,7 +17,7 @@ pub fn run(arguments: &Keys) -> u8 {
 }
 
 fn show(arguments: &Keys) -> Result<u8, Trouble> {
-    let client = Client::find(&arguments.place)?;
+    let client = Client::find(&arguments.asking.place)?;
     let path = format!("/bus/v1/keys/{}", encode(arguments.server.as_str()));
     if arguments.forget {
         match client.ask("DELETE", &path, b"") {
@@ -27,7 +27,7 @@ fn show(arguments: &Keys) -> Result<u8, Trouble> {
         }
     }
     let found = client.ask("GET", &format!("{path}?timeout_ms={}", arguments.timeout * 1000), b"")?;
-    if arguments.json {
+    if arguments.asking.json {
         print_json(&found);
     } else {
         print(&table(&found, unix_millis_now()));

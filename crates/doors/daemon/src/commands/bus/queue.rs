@@ -22,9 +22,9 @@ pub fn run(what: &Queue) -> u8 {
 }
 
 fn list(arguments: &ListQueues) -> Result<u8, Trouble> {
-    let client = Client::find(&arguments.place)?;
+    let client = Client::find(&arguments.asking.place)?;
     let (rows, more) = rows(&client, arguments)?;
-    if arguments.json {
+    if arguments.asking.json {
         print_json(&json!({ "queues": rows, "more": more }));
         return Ok(DONE);
     }
@@ -92,9 +92,9 @@ fn why(row: &Value) -> String {
 }
 
 fn show(arguments: &ShowQueue) -> Result<u8, Trouble> {
-    let client = Client::find(&arguments.place)?;
+    let client = Client::find(&arguments.asking.place)?;
     let row = client.ask("GET", &path_of(arguments.destination.as_str()), b"")?;
-    if arguments.json {
+    if arguments.asking.json {
         print_json(&row);
         return Ok(DONE);
     }
@@ -121,11 +121,11 @@ fn show(arguments: &ShowQueue) -> Result<u8, Trouble> {
 }
 
 fn wake(arguments: &WakeQueues) -> Result<u8, Trouble> {
-    let client = Client::find(&arguments.place)?;
+    let client = Client::find(&arguments.asking.place)?;
     let names: Vec<&str> = arguments.destinations.iter().map(southbridge_words::ServerName::as_str).collect();
     let answer =
         client.ask("POST", "/bus/v1/wake", json!({ "destinations": names }).to_string().as_bytes())?;
-    if arguments.json {
+    if arguments.asking.json {
         print_json(&answer);
     } else {
         print(&format!("woken: what waits for {} is sent now\n", names.join(", ")));
@@ -134,7 +134,7 @@ fn wake(arguments: &WakeQueues) -> Result<u8, Trouble> {
 }
 
 fn drop_backlog(arguments: &DropQueue) -> Result<u8, Trouble> {
-    let client = Client::find(&arguments.place)?;
+    let client = Client::find(&arguments.asking.place)?;
     let path = path_of(arguments.destination.as_str());
     if !arguments.yes {
         let would = client.ask("DELETE", &path, b"")?;
@@ -146,7 +146,7 @@ fn drop_backlog(arguments: &DropQueue) -> Result<u8, Trouble> {
         }
     }
     let answer = client.ask("DELETE", &format!("{path}?confirm=yes"), b"")?;
-    if arguments.json {
+    if arguments.asking.json {
         print_json(&answer);
     } else {
         let lost = &answer["lost"];

@@ -25,9 +25,9 @@ fn hand_in(arguments: &Send) -> Result<u8, Trouble> {
     let destinations = destinations(arguments)?;
     let raw = read(&arguments.file)?;
     let body = body(arguments, &raw, &destinations)?;
-    let answer = Client::find(&arguments.place)?.ask("POST", "/bus/v1/send", body.as_bytes())?;
+    let answer = Client::find(&arguments.asking.place)?.ask("POST", "/bus/v1/send", body.as_bytes())?;
     let result = &answer["results"][0];
-    if arguments.json {
+    if arguments.asking.json {
         print_json(result);
     } else {
         print(&said(result, destinations.len() as u64));
