@@ -6,6 +6,7 @@
 //!
 //! | what | for example |
 //! | --- | --- |
+//! | [`answer`] | `Answer::parse(&wire)?.whole`: what a caller that speaks raw bytes was answered |
 //! | [`certificates`] | `Authority::new().write_ca(path)`; `authority.pem_pair("a.test", CertificateKind::Expired)` |
 //! | [`dns`] | `let dns = DnsServer::start().await?; dns.set("a.test", RecordType::A, Answer::ServFail); dns.queries("a.test", RecordType::A)` |
 //! | [`homeserver`] | `let servers = Homeservers::start(authority).await?; servers.behave("a.test", Behaviour::HangAfterTls); servers.received_by("a.test")` |
@@ -24,6 +25,7 @@
 //! # Architecture Invariant
 //! Nothing in the house but tests, the demo and the benchmarks depends on this crate.
 
+pub mod answer;
 pub mod black_hole;
 pub mod certificates;
 pub mod cut_proxy;

@@ -14,6 +14,7 @@ use southbridge_kernel::KernelConfig;
 use southbridge_kernel::dns::DnsConfig;
 use southbridge_kernel::net::{AddressPolicy, ListenAddress, ListenOptions, Listener, LocalStream};
 use southbridge_kernel::tls::TlsConfig;
+pub use southbridge_testkit::answer::Answer;
 use southbridge_testkit::certificates::Authority;
 use southbridge_testkit::dns::DnsServer;
 use southbridge_testkit::homeserver::Homeservers;
@@ -31,16 +32,6 @@ pub struct House {
     pub dns: DnsServer,
     pub authority: Arc<Authority>,
     directory: tempfile::TempDir,
-}
-
-/// What a caller was answered.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
-    /// Whether the body ended as its framing said.
-    pub whole: bool,
 }
 
 /// Runs `test` in a house whose doors are set up like this.
@@ -156,52 +147,7 @@ pub async fn read_answer(stream: &mut UnixStream) -> Answer {
     let mut wire = Vec::new();
     // A reset ends an answer as well, and what came before it still counts.
     let _ = stream.read_to_end(&mut wire).await;
-    Answer::parse(&wire)
-}
-
-impl Answer {
-    pub fn parse(wire: &[u8]) -> Self {
-        let head_at = wire.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
-        let head = String::from_utf8(wire[..head_at].to_vec()).expect("ASCII");
-        let status = head[9..12].parse().expect("a status");
-        let mut answer = Self { status, head, body: wire[head_at..].to_vec(), whole: false };
-        answer.whole = match answer.field("content-length") {
-            Some(length) => length == answer.body.len().to_string(),
-            None => answer.unchunk(),
-        };
-        answer
-    }
-
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// Takes the body out of its chunks; whether the last of them was there.
-    fn unchunk(&mut self) -> bool {
-        let (mut rest, mut body) = (&self.body[..], Vec::new());
-        let whole = loop {
-            let Some(line) = rest.windows(2).position(|window| window == b"\r\n") else { break false };
-            let Ok(size) = usize::from_str_radix(&String::from_utf8_lossy(&rest[..line]), 16) else {
-                break false;
-            };
-            if size == 0 {
-                break true;
-            }
-            let Some(data) = rest.get(line + 2..line + 2 + size) else { break false };
-            body.extend_from_slice(data);
-            rest = rest.get(line + 4 + size..).unwrap_or_default();
-        };
-        self.body = body;
-        whole
-    }
+    Answer::parse(&wire).expect("a whole head")
 }
 
 /// Waits until `condition` holds; the test's own deadline bounds it.
