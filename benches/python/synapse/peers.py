@@ -33,11 +33,12 @@ class Ledger:
         self.heard.clear()
 
     def update(self) -> None:
-        sent = self.homeserver.sent
-        for one in sent[self.read :]:
+        # A copy: more may come while it is looked at, in the thread of the homeserver.
+        new = self.homeserver.sent[self.read :]
+        for one in new:
             for pdu in one.body["pdus"]:
                 self.heard.setdefault(str(pdu["content"].get("body")), one.at)
-        self.read = len(sent)
+        self.read += len(new)
 
 
 class Peers:
