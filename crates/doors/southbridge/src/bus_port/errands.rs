@@ -160,7 +160,12 @@ impl Carry {
         let place = Place { post, destination, carried: Rc::clone(&carried) };
         let only: Arc<[ServerName]> = [place.destination.clone()].into();
         let carrying = async {
-            let last = hand_in(post, pdus, edus, &only).await.map_err(|error| refused(&error))?;
+            let last = tokio::select! {
+                biased;
+                handed = hand_in(post, pdus, edus, &only) => handed.map_err(|error| refused(&error))?,
+                // Given back before all of it was accepted, or closed.
+                given_back = carried.ended() => return Ok(given_back),
+            };
             let Some(last) = last else { return Ok(Some(Vec::new())) };
             carried.accepted(last);
             Ok::<_, ClientError>(carried.ended().await)
@@ -265,6 +270,7 @@ impl Deed for Close {
     async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
         post.bus.clone().close().await;
         post.all_heard().await;
+        post.nothing_is_carried();
         Ok(Answer::Progress(Box::new(post.progress(self.floor))))
     }
 }
