@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 mod adapters;
 mod check;
 mod fuzz;
+mod order;
 mod picture;
 mod programs;
 mod python;
@@ -19,6 +20,7 @@ mod suite;
 mod synapse;
 mod synapses;
 mod tidy;
+mod trace;
 mod wheel;
 
 use shell::Failure;
@@ -45,6 +47,8 @@ enum Chore {
     Bench(Passed),
     /// Builds the wheel and the source distribution, and runs the suite on every CPython that is here.
     Wheel(Wheel),
+    /// Writes anew in which order the functions of the native module lie, so that those that run lie together.
+    Order,
     /// The own tests of httpx, requests, aiohttp, treq and Twisted, with the kernel under their clients.
     Adapters(Adapters),
     /// The module in each release of Synapse that it is for, in an environment of its own: a table of what came of it.
@@ -133,6 +137,7 @@ fn main() -> ExitCode {
         Chore::Demo(asked) => programs::demo(&asked.args),
         Chore::Bench(asked) => programs::bench(&asked.args),
         Chore::Wheel(asked) => wheel::run(asked.only.as_deref()),
+        Chore::Order => order::run(),
         Chore::Adapters(asked) => adapters::run(asked.only.as_deref()),
         Chore::Synapses(asked) => synapses::run(asked.only.as_deref()),
         Chore::Fuzz(asked) => fuzz::run(asked.target.as_deref(), asked.seconds),

@@ -138,11 +138,20 @@ pub fn bench_module(synapse: &Path, daemon: Option<&Path>, args: &[String]) -> D
     run(bench.args(["-m", "python.synapse"]).args(args))
 }
 
-/// The native module, as it is shipped but for the feature `measure`, in its place; and what pip calls `group`.
-fn shipped_module(group: &str) -> Done {
+/// The interpreter of the venv, with what the tests need and what pip calls `group`.
+///
+/// # Errors
+/// Something cannot be installed.
+pub fn with_group(group: &str) -> Result<PathBuf, Failure> {
     venv()?;
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--group", group];
     step(&format!("install the group {group}"), python().args(install))?;
+    Ok(venv_dir().join("bin/python"))
+}
+
+/// The native module, as it is shipped but for the feature `measure`, in its place; and what pip calls `group`.
+fn shipped_module(group: &str) -> Done {
+    with_group(group)?;
     let build = [
         "build",
         "--profile",
@@ -150,7 +159,7 @@ fn shipped_module(group: &str) -> Done {
         "--package",
         "southbridge-python",
         "--features",
-        "measure",
+        "measure,ordered",
         "--locked",
     ];
     step("native module (dist: ten minutes, the first time)", cargo().args(build))?;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use crate::order;
 use crate::python::{APART, hostile_peers};
 use crate::shell::{self, Done, Failure, announce, checkout, command, step, target_dir};
 
@@ -28,7 +29,7 @@ pub fn run(only: Option<&str>) -> Done {
         maturin.args(what).arg("--out").arg(&dist);
         maturin
     };
-    step("wheel", &mut build(&["build", "--profile", "dist", "--locked"]))?;
+    step("wheel", &mut build(&["build", "--profile", "dist", "--features", "ordered", "--locked"]))?;
     step("source distribution", &mut build(&["sdist"]))?;
     let wheel = the_one(&dist, "-abi3-", ".whl")?;
     let source = the_one(&dist, "southbridge-", ".tar.gz")?;
@@ -39,6 +40,7 @@ pub fn run(only: Option<&str>) -> Done {
     let suite = suite()?;
     let mut rows =
         vec![format!("{} {}", name(&wheel), size(&wheel)), format!("{} {}", name(&source), size(&source))];
+    rows.push(ordered()?);
     let mut failed = Vec::new();
     let found = interpreters();
     let asked = found.values().filter(|found| only.is_none_or(|only| found.minor == only));
@@ -65,6 +67,20 @@ pub fn run(only: Option<&str>) -> Done {
             .remedy("install the interpreters that are missing, or see above for what failed"));
     }
     Ok(())
+}
+
+/// How much of the order of its functions the module has.
+///
+/// # Errors
+/// So little that the order is another module's.
+fn ordered() -> Result<String, Failure> {
+    let (found, listed) = order::found(&target_dir().join("dist/lib_kernel.so"))?;
+    let said = format!("{found} of {listed} functions that run lie in order");
+    // Of those that are called something else in the module that is measured, the list has both names.
+    if found * 2 < listed {
+        return Err(Failure::new(said).remedy("cargo xtask order"));
+    }
+    Ok(said)
 }
 
 /// One interpreter.
