@@ -52,8 +52,8 @@ pub fn run() -> Done {
 /// One of the two cannot be read.
 pub fn found(module: &Path) -> Result<(usize, usize), Failure> {
     let file = checkout().join(FILE);
-    let listed = fs::read_to_string(&file)
-        .map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    let listed =
+        fs::read_to_string(&file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
     let there = functions(module)?;
     let there: HashSet<&str> = there.iter().map(|(_, name)| name.as_str()).collect();
     let listed: Vec<&str> = listed.lines().filter(|line| !line.starts_with('#')).collect();
