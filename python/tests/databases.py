@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import os
 import shutil
 import signal
@@ -90,8 +89,15 @@ class Postgres:
             os.chown(self.folder, owner, owner)
         self._as: dict[str, Any] = {"user": owner, "group": owner, "extra_groups": owner and []}
         made = ["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", f"--username={USER}"]
-        run = functools.partial(subprocess.run, check=True, capture_output=True, cwd=self.folder)
-        run([program("initdb"), *made, "-D", data], **self._as)
+        done = subprocess.run(
+            [program("initdb"), *made, "-D", data],
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            **self._as,
+        )
+        assert done.returncode == 0, f"initdb ended with {done.returncode}: {done.stdout}{done.stderr}"
         # It may lose everything when the machine loses power; when a Synapse is killed, nothing.
         quick = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses="]
         options = [part for setting in quick for part in ("-c", setting)]
