@@ -263,22 +263,6 @@ def test_nobody_is_given_back_untried(home: Homeserver) -> None:
     answer(bus, bus.close(0))
 
 
-def test_who_waits_when_a_bus_closes_is_told(home: Homeserver) -> None:
-    """What is carried to whoever takes nothing, for an hour; and what had not been begun yet. Both are told when the bus has
-    closed."""
-    bus = home.bus(give_back_after=3600.0)
-    home.is_shut = True
-    waiting = bus.carry(home.name, [(b'{"n":1}', "$one")], [], 1)
-    assert home.refused.acquire(timeout=10)
-    carrying = {waiting, bus.carry(home.name, [(b'{"n":2}', "$two")], [], 1)}
-    closing = bus.close(1)
-    told: dict[int, Any] = {}
-    while not told.keys() >= {*carrying, closing}:
-        assert select.select([bus], [], [], 20)[0], told
-        told.update(bus.drain())
-    assert all(isinstance(told[one], SouthbridgeError) for one in carrying)
-
-
 def test_who_says_something_is_tried_at_once(home: Homeserver) -> None:
     """It was refused at once, and after one, two and four seconds more; the next attempt is five seconds away, or more. It is made
     as soon as the homeserver has said something."""

@@ -160,12 +160,7 @@ impl Carry {
         let place = Place { post, destination, carried: Rc::clone(&carried) };
         let only: Arc<[ServerName]> = [place.destination.clone()].into();
         let carrying = async {
-            let last = tokio::select! {
-                biased;
-                handed = hand_in(post, pdus, edus, &only) => handed.map_err(|error| refused(&error))?,
-                // Given back before all of it was accepted, or closed.
-                given_back = carried.ended() => return Ok(given_back),
-            };
+            let last = hand_in(post, pdus, edus, &only).await.map_err(|error| refused(&error))?;
             let Some(last) = last else { return Ok(Some(Vec::new())) };
             carried.accepted(last);
             Ok::<_, ClientError>(carried.ended().await)
@@ -270,7 +265,6 @@ impl Deed for Close {
     async fn begin(self, post: Rc<Post>) -> Result<Answer, ClientError> {
         post.bus.clone().close().await;
         post.all_heard().await;
-        post.nothing_is_carried();
         Ok(Answer::Progress(Box::new(post.progress(self.floor))))
     }
 }

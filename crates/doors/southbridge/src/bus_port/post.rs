@@ -69,11 +69,6 @@ impl Carried {
         self.last.set(Some(last));
     }
 
-    fn give_back(&self) {
-        self.given_back.set(true);
-        self.news.notify_one();
-    }
-
     /// Waits until it was delivered; what the destination said against single PDUs. None when it was given back.
     pub(super) async fn ended(&self) -> Option<Vec<RefusedPdu>> {
         loop {
@@ -160,15 +155,12 @@ impl Post {
     /// Gives up whatever waits for `destination`, and stops what is under way to it.
     pub(super) async fn give_back(&self, destination: &ServerName) {
         self.owed.borrow_mut().give_back(destination);
-        self.carried.borrow().get(destination).into_iter().flatten().for_each(|carried| carried.give_back());
+        for carried in self.carried.borrow().get(destination).into_iter().flatten() {
+            carried.given_back.set(true);
+            carried.news.notify_one();
+        }
         // Only a bus that is closing refuses, and then nothing is sent any more.
         let _closing = self.bus.drop_backlog(destination).await;
-    }
-
-    /// The bus has closed, and has delivered what it will deliver: whoever waits for more is told so now, and not when his
-    /// patience ends.
-    pub(super) fn nothing_is_carried(&self) {
-        self.carried.borrow().values().flatten().for_each(|carried| carried.give_back());
     }
 
     /// What there is to be told, now that everything up to `floor` was handed in.
