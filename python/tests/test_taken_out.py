@@ -119,7 +119,19 @@ def _steady(writers: list[Writer], present: list[Homeserver]) -> dict[str, list[
         for writer, begin, end in zip(writers, begins, ends, strict=True)
         for text in writer.texts()[begin:end]
     ]
+    for one in present:
+        until(partial(_is_acknowledged, one, set(texts)), f"Synapse hears that {one.name} has all of it")
     return {one.name: texts for one in present}
+
+
+def _is_acknowledged(one: Homeserver, texts: set[str]) -> bool:
+    """Whether a transaction has begun behind the last with one of ``texts``: Synapse knows then that they arrived. Whom it was
+    about to hear so from when it ended, it sends the same once more."""
+    sent = list(one.sent)
+    known = [
+        at for at, came in enumerate(sent) for pdu in came.body["pdus"] if pdu["content"].get("body") in texts
+    ]
+    return bool(known) and known[-1] < len(sent) - 1
 
 
 def _in_a_row(writer: Writer, present: list[Homeserver], since: int) -> int:
