@@ -31,6 +31,14 @@ class _World(ThreadingHTTPServer):
         """Who is given up in the middle says so; examples of cancelling want it."""
 
 
+class _Closing(ssl.SSLSocket):
+    """Closed when nobody has it any more: where the client has reset its connection already, the standard library loses it in
+    the middle of wrapping it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class _Peer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -115,6 +123,7 @@ def world(folder: Path) -> Generator[dict[str, str], None, None]:
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = _Closing
     certificate = authority.issue_cert(*NAMES)
     certificate.configure_cert(context)
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
