@@ -93,7 +93,7 @@ fn walk(python: &Path, module: &Path) -> Result<Vec<String>, Failure> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| failed(&format!("cannot be started: {error}")))?;
-    // It has said so when the module is mapped, and waits for a line then.
+    // It says so when the module is mapped, and goes on when its standard input ends.
     let mut told = String::new();
     let out = walker.stdout.take().ok_or_else(|| failed("says nothing"))?;
     BufReader::new(out).read_line(&mut told).map_err(|error| failed(&error.to_string()))?;
