@@ -64,8 +64,18 @@ pub(super) struct Tenure {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Idle {
     pub(super) key: Key,
-    /// Whether it is among those that are stowed.
-    pub(super) stowed: bool,
+    pub(super) idleness: Idleness,
+}
+
+/// For how long it has been idle, as far as that matters. Each of them has a list of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Idleness {
+    /// It was in use until just now.
+    Fresh,
+    /// For [`STOW_AFTER`](super::STOW_AFTER): it is stowed.
+    Stowed,
+    /// For [`SURPLUS_AFTER`](super::SURPLUS_AFTER): no more are kept for its peer than the limits say.
+    Kept,
 }
 
 /// A lease as the pool remembers it.

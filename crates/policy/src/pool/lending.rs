@@ -3,7 +3,7 @@
 use southbridge_words::{ConnId, Instant, PeerId, Ticket};
 
 use super::Pool;
-use super::connection::{Held, Idle};
+use super::connection::{Held, Idle, Idleness};
 use super::list::Key;
 use super::terms::{Action, Lease, Refusal, Returned, Want};
 use super::turns::Way;
@@ -79,9 +79,9 @@ impl Pool {
 
     /// `conn` is lent to nobody from now on.
     pub(super) fn begin_idle(&mut self, conn: ConnId) {
-        let key = self.idle_since.push_back(&mut self.idle, (conn, self.now));
+        let key = self.idle_since.push_back(&mut self.idle[Idleness::Fresh as usize], (conn, self.now));
         let peer = self.change(conn, |conn| {
-            conn.idle = Some(Idle { key, stowed: false });
+            conn.idle = Some(Idle { key, idleness: Idleness::Fresh });
             conn.peer
         });
         self.peer_mut(peer).idle.push(conn);
@@ -90,8 +90,8 @@ impl Pool {
     /// `id` is no longer idle, if it was.
     pub(super) fn end_idle(&mut self, id: ConnId) {
         let (idle, peer) = self.change(id, |conn| (conn.idle.take(), conn.peer));
-        if let Some(Idle { key, stowed }) = idle {
-            self.idle_since.remove(if stowed { &mut self.stowed } else { &mut self.idle }, key);
+        if let Some(Idle { key, idleness }) = idle {
+            self.idle_since.remove(&mut self.idle[idleness as usize], key);
             self.peer_mut(peer).idle.retain(|idle| *idle != id);
         }
     }

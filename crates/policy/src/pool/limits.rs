@@ -39,7 +39,8 @@ pub struct PoolLimits {
     pub waiting_max: u32,
     /// Requests waiting for one peer. Default 2,000: a tenth. Shared out among the classes likewise.
     pub waiting_per_peer_max: u32,
-    /// Idle connections kept for one peer; zero keeps none. Default 4: half of what a burst opens.
+    /// Idle connections kept for one peer for longer than [`SURPLUS_AFTER`](super::SURPLUS_AFTER); zero keeps none at all.
+    /// Default 4: half of what a burst opens.
     pub idle_per_peer_max: u32,
     /// How long an idle connection is kept. Default 90 s: servers commonly close after 60 to 120 s.
     pub idle_max: Duration,

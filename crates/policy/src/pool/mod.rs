@@ -41,6 +41,8 @@
 //!   dialled again for [`PAUSE`]. A connection that closes before it carried anything has failed, too.
 //! - What carries one request at a time and has been idle for [`STOW_AFTER`] is stowed, once; it counts and is lent as
 //!   before. Thousands are idle, and most of what a connection takes only a request needs.
+//! - Of more idle connections than [`PoolLimits::idle_per_peer_max`], the longest idle are closed when they have been so for
+//!   [`SURPLUS_AFTER`]. At once, each burst of requests would open what the one before it had closed.
 //! - Who has TCP up and waits for a TLS slot makes its lane stop dialling: at most one round of handshakes waits.
 //! - Who needs a connection of its peer and a slot of the limited lane, and never finds both free, is promised
 //!   the slot: it is kept, one at a time, until such a connection comes back.
@@ -85,7 +87,7 @@ use southbridge_words::{ConnId, Instant, PeerId, Ticket};
 pub use limits::{InvalidPoolLimits, PoolLimits};
 pub use terms::{Action, Capacity, Lease, PeerLimits, PeerUse, PoolFull, PoolUse, Refusal, Returned, Want};
 
-use connection::{Conn, Held};
+use connection::{Conn, Held, Idleness};
 use fair::Strides;
 use list::{Key, List, Lists};
 use memory::Memory;
@@ -116,9 +118,8 @@ pub struct Pool {
     efforts: Efforts,
     /// Connections that wait for a TLS slot, by class and lane.
     dialled: Rings<ConnId, 2>,
-    /// Idle connections and since when, the longest idle first: those in use until just now, and the stowed.
-    idle: List,
-    stowed: List,
+    /// Idle connections and since when, the longest idle first, by their [`Idleness`].
+    idle: [List; 3],
     idle_since: Lists<(ConnId, Instant)>,
     /// Connections all of whose leases are overdue, by lane.
     revocable: [List; 2],
@@ -168,8 +169,7 @@ impl Pool {
             conns_opened: 0,
             efforts: Efforts::default(),
             dialled: Rings::new(strides),
-            idle: List::EMPTY,
-            stowed: List::EMPTY,
+            idle: [List::EMPTY; 3],
             idle_since: Lists::new(),
             revocable: [List::EMPTY; 2],
             revocable_conns: Lists::new(),
@@ -199,12 +199,16 @@ impl Pool {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let lease = self.leases.front(&self.in_time).map(|held| held.deadline);
         let idle = self.longest_idle().map(|(_, since)| since + self.limits.idle_max);
-        let stow = self.idle_since.front(&self.idle).map(|(_, since)| *since + STOW_AFTER);
+        let older = |idleness: Idleness, lasts: Duration| {
+            self.idle_since.front(&self.idle[idleness as usize]).map(|(_, since)| *since + lasts)
+        };
+        let stow = older(Idleness::Fresh, STOW_AFTER);
+        let surplus = older(Idleness::Stowed, SURPLUS_AFTER);
         let request = self.deadlines.first().map(|(deadline, _)| *deadline);
         let look = self.looks.first().map(|(at, _)| *at);
         let promise = self.promise.map(|promise| promise.until);
         let (rest, given_up) = (self.next_rest_at(), self.next_given_up_at());
-        [lease, idle, stow, request, look, promise, rest, given_up].into_iter().flatten().min()
+        [lease, idle, stow, surplus, request, look, promise, rest, given_up].into_iter().flatten().min()
     }
 
     /// Time has passed: requests expire, leases become overdue, idle connections are stowed, and later closed.
@@ -214,6 +218,7 @@ impl Pool {
         self.expire_leases();
         self.close_long_idle();
         self.stow_idle();
+        self.close_surplus();
         self.expire_promise();
         self.look_again();
         self.settle();
@@ -357,6 +362,9 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a connection is idle before it is stowed: longer than the pauses of whoever uses it all the time, and
 /// short enough that of a thousand opened in a row for one request each, few are unstowed at a time.
 pub const STOW_AFTER: Duration = Duration::from_millis(100);
+/// How long more idle connections of a peer last than are kept for it: longer than the pauses of a program that asks in
+/// bursts, to which each of them would have to be opened anew.
+pub const SURPLUS_AFTER: Duration = Duration::from_secs(10);
 /// How long a peer is not dialled after a failure, while another connection of it can serve.
 pub const PAUSE: Duration = Duration::from_secs(1);
 

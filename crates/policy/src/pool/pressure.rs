@@ -4,6 +4,8 @@
 //! peer, when the peer can have no more; a slot among all connections, when none is idle; a slot of the
 //! limited lane. No more is taken back than is needed, and without pressure a lease lasts on.
 
+use std::time::Duration;
+
 use southbridge_words::{ConnId, Instant, PeerId};
 
 use super::census::Census;
@@ -11,7 +13,8 @@ use super::list::List;
 use super::needs::Needs;
 use super::peer::{Peer, Spoken};
 use super::terms::Action;
-use super::{Pool, STOW_AFTER};
+use super::connection::Idleness;
+use super::{Pool, STOW_AFTER, SURPLUS_AFTER};
 use crate::lane::Lane;
 
 impl Pool {
@@ -95,38 +98,60 @@ impl Pool {
 
     /// Stows what has been idle for a while. A shared connection has nothing that only a request needs.
     pub(super) fn stow_idle(&mut self) {
-        while let Some(&(id, since)) = self.idle_since.front(&self.idle)
-            && since + STOW_AFTER <= self.now
-        {
-            let place = self.change(id, |conn| {
-                let idle = conn.idle.as_mut().expect("a connection that is listed knows its place");
-                idle.stowed = true;
-                *idle
-            });
-            self.idle_since.transfer(&mut self.idle, &mut self.stowed, place.key);
+        while let Some(id) = self.grow_older(Idleness::Fresh, Idleness::Stowed, STOW_AFTER) {
             if !self.conn(id).shared {
                 self.actions.push_back(Action::Stow { conn: id });
             }
         }
     }
 
-    /// What has been idle for longest, and since when. What is stowed has been so for longer than what is not.
-    pub(super) fn longest_idle(&self) -> Option<(ConnId, Instant)> {
-        self.idle_since.front(&self.stowed).or_else(|| self.idle_since.front(&self.idle)).copied()
+    /// Of peers that have had more idle connections for a while than are kept, closes those that have been so for longest.
+    /// Not before: the next burst would open them anew.
+    pub(super) fn close_surplus(&mut self) {
+        while let Some(id) = self.grow_older(Idleness::Stowed, Idleness::Kept, SURPLUS_AFTER) {
+            if let Some(conn) = self.surplus(self.conn(id).peer) {
+                self.close_idle(conn);
+            }
+        }
     }
 
-    /// Gives away whatever is free, and closes the oldest idle connections of `peer` if it still has more
-    /// than are kept.
+    /// Has the longest idle of those in `before` come among those in `after`, if it has been idle for as long as `lasts`.
+    fn grow_older(&mut self, before: Idleness, after: Idleness, lasts: Duration) -> Option<ConnId> {
+        let (id, _) = *self
+            .idle_since
+            .front(&self.idle[before as usize])
+            .filter(|(_, since)| *since + lasts <= self.now)?;
+        let key = self.change(id, |conn| {
+            let idle = conn.idle.as_mut().expect("a connection that is listed knows its place");
+            idle.idleness = after;
+            idle.key
+        });
+        let [from, to] = self.idle.get_disjoint_mut([before as usize, after as usize]).ok()?;
+        self.idle_since.transfer(from, to, key);
+        Some(id)
+    }
+
+    /// What has been idle for longest, and since when.
+    pub(super) fn longest_idle(&self) -> Option<(ConnId, Instant)> {
+        self.idle.iter().rev().find_map(|list| self.idle_since.front(list)).copied()
+    }
+
+    /// Gives away whatever is free. For whom nothing is kept, nothing is idle after that.
     pub(super) fn settle_and_trim(&mut self, id: PeerId) {
         self.settle();
-        let surplus = |pool: &Self| {
-            let peer = pool.peers.get(&id).filter(|peer| peer.idle.len() > pool.idle_max(peer) as usize)?;
-            peer.idle.first().copied()
-        };
-        while let Some(conn) = surplus(self) {
+        let keeps_none = |pool: &Self| pool.peers.get(&id).is_some_and(|peer| pool.idle_max(peer) == 0);
+        while keeps_none(self)
+            && let Some(conn) = self.surplus(id)
+        {
             self.close_idle(conn);
             self.settle();
         }
+    }
+
+    /// The longest idle connection of `peer`, if it has more of them than are kept.
+    fn surplus(&self, peer: PeerId) -> Option<ConnId> {
+        let peer = self.peers.get(&peer).filter(|peer| peer.idle.len() > self.idle_max(peer) as usize)?;
+        peer.idle.first().copied()
     }
 
     /// Puts `conn` among those that may be revoked, or takes it out, as its leases are now.

@@ -179,7 +179,7 @@ impl Pool {
         match lane {
             Lane::Open => {
                 self.usage.connections < self.limits.connections_max
-                    || !(self.idle.is_empty() && self.stowed.is_empty())
+                    || self.idle.iter().any(|list| !list.is_empty())
                     || can_revoke(Lane::Open)
                     || can_revoke(Lane::Limited)
             }

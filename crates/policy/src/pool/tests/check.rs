@@ -22,7 +22,7 @@ impl Pool {
             "somebody waits for what lasts too long"
         );
         assert_eq!(counted, self.usage);
-        assert_eq!(self.idle.len() + self.stowed.len(), self.usage.idle);
+        assert_eq!(self.idle.iter().map(List::len).sum::<u32>(), self.usage.idle);
         assert_eq!(self.in_time.len() + self.overdue.len(), self.usage.leases);
         assert_eq!(self.deadlines.len(), self.waiter_keys.len());
         self.check_promise();

@@ -159,8 +159,48 @@ fn a_few_idle_connections_are_kept_for_each_peer() {
     }
     world.said();
     (1..=4).for_each(|conn| world.give_back(conn));
-    assert_eq!(world.said(), ["close c1", "close c2"]);
+    world.pass(SURPLUS_AFTER - Duration::from_nanos(1));
+    assert_eq!(closed(&mut world), Vec::<String>::new(), "the next burst may come");
+    world.pass(Duration::from_nanos(1));
+    assert_eq!(closed(&mut world), ["close c1", "close c2"]);
     assert!(world.lines.contains_key(&ConnId(4)));
+    world.pass(world.limits.idle_max);
+    assert_eq!(closed(&mut world), ["close c3", "close c4"]);
+}
+
+/// Bursts that come again and again find the connections of the first.
+#[test]
+fn bursts_open_nothing_anew() {
+    let mut world = World::new(PoolLimits { idle_per_peer_max: 1, ..limits() });
+    let all = 1..=4;
+    for burst in 0..20 {
+        all.clone().for_each(|_| drop(world.ask(0, Class::Live)));
+        if burst == 0 {
+            all.clone().for_each(|conn| world.connect(conn));
+        }
+        all.clone().for_each(|conn| world.give_back(conn));
+        world.pass(SURPLUS_AFTER / 2);
+    }
+    let said = world.said();
+    assert_eq!(said.iter().filter(|word| word.starts_with("dial")).count(), 4);
+    assert!(!said.iter().any(|word| word.starts_with("close")));
+}
+
+/// Where nothing is to be kept, nothing is, not even for a moment.
+#[test]
+fn nothing_is_kept_where_none_is_to_be() {
+    let mut world = World::new(PoolLimits { idle_per_peer_max: 0, ..limits() });
+    world.ask(0, Class::Live);
+    world.connect(1);
+    world.said();
+    world.give_back(1);
+    assert_eq!(world.said(), ["close c1"]);
+}
+
+fn closed(world: &mut World) -> Vec<String> {
+    let mut said = world.said();
+    said.retain(|word| word.starts_with("close"));
+    said
 }
 
 /// The system gives no more descriptors, whatever the limits say: those who hold one for nothing give it up.
