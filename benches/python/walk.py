@@ -1,8 +1,8 @@
-"""What the native module is laid out for: its start, requests from asyncio and from a thread, over TLS, a Synapse's bus.
+"""What programs do most, for whoever watches: the start, requests from asyncio and from a thread, a Synapse's bus.
 
-`cargo xtask order` watches which functions are called first on this walk. It is told ``mapped`` when the module given as
-the argument is in memory, and by the end of the standard input that it watches; what runs before, and what this
-program starts, is not watched.
+``cargo xtask order`` watches which functions are called first on this walk, and the native module is optimised by how often
+each of its branches is taken on it. It says ``mapped`` when the module given as the argument is in memory, and begins
+when its standard input ends; what runs before, and what this program starts, is not watched.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import ssl
 import sys
 import tempfile
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import trustme
 
-from .nginx import nginx
+from .nginx import nginx_and_tls
 
 KEY = "ed25519 a_walk c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE"
 IN_FLIGHT = 64
@@ -46,52 +47,87 @@ class Homeserver(http.server.BaseHTTPRequestHandler):
 
 
 def main(module: str) -> None:
-    with nginx() as plain, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         ca = trustme.CA()
-        ca_file = Path(folder) / "ca.pem"
+        ca_file, pem = Path(folder) / "ca.pem", Path(folder) / "server.pem"
         ca.cert_pem.write_to_path(str(ca_file))
+        certificate = ca.issue_cert("127.0.0.1")
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Homeserver)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ca.issue_cert("127.0.0.1").configure_cert(context)
+        certificate.configure_cert(context)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        ctypes.CDLL(module)
-        print("mapped", flush=True)
-        sys.stdin.read()
-        walk(plain, f"127.0.0.1:{server.server_address[1]}", ca_file)
+        with nginx_and_tls(pem) as (plain, secure):
+            ctypes.CDLL(module)
+            print("mapped", flush=True)
+            sys.stdin.read()
+            walk(plain, secure, f"127.0.0.1:{server.server_address[1]}", ca_file)
 
 
-def walk(plain: str, homeserver: str, ca_file: Path) -> None:
+def walk(plain: str, secure: str, homeserver: str, ca_file: Path) -> None:
     import southbridge
     from southbridge._kernel import Port
 
     Port()
     client = southbridge.Client()
-    asyncio.run(ask(client, plain))
-    for _ in range(100):
-        assert client.get(plain).status == 200
+    asyncio.run(ask(client, f"{plain}/2k", 20))
+    for _ in range(300):
+        assert client.get(f"{plain}/2k").status == 200
     careful = southbridge.Client(ca_files=[ca_file])
     assert careful.get(f"https://{homeserver}/").json() == {}
     carry(homeserver, ca_file)
-
-
-async def ask(client, url: str) -> None:  # type: ignore[no-untyped-def] # what it is comes with the import that is watched
-    async def worker() -> None:
+    # What is done more seldom, or by fewer.
+    asyncio.run(ask(careful, f"{secure}/2k", 5))
+    talk(client, plain)
+    asyncio.run(stream(client, plain))
+    with tempfile.TemporaryDirectory() as folder:
         for _ in range(10):
+            client.download(f"{plain}/1m", Path(folder) / "1m")
+
+
+async def ask(client, url: str, times: int) -> None:  # type: ignore[no-untyped-def] # its type comes with what is watched
+    async def worker() -> None:
+        for _ in range(times):
             assert (await client.get(url)).status == 200
 
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+
+
+def talk(client, plain: str) -> None:  # type: ignore[no-untyped-def] # as above
+    for n in range(100):
+        answer = client.post(
+            f"{plain}/answer", json={"n": n}, headers={"x-number": str(n)}, params={"n": "1"}
+        )
+        assert answer.json()["rooms"][0] == 1
+        assert client.get(f"{plain}/moved").status == 200
+        assert client.get(f"{plain}/nowhere").status == 404
+    for _ in range(50):
+        assert len(client.get(f"{plain}/long").json()) == 1000
+
+
+async def stream(client, plain: str) -> None:  # type: ignore[no-untyped-def] # as above
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 1000
+
+    for _ in range(20):
+        async with client.stream("GET", f"{plain}/1m") as response:
+            assert sum([len(piece) async for piece in response.iter_bytes()]) == 1 << 20
+        assert (await client.post(f"{plain}/answer", content=pieces())).status == 200
 
 
 def carry(homeserver: str, ca_file: Path) -> None:
     from southbridge._kernel import Bus
 
     bus = Bus("me.example", KEY, ca_files=[ca_file], only_ca_files=True, allow=["127.0.0.0/8"])
-    bus.send_pdu(b'{"n":1}', "$one", [homeserver], 1)
-    bus.send_edu("m.typing", b"{}", [homeserver], 1)
-    until_drained(bus, bus.carry(homeserver, [(b'{"n":2}', "$two")], [], 1))
-    until_drained(bus, bus.progress(1))
-    until_drained(bus, bus.close(1))
+    last = 100
+    for n in range(1, last):
+        bus.send_pdu(b'{"n":%d,"content":{"body":"it is said"}}' % n, f"$one{n}", [homeserver], n)
+        bus.send_edu("m.typing", b'{"user_ids":["@me:me.example"]}', [homeserver], n)
+        until_drained(bus, bus.carry(homeserver, [(b'{"n":%d}' % n, f"$two{n}")], [], n))
+    until_drained(bus, bus.progress(last))
+    until_drained(bus, bus.close(last))
 
 
 def until_drained(bus, ticket: int) -> None:  # type: ignore[no-untyped-def]

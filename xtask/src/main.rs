@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 mod adapters;
 mod check;
+mod debian;
 mod fuzz;
+mod guided;
 mod order;
 mod picture;
 mod programs;

@@ -11,12 +11,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
-use crate::python;
-use crate::shell::{self, Done, Failure, announce, cargo, checkout, command, step, target_dir};
+use crate::shell::{self, Done, Failure, announce, checkout, command, target_dir};
 use crate::trace::{self, Functions};
+use crate::{guided, python};
 
 /// Builds the module as it is shipped, and as it is measured; has both walk through `benches/python/walk.py`; writes
 /// down what they called.
@@ -26,15 +26,11 @@ use crate::trace::{self, Functions};
 pub fn run() -> Done {
     let python = python::with_group("peers")?;
     let mut walks = Vec::new();
-    for features in ["ordered", "ordered,measure"] {
-        let build = ["build", "--profile", "dist", "--package", "southbridge-python", "--locked"];
-        step(
-            &format!("native module with {features} (dist: ten minutes, the first time)"),
-            cargo().args(build).args(["--features", features]),
-        )?;
-        let package = package()?;
+    for features in [python::SHIPPED, python::MEASURED] {
+        let module = guided::module(features)?;
+        let module = python::package_with(&module, &target_dir().join("order/southbridge"))?;
         announce("walk");
-        walks.push(walk(&python, &package).map_err(|failure| {
+        walks.push(walk(&python, &module).map_err(|failure| {
             failure.remedy("ptrace must be allowed (kernel.yama.ptrace_scope below 2), and nginx installed")
         })?);
     }
@@ -60,35 +56,11 @@ pub fn found(module: &Path) -> Result<(usize, usize), Failure> {
     Ok((listed.iter().filter(|name| there.contains(*name)).count(), listed.len()))
 }
 
-/// The package with the module that was just built, away from the one in the checkout.
-fn package() -> Result<PathBuf, Failure> {
-    let place = target_dir().join("order/southbridge");
-    let module = place.join("_kernel.abi3.so");
-    let copied = || -> std::io::Result<()> {
-        let _none_yet = fs::remove_dir_all(&place);
-        for file in shell::tracked(&[".py"]).unwrap_or_default() {
-            let Ok(inner) = file.strip_prefix("python/southbridge") else { continue };
-            let to = place.join(inner);
-            fs::create_dir_all(to.parent().unwrap_or(&place))?;
-            fs::copy(checkout().join(&file), to)?;
-        }
-        fs::copy(target_dir().join("dist/lib_kernel.so"), &module).map(drop)
-    };
-    copied().map_err(|error| Failure::new(format!("{}: {error}", place.display())))?;
-    Ok(module)
-}
-
 /// What is called on the way, each function once, in the order of the first calls.
 fn walk(python: &Path, module: &Path) -> Result<Vec<String>, Failure> {
     let functions = functions(module)?;
-    let parent = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let path = [parent(&parent(module)), checkout().join("benches")];
-    let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
     let failed = |what: &str| Failure::new(format!("the walk {what}"));
-    let mut walker = command(python)
-        .args(["-m", "python.walk"])
-        .arg(module)
-        .env("PYTHONPATH", path)
+    let mut walker = guided::walk(python, module)?
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

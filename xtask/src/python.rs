@@ -5,11 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::guided;
 use crate::programs::{DAEMON_VARIABLE, run};
-use crate::shell::{Done, Failure, announce, cargo, checkout, command, step, step_within, target_dir};
+use crate::shell::{self, Done, Failure, announce, cargo, checkout, command, step, step_within, target_dir};
 use crate::suite::Extent;
 use crate::synapse;
 use crate::wheel::HOSTILE_VARIABLE;
+
+/// With what features the native module is shipped, and with what it is measured: what a completion costs and nothing else,
+/// only the second can be asked.
+pub const SHIPPED: &str = "ordered";
+pub const MEASURED: &str = "ordered,measure";
+
+/// What the native module is called in the package.
+const MODULE: &str = "_kernel.abi3.so";
 
 /// What pip installs: the groups of `pyproject.toml`.
 const GROUPS: [&str; 2] = ["frameworks", "check"];
@@ -107,13 +116,13 @@ pub fn hostile_peers() -> Result<PathBuf, Failure> {
 /// # Errors
 /// Something does not build, or a bound was missed.
 pub fn bench(args: &[String]) -> Done {
-    shipped_module("peers")?;
+    measured_module("peers")?;
     let bridge = checkout().join("benches/python/bridge/Cargo.toml");
     let beside = target_dir().join("bridge");
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--manifest-path"]).arg(bridge);
     step("bridge of pyo3-async-runtimes (release)", build.arg("--target-dir").arg(&beside))?;
-    place("bridge/release/libbridge.so", &beside.join("bridge.abi3.so"))?;
+    place(&beside.join("release/libbridge.so"), &beside.join("bridge.abi3.so"))?;
     let path = [checkout().join("python"), checkout().join("benches"), beside];
     let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
     announce("bench of the package");
@@ -126,7 +135,7 @@ pub fn bench(args: &[String]) -> Done {
 /// # Errors
 /// Something does not build, or a bound was missed.
 pub fn bench_module(synapse: &Path, daemon: Option<&Path>, args: &[String]) -> Done {
-    shipped_module("plots")?;
+    measured_module("plots")?;
     let path = [checkout().join("python"), checkout().join("benches")];
     let path = std::env::join_paths(path).map_err(|error| Failure::new(error.to_string()))?;
     announce("bench of a Synapse with the module");
@@ -149,21 +158,21 @@ pub fn with_group(group: &str) -> Result<PathBuf, Failure> {
     Ok(venv_dir().join("bin/python"))
 }
 
-/// The native module, as it is shipped but for the feature `measure`, in its place; and what pip calls `group`.
-fn shipped_module(group: &str) -> Done {
+/// The package with `module`, in the folder `place`, away from the one in the checkout; where the module is in it.
+///
+/// # Errors
+/// Something cannot be copied.
+pub fn package_with(module: &Path, place: &Path) -> Result<PathBuf, Failure> {
+    shell::copy_tracked("python/southbridge", &[".py"], place)?;
+    let to = place.join(MODULE);
+    shell::copy(module, &to)?;
+    Ok(to)
+}
+
+/// The native module, as it is shipped but for what is measured, in its place; and what pip calls `group`.
+fn measured_module(group: &str) -> Done {
     with_group(group)?;
-    let build = [
-        "build",
-        "--profile",
-        "dist",
-        "--package",
-        "southbridge-python",
-        "--features",
-        "measure,ordered",
-        "--locked",
-    ];
-    step("native module (dist: ten minutes, the first time)", cargo().args(build))?;
-    place("dist/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))
+    place(&guided::module(MEASURED)?, &in_checkout())
 }
 
 fn pytest(start: &[&str], quick: bool, filter: Option<&str>) -> Command {
@@ -186,16 +195,17 @@ pub fn module() -> Done {
     // The tests run with the watch over the interpreter's lock: an I/O thread that takes it does not live (K1).
     let build = ["build", "--package", "southbridge-python", "--features", "watch-interpreter", "--locked"];
     step("native module", cargo().args(build))?;
-    place("debug/lib_kernel.so", &checkout().join("python/southbridge/_kernel.abi3.so"))
+    place(&target_dir().join("debug/lib_kernel.so"), &in_checkout())
 }
 
 /// Copies what was built to where it is imported from; a process that has the one before loaded keeps that.
-fn place(built: &str, place: &Path) -> Done {
-    let built = target_dir().join(built);
-    let copied = fs::remove_file(place).or(Ok(())).and_then(|()| fs::copy(&built, place));
-    copied.map(drop).map_err(|error| {
-        Failure::new(format!("{} cannot be copied to {}: {error}", built.display(), place.display()))
-    })
+fn place(built: &Path, place: &Path) -> Done {
+    let _none_yet = fs::remove_file(place);
+    shell::copy(built, place)
+}
+
+fn in_checkout() -> PathBuf {
+    checkout().join("python/southbridge").join(MODULE)
 }
 
 /// Makes the venv, and installs into it what `pyproject.toml` names.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -156,6 +157,30 @@ pub fn tracked(endings: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     files.sort();
     files.dedup();
     Ok(files)
+}
+
+/// Copies what is [`tracked`] below the folder `below` to the folder `to`, in which nothing else is left.
+///
+/// # Errors
+/// As [`tracked`]; or a file cannot be written.
+pub fn copy_tracked(below: &str, endings: &[&str], to: &Path) -> Done {
+    let _none_yet = fs::remove_dir_all(to);
+    for file in tracked(endings)? {
+        let Ok(inner) = file.strip_prefix(below) else { continue };
+        copy(&checkout().join(&file), &to.join(inner))?;
+    }
+    Ok(())
+}
+
+/// Copies one file, and makes the folders that it needs.
+///
+/// # Errors
+/// It cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> Done {
+    let copied = fs::create_dir_all(to.parent().unwrap_or(to)).and_then(|()| fs::copy(from, to));
+    copied.map(drop).map_err(|error| {
+        Failure::new(format!("{} cannot be copied to {}: {error}", from.display(), to.display()))
+    })
 }
 
 /// How often it is looked whether a program has ended.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
+use crate::debian::{NGINX, Needed, packages};
 use crate::programs::{self, DAEMON_VARIABLE};
 use crate::python;
 use crate::shell::{self, Done, Failure, cargo, command, step};
@@ -107,15 +108,11 @@ impl Runner {
     }
 }
 
-/// A program we need and the Debian package that has it.
-type Needed = (&'static [&'static str], &'static str);
-
 /// OpenSSL and SQLite are built from their sources.
 const BUILD_PROGRAMS: [Needed; 3] =
     [(&["cc", "--version"], "gcc"), (&["perl", "-v"], "perl"), (&["make", "--version"], "make")];
 
-const PYTHON_PROGRAMS: [Needed; 2] =
-    [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), (&["nginx", "-v"], "nginx-light")];
+const PYTHON_PROGRAMS: [Needed; 2] = [(&["python3", "-c", "import venv, ensurepip"], "python3-venv"), NGINX];
 
 const PEER_PROGRAMS: [Needed; 2] =
     [(&["ip", "-V"], "iproute2"), (&["redis-server", "--version"], "redis-server")];
@@ -143,33 +140,4 @@ fn path_with_postgresql() -> Result<OsString, Failure> {
     }
     packages(&[(&["initdb", "--version"], "postgresql")])?;
     Ok(search())
-}
-
-/// Makes sure that programs are there: by apt-get where we may, else by saying what to install.
-fn packages(needed: &[Needed]) -> Done {
-    let mut missing: Vec<&str> = needed
-        .iter()
-        .filter(|(probe, _)| !shell::succeeds(command(probe[0]).args(&probe[1..])))
-        .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    missing.dedup();
-    let missing = missing.join(" ");
-    let advice = format!("install them; on Debian: apt-get install {missing}");
-    if !may_install() {
-        return Err(Failure::new(format!("missing: {missing}")).remedy(advice));
-    }
-    let mut apt = command("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "--yes", "--no-install-recommends"]);
-    apt.args(missing.split(' '));
-    step("refresh the list of packages", command("apt-get").args(["update", "--quiet"]))
-        .and_then(|()| step("install packages", &mut apt))
-        .map_err(|failure| failure.remedy(advice))
-}
-
-fn may_install() -> bool {
-    let root = shell::output(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    root && shell::succeeds(command("apt-get").arg("--version"))
 }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use crate::guided::Guide;
 use crate::order;
-use crate::python::{APART, hostile_peers};
+use crate::python::{APART, SHIPPED, hostile_peers};
 use crate::shell::{self, Done, Failure, announce, checkout, command, step, target_dir};
 
 /// Builds, installs, runs; `only` is one interpreter, such as `3.12`.
@@ -29,7 +30,9 @@ pub fn run(only: Option<&str>) -> Done {
         maturin.args(what).arg("--out").arg(&dist);
         maturin
     };
-    step("wheel", &mut build(&["build", "--profile", "dist", "--features", "ordered", "--locked"]))?;
+    let guide = Guide::make(SHIPPED)?;
+    let mut shipped = build(&["build", "--profile", "dist", "--features", SHIPPED, "--locked"]);
+    step("wheel (dist: ten minutes, the first time)", guide.lead(&mut shipped))?;
     step("source distribution", &mut build(&["sdist"]))?;
     let wheel = the_one(&dist, "-abi3-", ".whl")?;
     let source = the_one(&dist, "southbridge-", ".tar.gz")?;
@@ -41,7 +44,7 @@ pub fn run(only: Option<&str>) -> Done {
     let mut rows =
         vec![format!("{} {}", name(&wheel), size(&wheel)), format!("{} {}", name(&source), size(&source))];
     if cfg!(all(target_arch = "x86_64", target_env = "gnu")) {
-        rows.push(ordered()?);
+        rows.push(ordered(&guide.built())?);
     }
     let mut failed = Vec::new();
     let found = interpreters();
@@ -71,12 +74,12 @@ pub fn run(only: Option<&str>) -> Done {
     Ok(())
 }
 
-/// How much of the order of its functions the module has.
+/// How much of the order of its functions `module` has.
 ///
 /// # Errors
 /// So little that the order is another module's.
-fn ordered() -> Result<String, Failure> {
-    let (found, listed) = order::found(&target_dir().join("dist/lib_kernel.so"))?;
+fn ordered(module: &Path) -> Result<String, Failure> {
+    let (found, listed) = order::found(module)?;
     let said = format!("{found} of {listed} functions that run lie in order");
     // Of those that are called something else in the module that is measured, the list has both names.
     if found * 2 < listed {
@@ -234,20 +237,8 @@ fn pip(python: &Path) -> Command {
 /// A copy of the suite, away from the sources of the package.
 fn suite() -> Result<PathBuf, Failure> {
     let suite = work().join("suite");
-    let _none_yet = fs::remove_dir_all(&suite);
-    let copied = || -> std::io::Result<()> {
-        for file in shell::tracked(&[".py"]).unwrap_or_default() {
-            if let Ok(inner) = file.strip_prefix("python")
-                && inner.starts_with("tests")
-            {
-                let place = suite.join(inner);
-                fs::create_dir_all(place.parent().unwrap_or(&suite))?;
-                fs::copy(checkout().join(&file), place)?;
-            }
-        }
-        fs::copy(checkout().join("pyproject.toml"), suite.join("pyproject.toml")).map(drop)
-    };
-    copied().map_err(|error| Failure::new(format!("{}: {error}", suite.display())))?;
+    shell::copy_tracked("python/tests", &[".py"], &suite.join("tests"))?;
+    shell::copy(&checkout().join("pyproject.toml"), &suite.join("pyproject.toml"))?;
     Ok(suite)
 }
 

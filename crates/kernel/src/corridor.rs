@@ -234,14 +234,17 @@ impl Shared {
         self.stats.sent(call.class, sent_at.saturating_since(mark.started_at()));
         mark.reach(Step::Response);
         let response = match manner.silence_max {
-            None => lent.send(request, self.head_bytes_max).await.map_err(Unanswered::Failed),
+            None => lent.send(request, self.head_bytes_max, sent_at).await.map_err(Unanswered::Failed),
             // Boxed, so that those without such a bound (thousands of transactions) need no room for it.
-            Some(silence_max) => Box::pin(self.answer(&mut lent, request, manner, silence_max)).await,
+            Some(silence_max) => {
+                Box::pin(self.answer(&mut lent, request, manner, sent_at, silence_max)).await
+            }
         };
-        let latency = self.clock.now().saturating_since(sent_at);
+        let answered_at = self.clock.now();
+        let latency = answered_at.saturating_since(sent_at);
         let (failed, loss) = match response {
             Ok(response) => match judge(&method, &response, &mut lent, request_bytes, streamed) {
-                Ok(()) => return Ok(Answered { response, lent, latency }),
+                Ok(()) => return Ok(Answered { response, lent, latency, at: answered_at }),
                 Err(failed) => (failed, Loss::Connection),
             },
             Err(Unanswered::Failed(failure)) => {
@@ -264,12 +267,13 @@ impl Shared {
         lent: &mut Lent,
         request: Request<RequestBody>,
         manner: &Manner<'_>,
+        sent_at: Instant,
         silence_max: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
         let gauge = Rc::clone(lent.gauge());
         // What moves on a connection that many share says nothing about one of them.
         let is_own = !lent.is_http2() || manner.body.is_some();
-        let mut sending = std::pin::pin!(lent.send(request, self.head_bytes_max));
+        let mut sending = pin!(lent.send(request, self.head_bytes_max, sent_at));
         let (mut seen, mut looks) = ((gauge.read(), gauge.written()), 0);
         while looks < LOOKS {
             let look_at = self.clock.now() + silence_max / LOOKS;
@@ -290,10 +294,10 @@ impl Shared {
         mut passage: Passage,
         answered: Answered,
     ) -> Response<ResponseBody> {
-        let Answered { response, lent, latency } = answered;
+        let Answered { response, lent, latency, at } = answered;
         passage.mark.reach(Step::Body);
         let (parts, incoming) = response.into_parts();
-        passage.report(outcome_of(&parts, latency, self.clock.wall()));
+        passage.report_at(outcome_of(&parts, latency, || self.clock.wall()), at);
         self.stats.responded(parts.status, latency);
         if let Some(figures) = &passage.figures {
             figures.responded(parts.status, latency);
@@ -354,8 +358,14 @@ struct Passage {
 
 impl Passage {
     fn report(&mut self, outcome: Outcome) {
+        if self.verdict.is_some() {
+            self.report_at(outcome, self.shared.clock.now());
+        }
+    }
+
+    fn report_at(&mut self, outcome: Outcome, now: Instant) {
         if let Some(host) = self.verdict.take() {
-            self.shared.ranker.borrow_mut().handle_outcome(&host, outcome, self.shared.clock.now());
+            self.shared.ranker.borrow_mut().handle_outcome(&host, outcome, now);
             self.shared.look_at(&host);
         }
     }
@@ -445,6 +455,7 @@ struct Answered {
     response: Response<Incoming>,
     lent: Lent,
     latency: Duration,
+    at: Instant,
 }
 
 /// How often a peer that may be silent is looked at before it counts as such: one that said something right after

@@ -11,9 +11,9 @@ use ::http::{HeaderMap, StatusCode};
 use southbridge_words::{Outcome, WallTime};
 
 /// 4xx proves that a host lives; 5xx and 429 count against it.
-pub(super) fn outcome_of(parts: &Parts, latency: Duration, wall: WallTime) -> Outcome {
+pub(super) fn outcome_of(parts: &Parts, latency: Duration, wall: impl FnOnce() -> WallTime) -> Outcome {
     if parts.status.is_server_error() || parts.status == StatusCode::TOO_MANY_REQUESTS {
-        Outcome::Unwilling { latency, retry_after: retry_after(&parts.headers, wall) }
+        Outcome::Unwilling { latency, retry_after: retry_after(&parts.headers, wall()) }
     } else {
         Outcome::Answered { latency }
     }

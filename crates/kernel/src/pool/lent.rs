@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use southbridge_policy::pool::{Lease, Returned};
+use southbridge_words::Instant;
 
 use super::Inner;
 use crate::corridor::Failed;
@@ -66,10 +67,11 @@ impl Lent {
         &mut self,
         request: ::http::Request<RequestBody>,
         head_bytes_max: u32,
+        now: Instant,
     ) -> Result<::http::Response<Incoming>, SendFailure> {
         let (read, written) = (self.gauge.read(), self.gauge.written());
         self.sent = Some(SentMark { read, written, head_bytes_max });
-        self.gauge.await_answer(self.inner.clock.now());
+        self.gauge.await_answer(now);
         if self.is_http2() {
             self.gauge.allow(head_bytes_max.into());
         } else {

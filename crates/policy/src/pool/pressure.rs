@@ -9,11 +9,11 @@ use std::time::Duration;
 use southbridge_words::{ConnId, Instant, PeerId};
 
 use super::census::Census;
+use super::connection::Idleness;
 use super::list::List;
 use super::needs::Needs;
 use super::peer::{Peer, Spoken};
 use super::terms::Action;
-use super::connection::Idleness;
 use super::{Pool, STOW_AFTER, SURPLUS_AFTER};
 use crate::lane::Lane;
 

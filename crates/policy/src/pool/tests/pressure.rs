@@ -174,7 +174,7 @@ fn bursts_open_nothing_anew() {
     let mut world = World::new(PoolLimits { idle_per_peer_max: 1, ..limits() });
     let all = 1..=4;
     for burst in 0..20 {
-        all.clone().for_each(|_| drop(world.ask(0, Class::Live)));
+        world.ask_times(4, 0, Class::Live);
         if burst == 0 {
             all.clone().for_each(|conn| world.connect(conn));
         }

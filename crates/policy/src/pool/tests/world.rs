@@ -377,8 +377,11 @@ impl World {
             assert!(count(&|_| true) <= limits.exclusive_per_peer_max + limits.shared_per_peer_max);
             let held = self.pool.peer_usage(peer);
             let is_idle = |line: &Line| is_open(line) && line.leases.is_empty();
-            let for_long = |line: &Line| limits.idle_per_peer_max == 0 || line.idle_since + SURPLUS_AFTER < self.now;
-            assert!(count(&|line| is_idle(line) && !line.draining && for_long(line)) <= limits.idle_per_peer_max);
+            let for_long =
+                |line: &Line| limits.idle_per_peer_max == 0 || line.idle_since + SURPLUS_AFTER < self.now;
+            assert!(
+                count(&|line| is_idle(line) && !line.draining && for_long(line)) <= limits.idle_per_peer_max
+            );
             assert_eq!(held.idle, count(&|line| is_open(line) && line.leases.is_empty()));
             assert_eq!(held.connecting, count(&|line| !is_open(line)));
             assert_eq!(self.pool.is_unused(peer), held == PeerUse::default());

@@ -146,7 +146,7 @@ const KEYS: &[Key] = &[
         "idle_per_peer_max",
         count(0, 1024),
         "4",
-        "Idle connections kept for one peer: half of what a burst opens.",
+        "Idle connections kept for one peer for longer than ten seconds: half of what a burst opens. Zero keeps none at all.",
     ),
     key(
         "idle_max",
