@@ -24,6 +24,8 @@ CHECKOUT = Path(__file__).parents[2]
 SECRET = "registration secret of a test"
 SIGNING_KEY = "ed25519 a_test c291dGhicmlkZ2UgdGVzdCBzaWduaW5nIGtleSAwMDE\n"
 
+CONTEXTS = "synapse.logging.context"
+
 _T = TypeVar("_T")
 
 
@@ -190,6 +192,11 @@ class Synapse:
         """Its log."""
         return self.log.read_text(errors="replace").splitlines()
 
+    def muddled(self) -> list[str]:
+        """What its log says of log contexts that were lost, or went on when they had ended. In those in which it tells
+        application services it says so of itself, without the module too."""
+        return [line for line in self.lines() if CONTEXTS in line and " - as-sender-" not in line]
+
     def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
         package = Path(southbridge.__file__).parents[1]
         environment = {
@@ -217,6 +224,7 @@ class Synapse:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
+            assert self.muddled() == []
 
 
 def until(holds: Callable[[], _T], what: str, seconds: float = 60) -> _T:

@@ -73,13 +73,13 @@ impl Guide {
         let mut build = cargo();
         build.args(["build", "--profile", "dist", "--package", "southbridge-python", "--locked"]);
         build.args(["--features", features]);
-        let counting = format!("-Cprofile-generate={}", counts.display());
         step(
             &format!("native module with {features}, which counts (ten minutes, the first time)"),
-            self.compiler.instruct(&mut build, &counting),
+            self.compiler.instruct(&mut build, "-Cprofile-generate"),
         )?;
         let module = python::package_with(&self.built(), &place.join("southbridge"))?;
         let mut walk = walk(&python, &module)?;
+        walk.env("LLVM_PROFILE_FILE", counts.join("%p.profraw"));
         step("walk", walk.stdin(Stdio::null()).stdout(Stdio::null()))?;
         step("profile", command(merge).args(["merge", "--sparse", "-o"]).arg(&self.profile).arg(&counts))
     }
