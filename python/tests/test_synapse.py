@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -230,6 +231,78 @@ def test_who_is_back_meanwhile_is_not_backed_off_from(world: World) -> None:
     world.until_heard(["lost"], away)
     world.until_written(away.name)
     assert not home.rows("SELECT 1 FROM destinations WHERE retry_interval > 0")
+
+
+# That something failed is heard of when the test says so.
+FAILING = """
+from pathlib import Path
+from southbridge.synapse import _transactions
+
+yieldable = _transactions.make_deferred_yieldable
+
+async def slowly(carrying):
+    try:
+        return await yieldable(carrying)
+    except Exception:
+        from twisted.internet import reactor, task
+        Path("failed").touch()
+        while not Path("go on").exists():
+            await yieldable(task.deferLater(reactor, 0.05, lambda: None))
+        raise
+
+_transactions.make_deferred_yieldable = slowly
+"""
+
+# Who has signed a request is known when the test says so.
+SIGNED = """
+from pathlib import Path
+from synapse.federation.transport.server._base import Authenticator
+from synapse.logging.context import make_deferred_yieldable
+
+authenticate = Authenticator.authenticate_request
+
+async def slowly(self, request, content):
+    origin = await authenticate(self, request, content)
+    if Path("look").exists():
+        from twisted.internet import reactor, task
+        Path("signed").touch()
+        while not Path("go on").exists():
+            await make_deferred_yieldable(task.deferLater(reactor, 0.05, lambda: None))
+    return origin
+
+Authenticator.authenticate_request = slowly
+"""
+
+
+@pytest.mark.parametrize("late", [FAILING, SIGNED], ids=["while it fails", "when it has failed"])
+def test_who_speaks_when_an_attempt_fails_is_tried_again(world: World, late: str) -> None:
+    """One is away, and an attempt to send to it fails. It is back, and asks for something: before Synapse has heard of the
+    failure, or after it has looked whether it backs off from that one. It says nothing else, and hears what there is."""
+    (world.folder / "sitecustomize.py").write_text(late)
+    room = world.begin({"give_back_after": 1.0})
+    away, home = world.homeservers[0], world.synapse
+    home.say(room, "before")
+    world.until_heard(["before"])
+    world.until_written(away.name)
+    world.homeservers.close(away)
+    (world.folder / "look").touch()
+    with ThreadPoolExecutor(1) as pool:
+        message = {"messages": {f"@user:{away.name}": {"DEVICE": {"secret": "s"}}}}
+        home.client("PUT", "sendToDevice/m.test/1", message)
+        if late is FAILING:
+            until((world.folder / "failed").exists, "it has failed")
+            asking = pool.submit(world.is_asked_by, away)
+            asking.result()
+        else:
+            asking = pool.submit(world.is_asked_by, away)
+            until((world.folder / "signed").exists, "it is known who asks")
+            until(lambda: home.said("Failed to send transaction"), "it has failed")
+        world.homeservers.open(away)
+        (world.folder / "go on").touch()
+        asking.result()
+    assert until(partial(away.edus, "m.direct_to_device"), "it has come")
+    backed_off = "SELECT 1 FROM destinations WHERE retry_interval > 0"
+    until(lambda: not home.rows(backed_off), "nobody is backed off from")
 
 
 # That somebody was given back is heard of while his queue looks for what there is in the database.

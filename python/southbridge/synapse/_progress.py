@@ -142,7 +142,8 @@ class Progress:
                 self._unwritten[destination] = position
                 delivered.append(destination)
         await self._write_places()
-        await self._clear_back_offs(delivered)
+        # Whoever takes something is not to be backed off from, whatever came of other requests.
+        await self._sender.transactions.clear_back_offs(delivered)
 
     async def _write_places(self) -> None:
         # What cannot be written now is written with the next turn: the kernel tells a place once.
@@ -172,15 +173,6 @@ class Progress:
                 value_values=[(position,) for position in positions.values()],
                 desc="southbridge_store_positions",
             )
-
-    async def _clear_back_offs(self, delivered: list[str]) -> None:
-        """Whoever takes something is not to be backed off from, whatever came of other requests."""
-        if not delivered:
-            return
-        known = await self._store.get_destination_retry_timings_batch(delivered)
-        for destination in [name for name, timings in known.items() if timings is not None]:
-            await self._store.set_destination_retry_timings(destination, None, 0, 0)
-            self._hs.get_notifier().notify_remote_server_up(destination)
 
 
 TURNS = 2

@@ -304,6 +304,7 @@ class KernelSender(StockSender):  # type: ignore[misc]
 
     def heard_of(self, destination: str) -> None:
         """``destination`` has asked Synapse for something, or told it."""
+        self.transactions.heard_of(destination)
         if self.figures.is_quiet or not self._is_of_this_shard(destination):
             return
         if destination in self.live or destination in self.transactions.carrying:

@@ -33,6 +33,9 @@ from southbridge.synapse._reactor import Reader
 logger = logging.getLogger("southbridge.synapse")
 
 PDU_BYTES_MAX = 65_536
+# Seconds: for how long an attempt has failed just now, and after which Synapse has surely written down that it did.
+JUST_NOW = 5.0
+WRITTEN_AFTER = 1.0
 
 
 class KernelTransactions(TransactionManager):  # type: ignore[misc]
@@ -47,6 +50,26 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
         """To whom something is carried just now."""
         self.once: set[str] = set()
         """Those of whom a single attempt says enough."""
+        # Of those to whom something is carried, who has said something meanwhile; and to whom something failed just now.
+        self._heard: set[str] = set()
+        self._failed: set[str] = set()
+
+    def heard_of(self, destination: str) -> None:
+        """``destination`` has said something: an attempt that fails about now says nothing of it."""
+        if destination in self.carrying:
+            self._heard.add(destination)
+        elif destination in self._failed:
+            self._failed.discard(destination)
+            self._try_again(destination)
+
+    async def clear_back_offs(self, destinations: list[str]) -> None:
+        """Have Synapse back off from none of them any more."""
+        if not destinations:
+            return
+        known = await self._store.get_destination_retry_timings_batch(destinations)
+        for destination in [name for name, timings in known.items() if timings is not None]:
+            await self._store.set_destination_retry_timings(destination, None, 0, 0)
+            self._hs.get_notifier().notify_remote_server_up(destination)
 
     async def send_new_transaction(self, destination: str, pdus: list[Any], edus: list[Any]) -> None:
         """Wait until ``destination`` has all of it. Raises when it does not get it from here, and backs off."""
@@ -82,6 +105,7 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
                     raise failure
         except Exception:
             set_tag(tags.ERROR, True)
+            self._note_failed(destination)
             raise
         log_refused(refused)
         await self._deliveries.carried(destination, pdus, refused)
@@ -93,6 +117,7 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
         bus = self._reader.bus
         patience = 0.0 if destination in self.once else None
         self.carrying.add(destination)
+        self._heard.discard(destination)
         try:
             carrying = self._reader.answer(
                 lambda: bus.carry(destination, bodies, contents, now, patience=patience)
@@ -103,6 +128,24 @@ class KernelTransactions(TransactionManager):  # type: ignore[misc]
         finally:
             self.carrying.discard(destination)
         return refused
+
+    def _note_failed(self, destination: str) -> None:
+        if destination in self._heard:
+            self._try_again(destination)
+        else:
+            # It may have spoken before Synapse began to back off from it, and be heard of in a moment.
+            self._failed.add(destination)
+            self._hs.get_reactor().callLater(JUST_NOW, self._failed.discard, destination)
+
+    def _try_again(self, destination: str) -> None:
+        """End Synapse's back-off from ``destination``, which it is about to write down: its next request might be hours away."""
+        again = (
+            self._hs.run_as_background_process,
+            "southbridge_is_back",
+            self.clear_back_offs,
+            [destination],
+        )
+        self._hs.get_reactor().callLater(WRITTEN_AFTER, *again)
 
 
 def _contexts(destination: str, edus: list[Any]) -> list[Any]:
