@@ -169,7 +169,7 @@ async fn stack_of(
     let begun_at = tokio::time::Instant::now();
     let state = state_of(thread);
     let mut best: Option<Look> = None;
-    let mut looks = 0;
+    let (mut looks, mut since) = (0, 0);
     while looks < LOOKS_MAX {
         looks += 1;
         let look = (source.look)(thread).map_err(StackError::CannotLook)?;
@@ -178,12 +178,14 @@ async fn stack_of(
         {
             best = Some(look);
         }
-        let is_enough = |best: &Look| holds_still(best) || (looks >= LOOKS_AT_THE_MOVING && still(best) > 0);
-        if best.as_ref().is_some_and(is_enough) {
+        let stands = best.as_ref().map_or(0, still);
+        since += u32::from(stands > 0);
+        let tells = (stands > 1 && looks >= LOOKS_AT_THE_MOVING) || since >= LOOKS_FOR_MORE;
+        if tells || best.as_ref().is_some_and(holds_still) {
             break;
         }
         match pauses.as_slice().first() {
-            Some(pause) if looks % LOOKS_AT_ONCE == 0 => {
+            Some(pause) if looks % LOOKS_AT_ONCE == 0 && stands == 0 => {
                 pauses.next();
                 tokio::time::sleep(*pause).await;
             }
@@ -235,10 +237,14 @@ impl fmt::Debug for StackSource {
 }
 
 const UNKNOWN: &str = "in an unknown state";
-/// How often a thread is looked at of which nothing could be read at all, or nothing that held still.
-const LOOKS_MAX: u32 = 64;
+/// How often a thread is looked at of which nothing could be read at all, or nothing that held still. In CPython 3.10 frames lie
+/// about in memory: of a program that calls and returns all the time, on a processor of its own, one look of many finds them in
+/// one piece, and 64 in a row may not. So many take some five milliseconds.
+const LOOKS_MAX: u32 = 512;
 /// How often one is looked at whose innermost frames change: more looks at a loop would show it no better.
 const LOOKS_AT_THE_MOVING: u32 = 8;
+/// How many more are taken when nothing has stood still but the outermost frame, which says next to nothing.
+const LOOKS_FOR_MORE: u32 = 128;
 /// After so many looks at a thread of which nothing is known, there is a pause.
 const LOOKS_AT_ONCE: u32 = 8;
 /// Longer and longer, and together within the 50 ms that a stack may take.
@@ -313,7 +319,19 @@ mod tests {
             _ => Some(look(&["a", "outer"], 1)),
         });
         let view = run(Stacks::default().main(&source)).unwrap();
-        assert_eq!((view.looks, view.moving, view.frames.len()), (21, 1, 2));
+        assert_eq!((view.looks, view.moving, view.frames.len()), (20 + LOOKS_FOR_MORE, 1, 2));
+    }
+
+    /// The first look in one piece shows only where it began still; there is a better one.
+    #[test]
+    fn of_one_that_is_seldom_in_one_piece_more_is_looked_for() {
+        let source = source(|time| match time {
+            80 => Some(look(&["a", "b", "outer"], 2)),
+            120 => Some(look(&["a", "b", "outer"], 1)),
+            _ => None,
+        });
+        let view = run(Stacks::default().main(&source)).unwrap();
+        assert_eq!((view.looks, view.moving), (121, 1));
     }
 
     /// Nothing is made up, and nobody looks for ever.
